@@ -1,0 +1,17 @@
+//! The contract between the BPF programs (`tracer-ebpf`) and the daemon (`tracer-user`).
+//!
+//! Integers only, `no_std`, no dependency: the same types compile for the BPF machine and for the
+//! host. What is here is versioned by [`VERSION`]; sizes are asserted, so that a change of layout
+//! is a change of this file and never an accident.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod cookie;
+mod record;
+
+pub use cookie::{ArgumentRegister, Cookie, ProbeKind};
+pub use record::{PollEndCause, RECORD_SIZE, Record, RecordKind, STATE_UNREADABLE};
+
+/// Version of the kernel/user contract. The object is embedded in the binary that reads it, so
+/// the two can only differ in a broken build; the loader checks it all the same.
+pub const VERSION: u32 = 1;

@@ -1,0 +1,176 @@
+//! The fixed-size record that a BPF program puts into the ring buffer.
+
+/// Size of a [`Record`] in bytes.
+pub const RECORD_SIZE: usize = 72;
+
+/// [`Record::state`] when the task's header could not be read, for example because it was freed.
+pub const STATE_UNREADABLE: u64 = u64::MAX;
+
+/// What a record tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum RecordKind {
+    /// A task's poll was entered. `task`, `task_id`, `state`, `probe`, `stack_pointer`.
+    PollBegin = 1,
+    /// A task's poll is known to have ended. `aux` is a [`PollEndCause`]; `state` is the header's
+    /// state when the end was noticed, [`STATE_UNREADABLE`] when it is gone or belongs to another
+    /// task by then.
+    PollEnd = 2,
+    /// A waker was consumed to wake. `by`, `by_id` are the task polled on this thread, or 0.
+    WakeByValue = 3,
+    /// A waker was used by reference to wake. `by` as above.
+    WakeByReference = 4,
+    /// A waker was cloned. `by` as above.
+    WakerClone = 5,
+    /// A waker was dropped without waking. `by` as above.
+    WakerDrop = 6,
+    /// A task was bound to its runtime. `by` is the spawning task, or 0.
+    Spawn = 7,
+    /// A nested future's poll was entered. `task` is the future's address, `by`/`by_id` the task
+    /// that is polled, `aux` its depth below the task's poll.
+    FuturePoll = 8,
+    /// The thread left the CPU inside a task's poll. `task`, `task_id`; `aux` is 1 when it was
+    /// runnable (preempted), 0 when it went to sleep (blocked).
+    OffCpu = 9,
+    /// The thread came back to the CPU inside a task's poll. `task`, `task_id`.
+    OnCpu = 10,
+}
+
+impl RecordKind {
+    /// The kind with this number, if there is one.
+    #[must_use]
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        Some(match value {
+            1 => Self::PollBegin,
+            2 => Self::PollEnd,
+            3 => Self::WakeByValue,
+            4 => Self::WakeByReference,
+            5 => Self::WakerClone,
+            6 => Self::WakerDrop,
+            7 => Self::Spawn,
+            8 => Self::FuturePoll,
+            9 => Self::OffCpu,
+            10 => Self::OnCpu,
+            _ => return None,
+        })
+    }
+}
+
+/// How the end of a poll was noticed: a trap at the entry only costs half of a pair, so the end is
+/// the first later thing that proves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum PollEndCause {
+    /// The next probe hit on the thread, with the stack pointer at or above the poll's entry. The
+    /// time is that hit's, so the poll ended at or before it.
+    NextEvent = 1,
+    /// The thread left the CPU outside the poll. The poll ended at or before that.
+    LeftCpu = 2,
+    /// An exit probe (exact).
+    ExitProbe = 3,
+    /// The thread ended.
+    ThreadExit = 4,
+}
+
+impl PollEndCause {
+    /// The cause with this number, if there is one.
+    #[must_use]
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        Some(match value {
+            1 => Self::NextEvent,
+            2 => Self::LeftCpu,
+            3 => Self::ExitProbe,
+            4 => Self::ThreadExit,
+            _ => return None,
+        })
+    }
+}
+
+/// One event as the kernel saw it. 72 bytes, native endianness, no padding.
+///
+/// Addresses are the target's; times are `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`) in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Record {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time: u64,
+    /// The task's `Header`, or the future's address for [`RecordKind::FuturePoll`].
+    pub task: u64,
+    /// The task's id as the runtime numbers it; 0 when not readable.
+    pub task_id: u64,
+    /// The task's state word; [`STATE_UNREADABLE`] when not readable.
+    pub state: u64,
+    /// The `Header` of the task that was being polled on this thread; 0 outside any poll.
+    pub by: u64,
+    /// The id of that task.
+    pub by_id: u64,
+    /// The stack pointer at the function's entry.
+    pub stack_pointer: u64,
+    /// Index of the probe in the plan; `u32::MAX` for records that no probe made.
+    pub probe: u32,
+    /// Thread id in the initial pid namespace.
+    pub tid: u32,
+    /// The CPU the record was made on.
+    pub cpu: u32,
+    /// [`RecordKind`].
+    pub kind: u8,
+    /// Depends on the kind.
+    pub aux: u8,
+    /// Zero.
+    pub reserved: u16,
+}
+
+const _: () = assert!(core::mem::size_of::<Record>() == RECORD_SIZE);
+
+impl Record {
+    /// Decodes a record from the bytes of the ring buffer. `None` when the length or the kind is
+    /// not that of this version.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; RECORD_SIZE] = bytes.try_into().ok()?;
+        let u64_at = |at: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[at..at + 8]);
+            u64::from_ne_bytes(word)
+        };
+        let u32_at = |at: usize| {
+            let mut word = [0; 4];
+            word.copy_from_slice(&bytes[at..at + 4]);
+            u32::from_ne_bytes(word)
+        };
+        RecordKind::from_u8(bytes[68])?;
+        Some(Self {
+            time: u64_at(0),
+            task: u64_at(8),
+            task_id: u64_at(16),
+            state: u64_at(24),
+            by: u64_at(32),
+            by_id: u64_at(40),
+            stack_pointer: u64_at(48),
+            probe: u32_at(56),
+            tid: u32_at(60),
+            cpu: u32_at(64),
+            kind: bytes[68],
+            aux: bytes[69],
+            reserved: u16::from_ne_bytes([bytes[70], bytes[71]]),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_another_length_or_kind_is_refused() {
+        assert_eq!(
+            Record::decode(&[0; RECORD_SIZE]),
+            None,
+            "kind 0 does not exist"
+        );
+        assert_eq!(Record::decode(&[1; RECORD_SIZE - 1]), None);
+        let record = Record::decode(&[1; RECORD_SIZE]).unwrap();
+        assert_eq!(record.kind, RecordKind::PollBegin as u8);
+        assert_eq!(record.time, 0x0101_0101_0101_0101);
+    }
+}

@@ -1,0 +1,24 @@
+//! asynctrace: what the async tasks of a running, unmodified Rust program are doing.
+//!
+//! The pipeline, one module a stage; imports follow its order:
+//!
+//! | stage | job |
+//! |---|---|
+//! | [`locate`] | target -> process, modules, files |
+//! | [`object`] | ELF files: sections, symbols, build-id |
+//! | [`dwarf`] | debug information -> types and walk tables |
+//! | [`runtime`] | what we assume about tokio and its peers |
+//! | [`memory`] | the target's memory: live, recorded, fake |
+//! | [`plan`] | which probes, at which instruction, what cannot be seen |
+//! | [`attach`] | load the BPF object, link the probes |
+//! | [`stream`] | ring buffers -> records in order, with losses |
+//! | [`rebuild`] | tasks, await trees, causes: pure |
+//! | [`export`] | recordings and other files |
+//! | [`show`] | text, tables, the live view |
+//! | [`cli`] | arguments, subcommands, exit codes |
+
+pub mod address;
+pub mod error;
+pub mod memory;
+pub mod plan;
+pub mod rebuild;

@@ -1,0 +1,2 @@
+//! The `asynctrace` binary.
+fn main() {}

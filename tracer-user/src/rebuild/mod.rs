@@ -1,0 +1,5 @@
+//! Tasks, await trees and causes, rebuilt from memory and events. Pure: this module takes a
+//! [`Memory`](crate::memory::Memory) or records and returns values; it never does I/O.
+
+pub mod snapshot;
+pub mod tree;

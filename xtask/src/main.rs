@@ -1,0 +1,2 @@
+//! Set-up, builds, tests and checks of asynctrace.
+fn main() {}
