@@ -1,7 +1,7 @@
 //! The fixed-size record that a BPF program puts into the ring buffer.
 
 /// Size of a [`Record`] in bytes.
-pub const RECORD_SIZE: usize = 72;
+pub const RECORD_SIZE: usize = 80;
 
 /// [`Record::state`] when the task's header could not be read, for example because it was freed.
 pub const STATE_UNREADABLE: u64 = u64::MAX;
@@ -86,7 +86,7 @@ impl PollEndCause {
     }
 }
 
-/// One event as the kernel saw it. 72 bytes, native endianness, no padding.
+/// One event as the kernel saw it. 80 bytes, native endianness, no padding.
 ///
 /// Addresses are the target's; times are `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`) in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,6 +106,11 @@ pub struct Record {
     pub by_id: u64,
     /// The stack pointer at the function's entry.
     pub stack_pointer: u64,
+    /// The poll that this record was made in, named by the time of its [`RecordKind::PollBegin`]
+    /// on this thread; for [`RecordKind::PollEnd`] the poll that ended, for a nested poll's begin
+    /// the poll around it; 0 outside any poll, or when its begin was not seen. With it a reader
+    /// joins records to polls without guessing when records in between were lost.
+    pub poll: u64,
     /// Index of the probe in the plan; `u32::MAX` for records that no probe made.
     pub probe: u32,
     /// Thread id in the initial pid namespace.
@@ -138,7 +143,7 @@ impl Record {
             word.copy_from_slice(&bytes[at..at + 4]);
             u32::from_ne_bytes(word)
         };
-        RecordKind::from_u8(bytes[68])?;
+        RecordKind::from_u8(bytes[76])?;
         Some(Self {
             time: u64_at(0),
             task: u64_at(8),
@@ -147,12 +152,13 @@ impl Record {
             by: u64_at(32),
             by_id: u64_at(40),
             stack_pointer: u64_at(48),
-            probe: u32_at(56),
-            tid: u32_at(60),
-            cpu: u32_at(64),
-            kind: bytes[68],
-            aux: bytes[69],
-            reserved: u16::from_ne_bytes([bytes[70], bytes[71]]),
+            poll: u64_at(56),
+            probe: u32_at(64),
+            tid: u32_at(68),
+            cpu: u32_at(72),
+            kind: bytes[76],
+            aux: bytes[77],
+            reserved: u16::from_ne_bytes([bytes[78], bytes[79]]),
         })
     }
 }
