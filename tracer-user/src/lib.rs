@@ -19,6 +19,7 @@
 
 pub mod address;
 pub mod error;
+pub mod locate;
 pub mod memory;
 pub mod plan;
 pub mod rebuild;
