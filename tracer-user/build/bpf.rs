@@ -32,7 +32,6 @@ pub fn build() -> Result<()> {
         &source.join(".cargo/config.toml"),
         &workspace.join("tracer-common/src"),
         &workspace.join("xtask/src/bpf/toolchain.rs"),
-        &choice,
     ] {
         println!("cargo:rerun-if-changed={}", path.display());
     }
@@ -42,6 +41,11 @@ pub fn build() -> Result<()> {
     let built = toolchain::Toolchain::from_file(&choice)
         .map_or_else(|| toolchain::find(&target.join("tools/bin")), Ok)
         .and_then(|toolchain| toolchain.build(&source, &target.join("bpf/target")));
+    // Cargo runs a script again on every build while a file it watches is missing: wanted only as
+    // long as there is no object.
+    if built.is_err() || choice.exists() {
+        println!("cargo:rerun-if-changed={}", choice.display());
+    }
     match built {
         Ok(path) => {
             std::fs::copy(&path, &object)
