@@ -1,5 +1,7 @@
 //! Tasks, await trees and causes, rebuilt from memory and events. Pure: this module takes a
 //! [`Memory`](crate::memory::Memory) or records and returns values; it never does I/O.
 
+pub mod event;
 pub mod snapshot;
+pub mod tracker;
 pub mod tree;

@@ -1,0 +1,250 @@
+//! The event model: what happened, to which execution unit, and because of what.
+//!
+//! An [execution unit](Unit) is one sequential thing. Each [`Event`] belongs to the unit that *did*
+//! it and has the next sequence number there; where it depends on something, [`Event::cause`] names
+//! the event it depends on. Causes only ever name earlier events, so events form a directed
+//! acyclic graph: order inside a unit is the sequence number, order between units the causes.
+//!
+//! | event | belongs to | its cause |
+//! |---|---|---|
+//! | described | the unit itself | - |
+//! | poll begin | the task | the wake or spawn that had it scheduled |
+//! | poll end, blocked, unblocked, finished, gap | the task | - (order says it) |
+//! | wake, waker cloned, waker dropped, spawned | the task or thread that did it | the poll it was done in |
+//! | future poll | the task whose poll it is in | that poll |
+//!
+//! A missing cause means "not known" and never "none": it was lost, happened before the recording,
+//! or is of a kind that no probe sees. Spans are derived from events, never stored.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::address::Address;
+
+/// Names a unit within one trace. Numbers are given in order of first sight, from 0, and are never
+/// given twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UnitId(pub u64);
+
+impl fmt::Display for UnitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "u{}", self.0)
+    }
+}
+
+/// Names an event within one trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId {
+    /// The unit it belongs to.
+    pub unit: UnitId,
+    /// Its place there, from 0 without holes.
+    pub sequence: u64,
+}
+
+/// One sequential thing that runs and waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// An async task.
+    Task(TaskUnit),
+    /// A thread, for what it does outside any task.
+    Thread(ThreadUnit),
+    /// A cause inside the kernel.
+    Origin(Origin),
+}
+
+/// An async task as a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskUnit {
+    /// The runtime that polls it: `tokio`, ...
+    pub runtime: Arc<str>,
+    /// Its `Header`, or the future of a root without one.
+    pub address: Address,
+    /// The runtime's own number for it, where it has one and it could be read.
+    pub task_id: Option<u64>,
+    /// How many units with this address and id the trace had before: addresses are reused within
+    /// milliseconds, and runtimes without ids have nothing else to tell tasks apart.
+    pub generation: u32,
+    /// Path of its future, where it is known.
+    pub future: Option<Arc<str>>,
+    /// It was there before the first event (known from memory), so that its beginning was not seen.
+    pub existing: bool,
+}
+
+/// A thread as a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadUnit {
+    /// Thread id in the initial pid namespace.
+    pub tid: u32,
+    /// The name it gave itself, where it is known.
+    pub name: Option<Arc<str>>,
+}
+
+/// A cause inside the kernel, transparent: what it causes is caused by the world outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A file descriptor became ready.
+    Io,
+    /// A timer ran out.
+    Timer,
+    /// A signal.
+    Signal,
+}
+
+/// How a poll, or a task, ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// The future is not ready: the task goes on to exist.
+    Pending,
+    /// The future returned a value.
+    Ready,
+    /// The future was dropped on request.
+    Cancelled,
+    /// The future panicked.
+    Panicked,
+    /// The task is over; whether it returned, was cancelled or panicked is not known.
+    Over,
+    /// Not known.
+    Unknown,
+}
+
+impl Outcome {
+    /// Whether the task exists no longer as something that can be polled.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(
+            self,
+            Self::Ready | Self::Cancelled | Self::Panicked | Self::Over
+        )
+    }
+}
+
+/// What a wake-up did to the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WakeEffect {
+    /// The task was idle and is now scheduled.
+    Scheduled,
+    /// The task was being polled and will be polled again.
+    PollAgain,
+    /// The task was scheduled already: nothing.
+    Redundant,
+    /// The task was over: nothing.
+    AlreadyOver,
+    /// The task's state was not readable.
+    Unknown,
+}
+
+/// One step of an await path: a future and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AwaitStep {
+    /// Path of the future.
+    pub future: Arc<str>,
+    /// Source file of the await it stands at.
+    pub file: Option<Arc<str>>,
+    /// Line of that await, 1-based.
+    pub line: Option<u32>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// What is known of the unit: always its first event, and again whenever more is known.
+    Described(Arc<Unit>),
+    /// It spawned a task.
+    Spawned {
+        /// The new task.
+        task: UnitId,
+    },
+    /// Its poll began.
+    PollBegin {
+        /// The thread that polls.
+        thread: UnitId,
+    },
+    /// Its poll ended.
+    PollEnd {
+        /// How.
+        outcome: Outcome,
+        /// Whether the time is the end's own. Otherwise the poll ended at or before it: without a
+        /// probe at the exit the end is the first later thing on the thread that proves it.
+        exact: bool,
+        /// When the poll began, CLOCK_MONOTONIC in nanoseconds; `None` when that was not seen.
+        began: Option<u64>,
+    },
+    /// It now waits elsewhere: the path from the task's future down to the leaf.
+    AwaitChanged {
+        /// Outermost future first.
+        path: Arc<[AwaitStep]>,
+    },
+    /// It woke a task.
+    Wake {
+        /// The task.
+        task: UnitId,
+        /// Whether the waker was consumed (`wake`) or only used (`wake_by_ref`).
+        by_value: bool,
+        /// What that did.
+        effect: WakeEffect,
+    },
+    /// It cloned a waker of a task.
+    WakerCloned {
+        /// The task that the waker wakes.
+        task: UnitId,
+    },
+    /// It dropped a waker of a task without waking.
+    WakerDropped {
+        /// The task that the waker would have woken.
+        task: UnitId,
+    },
+    /// The thread left the CPU inside the poll.
+    Blocked {
+        /// It could have gone on (the scheduler took the CPU); otherwise it went to sleep.
+        preempted: bool,
+    },
+    /// The thread is on the CPU again.
+    Unblocked,
+    /// It is over: its last event, apart from a change of what is known of it.
+    Finished {
+        /// How; never [`Outcome::Pending`].
+        outcome: Outcome,
+    },
+    /// Events of this unit are missing here.
+    Gap {
+        /// How many at least.
+        lost: u64,
+    },
+    /// A future inside it was polled.
+    FuturePoll {
+        /// Where the future is.
+        future: Address,
+        /// Its path, where the probe knows it.
+        name: Option<Arc<str>>,
+        /// How many polls of probed futures it is nested in, the task's own not counted.
+        depth: u8,
+    },
+}
+
+impl EventKind {
+    /// The other unit that the event is about, where there is one.
+    #[must_use]
+    pub const fn target(&self) -> Option<UnitId> {
+        match self {
+            Self::Spawned { task }
+            | Self::Wake { task, .. }
+            | Self::WakerCloned { task }
+            | Self::WakerDropped { task } => Some(*task),
+            Self::PollBegin { thread } => Some(*thread),
+            _ => None,
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The unit that did it, and its place there.
+    pub id: EventId,
+    /// CLOCK_MONOTONIC, nanoseconds. Never less than that of the event before it in its unit.
+    pub time: u64,
+    /// What happened.
+    pub kind: EventKind,
+    /// The event that it depends on; `None` when that is not known.
+    pub cause: Option<EventId>,
+}

@@ -1,0 +1,232 @@
+//! Polls: begin, end, and the time off the CPU in between.
+
+use tracer_common::{PollEndCause, Record, RecordKind};
+
+use super::Tracker;
+use super::task::{OpenPoll, Pending, Task, TaskKey};
+use super::thread::Frame;
+use crate::rebuild::event::{Event, EventKind, Outcome};
+use crate::rebuild::snapshot::TaskState;
+
+/// Ends the poll that was open: accounts for it and appends its end.
+pub(super) fn close(
+    task: &mut Task,
+    open: OpenPoll,
+    time: u64,
+    outcome: Outcome,
+    exact: bool,
+    into: &mut Vec<Event>,
+) {
+    let off = open.off_total + open.off_since.map_or(0, |since| time.saturating_sub(since));
+    account(task, open.began, time, off);
+    task.closed = Some((open.tid, open.began));
+    end(task, time, outcome, exact, Some(open.began), into);
+}
+
+fn account(task: &mut Task, began: u64, time: u64, off: u64) {
+    let length = time.saturating_sub(began);
+    task.busy = task.busy.saturating_add(length);
+    task.off_cpu = task.off_cpu.saturating_add(off.min(length));
+    task.longest_poll = task.longest_poll.max(length);
+}
+
+fn end(
+    task: &mut Task,
+    time: u64,
+    outcome: Outcome,
+    exact: bool,
+    began: Option<u64>,
+    into: &mut Vec<Event>,
+) {
+    task.polls += 1;
+    task.polled_since = None;
+    task.state = match (outcome, task.scheduled_by) {
+        (Outcome::Pending, Pending::None) => TaskState::Idle,
+        (Outcome::Pending, _) => TaskState::Scheduled,
+        _ => TaskState::Unknown,
+    };
+    let kind = EventKind::PollEnd {
+        outcome,
+        exact,
+        began,
+    };
+    task.emit(time, kind, None, into);
+}
+
+impl Tracker {
+    pub(super) fn poll_begin(&mut self, record: &Record, into: &mut Vec<Event>) -> Option<()> {
+        let key = TaskKey::of(record.task, record.task_id);
+        let name = self.probe_name(record.probe);
+        self.live_task(key, record.time, name.as_ref(), into)?;
+
+        let thread = self.threads.get_mut(record.tid)?;
+        let thread_unit = thread.unit;
+        let ended = thread.enter(Frame {
+            key,
+            began: record.time,
+            stack_pointer: record.stack_pointer,
+        });
+        for frame in ended {
+            self.end_unseen(&frame, record, into);
+        }
+
+        let cancelled = self.word.is_cancelled(record.state);
+        let clean_since = self.clean_since;
+        let task = self.table.get_mut(&key)?;
+        if let Some(open) = task.open.take() {
+            // One thread at a time polls a task, so the poll before has ended and the task was not
+            // over. On another thread its end is often only noticed later; here it was lost.
+            if open.tid == record.tid {
+                task.gap(record.time, 1, into);
+            }
+            close(task, open, record.time, Outcome::Pending, false, into);
+            self.counts.polls += 1;
+        }
+        let cause = match task.scheduled_by {
+            Pending::By(event, time) if time > clean_since && time <= record.time => Some(event),
+            _ => None,
+        };
+        let kind = EventKind::PollBegin {
+            thread: thread_unit,
+        };
+        let event = task.emit(record.time, kind, cause, into);
+        task.open = Some(OpenPoll {
+            event,
+            tid: record.tid,
+            began: record.time,
+            cancelled,
+            off_since: None,
+            off_total: 0,
+        });
+        task.began = Some(record.time);
+        task.polled_since = Some(record.time);
+        task.scheduled_by = Pending::None;
+        task.state = TaskState::Running;
+        Some(())
+    }
+
+    pub(super) fn poll_end(&mut self, record: &Record, into: &mut Vec<Event>) -> Option<()> {
+        let key = TaskKey::of(record.task, record.task_id);
+        if let Some(task) = self.table.get(&key)
+            && record.poll != 0
+            && task.closed == Some((record.tid, record.poll))
+        {
+            return Some(());
+        }
+        let name = self.probe_name(record.probe);
+        self.live_task(key, record.time, name.as_ref(), into)?;
+        for frame in self.threads.get_mut(record.tid)?.leave(&key) {
+            self.end_unseen(&frame, record, into);
+        }
+
+        let word = self.word;
+        let (clean_since, started) = (self.clean_since, self.started);
+        let exact = record.aux == PollEndCause::ExitProbe as u8;
+        let task = self.table.get_mut(&key)?;
+        let outcome;
+        if let Some(open) = task.poll_of(record.tid, record.poll, clean_since).copied() {
+            outcome = word.outcome(record.state, open.cancelled);
+            task.open = None;
+            close(task, open, record.time, outcome, exact, into);
+        } else {
+            match task.open {
+                // The end of an older poll, noticed after a newer one had begun elsewhere.
+                Some(open) if record.poll < open.began && open.tid != record.tid => {
+                    self.counts.unmatched += 1;
+                    return Some(());
+                }
+                Some(open) => {
+                    task.gap(record.time, 1, into);
+                    task.open = None;
+                    close(task, open, record.time, Outcome::Unknown, false, into);
+                    self.counts.polls += 1;
+                }
+                None => {}
+            }
+            outcome = word.outcome(record.state, false);
+            tell_lost_begin(task, record, started, into);
+            let began = (record.poll != 0).then_some(record.poll);
+            if let Some(began) = began {
+                account(task, began, record.time, 0);
+            }
+            task.closed = Some((record.tid, record.poll));
+            end(task, record.time, outcome, exact, began, into);
+        }
+        self.counts.polls += 1;
+        if outcome.is_over() {
+            self.finish(&key, record.time, outcome, into);
+        }
+        Some(())
+    }
+
+    pub(super) fn on_off_cpu(
+        &mut self,
+        kind: RecordKind,
+        record: &Record,
+        into: &mut Vec<Event>,
+    ) -> Option<()> {
+        let key = TaskKey::of(record.task, record.task_id);
+        let clean_since = self.clean_since;
+        let matched = self.table.get(&key).filter(|task| {
+            task.poll_of(record.tid, record.poll, clean_since).is_some() && !task.is_over()
+        });
+        if matched.is_none() {
+            self.counts.unmatched += 1;
+            return Some(());
+        }
+        let task = self.table.get_mut(&key)?;
+        if record.time < task.last_event {
+            return None;
+        }
+        let mut open = task.open.take()?;
+        let off = kind == RecordKind::OffCpu;
+        if off == open.off_since.is_some() {
+            task.gap(record.time, 1, into);
+        }
+        if off {
+            let preempted = record.aux == 1;
+            task.emit(record.time, EventKind::Blocked { preempted }, None, into);
+            open.off_since = Some(record.time);
+        } else {
+            if let Some(since) = open.off_since.take() {
+                open.off_total += record.time.saturating_sub(since);
+            }
+            task.emit(record.time, EventKind::Unblocked, None, into);
+        }
+        task.open = Some(open);
+        Some(())
+    }
+
+    /// A poll that has ended, as the stack shows, while no record said so: that record was lost.
+    fn end_unseen(&mut self, frame: &Frame, record: &Record, into: &mut Vec<Event>) {
+        let Some(task) = self.table.get_mut(&frame.key) else {
+            return;
+        };
+        if let Some(open) = task.open
+            && (open.tid, open.began) == (record.tid, frame.began)
+            && record.time >= task.last_event
+        {
+            task.open = None;
+            task.gap(record.time, 1, into);
+            close(task, open, record.time, Outcome::Unknown, false, into);
+            self.counts.polls += 1;
+        }
+    }
+}
+
+/// Says, once a poll, that its begin is missing: unless it began before the probes were there.
+pub(super) fn tell_lost_begin(
+    task: &mut Task,
+    record: &Record,
+    started: u64,
+    into: &mut Vec<Event>,
+) {
+    let missing = match record.poll {
+        0 => task.began.is_some() && task.open.is_none(),
+        began => began >= started && task.gap_told_for != began,
+    };
+    if missing {
+        task.gap_told_for = record.poll;
+        task.gap(record.time, 1, into);
+    }
+}

@@ -1,0 +1,102 @@
+//! Tasks that are known from memory: they were there before any event.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::Tracker;
+use super::task::TaskKey;
+use crate::rebuild::event::{Event, Outcome};
+use crate::rebuild::snapshot::{Snapshot, TaskInfo, TaskState};
+
+impl Tracker {
+    /// Takes over the tasks of a snapshot that was taken from `time` on (CLOCK_MONOTONIC,
+    /// nanoseconds): those that are not known enter as existing ones, those that are known get
+    /// their name where they have none.
+    pub fn seed(&mut self, snapshot: &Snapshot, time: u64, into: &mut Vec<Event>) {
+        let before = into.len();
+        for info in &snapshot.tasks {
+            self.seed_task(info, time, into);
+        }
+        self.counts.events += (into.len() - before) as u64;
+    }
+
+    /// As [`Tracker::seed`], and says of tasks that an earlier snapshot listed and this one does
+    /// not that they are over: a task can end without a poll, when its runtime shuts down. Does
+    /// nothing of the kind after a snapshot that is not complete. The records from before `time`
+    /// must have been applied.
+    pub fn reconcile(&mut self, snapshot: &Snapshot, time: u64, into: &mut Vec<Event>) {
+        self.seed(snapshot, time, into);
+        let coverage = &snapshot.coverage;
+        if coverage.tasks_listed != coverage.tasks_counted || coverage.torn_tasks > 0 {
+            return;
+        }
+        let before = into.len();
+        let listed: HashSet<TaskKey> = snapshot.tasks.iter().map(key).collect();
+        let gone: Vec<TaskKey> = self
+            .table
+            .iter()
+            .filter(|task| {
+                task.listed
+                    && !task.is_over()
+                    && task.open.is_none()
+                    && task.last_seen < time
+                    && !listed.contains(&task.key)
+            })
+            .map(|task| task.key)
+            .collect();
+        for key in gone {
+            self.finish(&key, time, Outcome::Over, into);
+        }
+        self.counts.events += (into.len() - before) as u64;
+    }
+
+    fn seed_task(&mut self, info: &TaskInfo, time: u64, into: &mut Vec<Event>) {
+        let key = key(info);
+        if let Some(task) = self.table.get_mut(&key) {
+            if task.is_over() {
+                return;
+            }
+            task.listed = true;
+            if task.last_seen <= time && task.open.is_none() {
+                task.state = info.state;
+            }
+            if task.future.is_none() {
+                task.future = Some(Arc::clone(&info.future));
+                let last = task.last_event;
+                task.describe(last, into);
+            }
+            return;
+        }
+        // What memory said may be older than a record about the next task at the address.
+        if info.state == TaskState::Complete || self.table.other_occupant(&key).is_some() {
+            return;
+        }
+        // Records from before the snapshot may still be on their way.
+        let time = match self.started {
+            0 => time,
+            started => time.min(started),
+        };
+        let unit = self.next_unit();
+        let mut task = super::Task::new(unit, key, 0, Arc::from(info.runtime), time);
+        task.future = Some(Arc::clone(&info.future));
+        task.existing = true;
+        task.listed = true;
+        task.state = info.state;
+        task.describe(time, into);
+        self.table.insert(task);
+    }
+}
+
+/// The key of a task in a snapshot: `tokio/17` carries the runtime's id, `tokio/block_on/1` is a
+/// root, which has none.
+fn key(info: &TaskInfo) -> TaskKey {
+    let mut parts = info.id.split('/').skip(1);
+    let id = match (parts.next(), parts.next()) {
+        (Some(id), None) => id.parse().ok(),
+        _ => None,
+    };
+    TaskKey {
+        address: info.address,
+        id,
+    }
+}
