@@ -23,3 +23,4 @@ pub mod locate;
 pub mod memory;
 pub mod plan;
 pub mod rebuild;
+pub mod show;

@@ -1,0 +1,212 @@
+//! Frames of made-up tables, on terminals of several sizes, against golden files.
+
+use std::sync::Arc;
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::crossterm::event::{KeyCode, KeyEvent};
+
+use super::draw::draw;
+use super::model::{Message, Model, TreeReading};
+use super::palette::Palette;
+use super::table::{Table, samples};
+use crate::rebuild::snapshot::{TaskInfo, TaskState};
+use crate::rebuild::tree::{AwaitNode, NodeKind, NodeState, WaitsFor};
+
+/// A model that shows `table` after these keys.
+fn model(table: Table, keys: &[KeyCode]) -> Model {
+    let mut model = Model::default();
+    model.update(Message::Data(Arc::new(table)));
+    model.settle();
+    for key in keys {
+        model.update(Message::Key(KeyEvent::from(*key)));
+    }
+    model
+}
+
+fn frame(model: &mut Model, width: u16, height: u16) -> TestBackend {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal
+        .draw(|frame| draw(model, Palette::PLAIN, frame))
+        .unwrap();
+    terminal.backend().clone()
+}
+
+fn node(future: &str, at: Option<(&str, u32)>, children: Vec<AwaitNode>) -> AwaitNode {
+    AwaitNode {
+        future: future.into(),
+        kind: NodeKind::AsyncFn,
+        state: NodeState::Suspended,
+        file: at.map(|(file, _)| file.into()),
+        line: at.map(|(_, line)| line),
+        waits_for: None,
+        notes: Vec::new(),
+        children,
+    }
+}
+
+fn with_tree(mut model: Model, tree: Option<AwaitNode>, notes: &[&str]) -> Model {
+    model.settle();
+    let row = model.selected().unwrap();
+    let reading = TreeReading {
+        key: row.key,
+        at: samples::NOW - 200_000_000,
+        task: Ok(Arc::new(TaskInfo {
+            id: row.label.to_string(),
+            runtime: "tokio",
+            scheduler: "multi_thread",
+            state: TaskState::Idle,
+            future: row.future.clone(),
+            tree,
+            notes: notes.iter().map(|&note| note.to_owned()).collect(),
+            address: row.key.address,
+            references: None,
+        })),
+    };
+    model.update(Message::Tree(reading));
+    model
+}
+
+fn select_tree() -> AwaitNode {
+    let mut leaf = node("tokio::time::Sleep", None, vec![]);
+    leaf.kind = NodeKind::Leaf;
+    leaf.waits_for = Some(WaitsFor::new("sleep").with("deadline_ns", 1_500));
+    let timeout = node("app::db::query", Some(("src/db.rs", 88)), vec![leaf]);
+    let mut other = node("app::db::cancelled", None, vec![]);
+    other.state = NodeState::Unresumed;
+    let both = node(
+        "app::handler::race",
+        Some(("src/main.rs", 61)),
+        vec![timeout, other],
+    );
+    node(
+        "app::handler::{async_block#0}",
+        Some(("src/main.rs", 57)),
+        vec![both],
+    )
+}
+
+#[test]
+fn a_wide_terminal_shows_every_column_and_the_tree() {
+    let model = model(samples::service(), &[KeyCode::Down, KeyCode::Down]);
+    let mut model = with_tree(model, Some(select_tree()), &[]);
+    insta::assert_snapshot!(frame(&mut model, 150, 20));
+}
+
+#[test]
+fn an_ordinary_terminal() {
+    let model = model(samples::service(), &[KeyCode::Char('5')]);
+    let mut model = with_tree(model, None, &["torn: it changed in all 3 readings"]);
+    insta::assert_snapshot!(frame(&mut model, 80, 24));
+}
+
+#[test]
+fn a_narrow_terminal_keeps_what_matters() {
+    let mut model = model(samples::service(), &[]);
+    insta::assert_snapshot!(frame(&mut model, 40, 10));
+}
+
+#[test]
+fn no_terminal_is_too_small() {
+    for width in [0, 1, 2, 9, 10, 11, 20, 30] {
+        for height in 0..18 {
+            for keys in [&[][..], &[KeyCode::Char('?')], &[KeyCode::Char('/')]] {
+                let mut model = model(samples::service(), keys);
+                frame(&mut model, width, height);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_tasks() {
+    let mut empty = Table::default();
+    empty.status.program = "app".to_owned();
+    empty.status.pid = 7;
+    empty.status.notice = Some("no runtime seen yet".to_owned());
+    let mut model = model(empty, &[]);
+    insta::assert_snapshot!(frame(&mut model, 80, 15));
+}
+
+#[test]
+fn a_filter_that_nothing_passes() {
+    let keys = "/zz".chars().map(KeyCode::Char).collect::<Vec<_>>();
+    let mut typing = model(samples::service(), &keys);
+    insta::assert_snapshot!("filter_typing", frame(&mut typing, 60, 8));
+    typing.update(Message::Key(KeyEvent::from(KeyCode::Enter)));
+    insta::assert_snapshot!("filter_kept", frame(&mut typing, 60, 8));
+}
+
+#[test]
+fn paused_and_lossy() {
+    let mut table = samples::service();
+    table.status.lost = 1_234;
+    table.status.recording.as_mut().unwrap().dropped = 5;
+    table.rows_left_out = 10;
+    let mut model = model(table, &[KeyCode::Char('p')]);
+    insta::assert_snapshot!(frame(&mut model, 120, 9));
+}
+
+#[test]
+fn help() {
+    let mut model = model(samples::service(), &[KeyCode::Char('?')]);
+    insta::assert_snapshot!(frame(&mut model, 80, 20));
+}
+
+#[test]
+fn other_scripts_keep_their_columns() {
+    let mut table = samples::service();
+    table.rows[0].future = "приложение::服务::处理::{async_fn#0}".into();
+    table.rows[2].future = "app::größe::🦀".into();
+    let mut model = model(table, &[]);
+    insta::assert_snapshot!(frame(&mut model, 80, 12));
+}
+
+/// A hostile target chooses every text. None of it may reach the terminal as a control.
+#[test]
+fn control_characters_from_the_target_are_escaped() {
+    const EVIL: &str = "\x1b]0;owned\x07\x1b[2J\r\n\u{9b}31m\u{202e}";
+    let mut table = samples::service();
+    table.status.program = EVIL.to_owned();
+    table.status.runtimes = EVIL.to_owned();
+    table.status.notice = Some(EVIL.to_owned());
+    table.threads.insert(4711, EVIL.into());
+    for row in &mut table.rows {
+        row.future = EVIL.into();
+        if let Some(awaiting) = &mut row.awaiting {
+            awaiting.site = Some((EVIL.into(), 1));
+            awaiting.what = EVIL.into();
+        }
+    }
+    let mut tree = node(EVIL, Some((EVIL, 3)), vec![]);
+    tree.waits_for = Some(WaitsFor::new("io").with("path", EVIL));
+    tree.notes.push(EVIL.to_owned());
+    for keys in [&[][..], &[KeyCode::Char('/'), KeyCode::Char('\x1b')]] {
+        let model = model(table.clone(), keys);
+        let mut model = with_tree(model, Some(tree.clone()), &[EVIL]);
+        let backend = frame(&mut model, 160, 24);
+        for cell in backend.buffer().content() {
+            let acts = |character: char| character.is_control() || character == '\u{202e}';
+            assert!(!cell.symbol().contains(acts), "{:?}", cell.symbol());
+        }
+        assert!(backend.to_string().contains("\\x1b]0;owned\\x07"));
+    }
+}
+
+/// Formatting must not grow with the table: a frame of 100,000 tasks costs what its rows cost.
+#[test]
+fn a_hundred_thousand_tasks_draw_as_fast_as_a_screenful() {
+    let mut model = model(samples::crowd(100_000), &[KeyCode::Char('5')]);
+    frame(&mut model, 120, 50);
+    let start = std::time::Instant::now();
+    for _ in 0..10 {
+        model.update(Message::Key(KeyEvent::from(KeyCode::Down)));
+        frame(&mut model, 120, 50);
+    }
+    let each = start.elapsed() / 10;
+    // Counting the states in the header is all that looks at every row (debug build).
+    assert!(
+        each < std::time::Duration::from_millis(200),
+        "{each:?} a frame"
+    );
+}

@@ -1,0 +1,135 @@
+//! The pane with the await tree of the selected task. Formats only the lines that are shown.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Borders, Paragraph};
+
+use super::awaiting::describe;
+use super::format;
+use super::model::Model;
+use super::palette::Palette;
+use crate::rebuild::tree::{AwaitNode, NodeState};
+use crate::show::escape::escape;
+
+/// Draws the pane.
+pub(super) fn draw(model: &Model, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
+    let mut title = vec![Span::raw(" ")];
+    match model.selected() {
+        Some(row) => title.push(Span::styled(
+            escape(&row.label.to_string()).into_owned(),
+            palette.strong(),
+        )),
+        None => title.push(Span::raw("no task")),
+    }
+    if let Some(reading) = model.tree() {
+        let age = format::duration(format::ago(model.table().now, reading.at));
+        title.push(Span::styled(format!("  read {age} ago"), palette.faint()));
+    }
+    title.push(Span::raw(" "));
+    let block = Block::new().borders(Borders::TOP).title(Line::from(title));
+    let inside = block.inner(area);
+    frame.render_widget(block, area);
+
+    let from = usize::from(model.tree_scroll());
+    let lines = lines(model, palette, from + usize::from(inside.height));
+    // Scrolled too far: the last line stays.
+    let from = from.min(lines.len().saturating_sub(1));
+    frame.render_widget(
+        Paragraph::new(lines.into_iter().skip(from).collect::<Vec<_>>()),
+        inside,
+    );
+}
+
+/// At most `limit` lines.
+fn lines(model: &Model, palette: Palette, limit: usize) -> Vec<Line<'static>> {
+    let mut lines = Vec::new();
+    let Some(row) = model.selected() else {
+        return lines;
+    };
+    let Some(reading) = model.tree() else {
+        lines.push(Line::styled("reading its memory ...", palette.faint()));
+        return lines;
+    };
+    let task = match &reading.task {
+        Ok(task) => task,
+        Err(reason) => {
+            let text = format!("not readable: {}", escape(reason));
+            lines.push(Line::styled(text, palette.faint()));
+            return lines;
+        }
+    };
+    for note in &task.notes {
+        lines.push(Line::styled(
+            format!("note: {}", escape(note)),
+            palette.faint(),
+        ));
+    }
+    match &task.tree {
+        Some(tree) => node(tree, "", "", palette, limit, &mut lines),
+        None if task.notes.is_empty() => {
+            let text = format!(
+                "no await tree: {} is {}",
+                row.label,
+                format::state(task.state)
+            );
+            lines.push(Line::styled(escape(&text).into_owned(), palette.faint()));
+        }
+        None => {}
+    }
+    lines.truncate(limit);
+    lines
+}
+
+/// Adds the lines of `tree`: `first` stands before its own line, `rest` before those below it.
+fn node(
+    tree: &AwaitNode,
+    first: &str,
+    rest: &str,
+    palette: Palette,
+    limit: usize,
+    lines: &mut Vec<Line<'static>>,
+) {
+    if lines.len() >= limit {
+        return;
+    }
+    let mut spans = vec![
+        Span::styled(first.to_owned(), palette.faint()),
+        Span::raw(escape(&tree.future).into_owned()),
+    ];
+    if let Some(file) = &tree.file {
+        let file = escape(format::short_path(file)).into_owned();
+        let line = tree.line.map_or(String::new(), |line| format!(":{line}"));
+        spans.push(Span::styled(format!("  {file}{line}"), palette.source()));
+    }
+    match tree.state {
+        NodeState::Suspended | NodeState::Unknown => {}
+        NodeState::Unresumed => spans.push(Span::styled("  not polled yet", palette.faint())),
+        NodeState::Returned => spans.push(Span::styled("  returned", palette.faint())),
+        NodeState::Panicked => spans.push(Span::styled("  panicked", palette.alarm())),
+    }
+    if let Some(waits_for) = &tree.waits_for {
+        let text = format!("  waits for {}", escape(&describe(waits_for)));
+        spans.push(Span::styled(text, palette.wait()));
+    }
+    for note in &tree.notes {
+        spans.push(Span::styled(
+            format!("  ({})", escape(note)),
+            palette.faint(),
+        ));
+    }
+    lines.push(Line::from(spans));
+    for (index, child) in tree.children.iter().enumerate() {
+        let last = index + 1 == tree.children.len();
+        let (branch, below) = if last {
+            ("└─ ", "   ")
+        } else {
+            ("├─ ", "│  ")
+        };
+        let (branch, below) = (format!("{rest}{branch}"), format!("{rest}{below}"));
+        node(child, &branch, &below, palette, limit, lines);
+        if lines.len() >= limit {
+            return;
+        }
+    }
+}
