@@ -21,6 +21,7 @@ pub mod address;
 pub mod error;
 pub mod locate;
 pub mod memory;
+pub mod object;
 pub mod plan;
 pub mod rebuild;
 pub mod show;
