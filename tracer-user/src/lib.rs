@@ -18,6 +18,7 @@
 //! | [`cli`] | arguments, subcommands, exit codes |
 
 pub mod address;
+pub mod cli;
 pub mod error;
 pub mod locate;
 pub mod memory;

@@ -1,0 +1,205 @@
+//! Arguments, subcommands, exit codes: the command-line contract.
+//!
+//! [`run`] is the whole program: parse, run one subcommand, tell what went wrong and what to do
+//! next, return the exit code. Results go to standard output, talk to standard error; a reader who
+//! closes standard output early (`| head`) is a normal end. Each subcommand is one file with its
+//! arguments and a `run`; nothing of what they do is here.
+
+mod attach;
+mod dump;
+mod duration;
+mod generate;
+mod output;
+mod probes;
+mod record;
+mod report;
+mod target;
+mod unfinished;
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::error::{Error, ExitCode, Result};
+
+/// See what the async tasks of a running, unmodified Rust program are doing.
+#[derive(Debug, Parser)]
+#[command(name = "asynctrace", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+
+    /// When to colour the output
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    color: Color,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo asynctrace dump --pid 1234              every live task and what it waits for, now
+  sudo asynctrace dump --name my-server --json the same for a script
+  sudo asynctrace attach --pid 1234            live view of polls and wake-ups
+  sudo asynctrace record -p 1234 -d 10 -o t.astrace
+  asynctrace report t.astrace                  what the recording says
+  sudo asynctrace probes --pid 1234            what would be probed, what cannot be seen
+  sudo asynctrace attach -- ./my-server --port 8080
+
+Exit codes: 0 done, 1 bug, 2 usage, 3 no such target, 4 not permitted, 5 the kernel cannot,
+6 nothing to trace in this binary, 7 unreadable or foreign file.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print every live task's await tree, now
+    Dump(dump::Arguments),
+    /// Watch polls and wake-ups live
+    Attach(attach::Arguments),
+    /// Record polls and wake-ups to a file, without the live view
+    Record(record::Arguments),
+    /// Show what would be probed and what cannot be seen, without attaching
+    Probes(probes::Arguments),
+    /// Print what a recording says
+    Report(report::Arguments),
+    /// Print a completion script for a shell
+    Completions(generate::CompletionArguments),
+    /// Print the manual page
+    Man(generate::ManArguments),
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Runs the program with the given command line and returns its exit code. Usage errors are
+/// printed by the parser.
+#[must_use]
+pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(command_line) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // `--help` and `--version` arrive here too. A closed stream is no reason to fail.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::Usage
+            } else {
+                ExitCode::Done
+            };
+        }
+    };
+    arguments.color.apply();
+    log_to_stderr();
+    match dispatch(arguments.command) {
+        Ok(code) => code,
+        Err(error) if output::is_closed(&error) => ExitCode::Done,
+        Err(error) => {
+            complain(&error);
+            error.exit_code()
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Dump(arguments) => dump::run(arguments),
+        Command::Attach(arguments) => attach::run(arguments),
+        Command::Record(arguments) => record::run(arguments),
+        Command::Probes(arguments) => probes::run(arguments),
+        Command::Report(arguments) => report::run(arguments),
+        Command::Completions(arguments) => generate::completions(arguments),
+        Command::Man(arguments) => generate::man(arguments),
+    }
+}
+
+impl Color {
+    /// Sets the choice for everything that is written through `anstream`.
+    fn apply(self) {
+        match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+    }
+}
+
+/// Prints an error as `error: what: why` and then the next step.
+fn complain(error: &Error) {
+    use std::io::Write;
+    let style = anstyle::AnsiColor::Red.on_default().bold();
+    let mut stderr = anstream::stderr().lock();
+    // There is nowhere left to say that standard error is closed.
+    let _ = writeln!(stderr, "{style}error:{style:#} {error}");
+    if let Error::Failure(failure) = error {
+        if let Some(step) = failure.next_step() {
+            let _ = writeln!(stderr, "{step}");
+        }
+    } else {
+        let _ = writeln!(
+            stderr,
+            "this is a bug of asynctrace, or of the system it runs on"
+        );
+    }
+}
+
+/// Our own log, for people who look for a bug in us: `ASYNCTRACE_LOG=debug`.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ASYNCTRACE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    // Only fails when a logger is there already (in tests).
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn exactly_one_target() {
+        for line in [
+            "asynctrace dump -p 1",
+            "asynctrace dump --pid 1 --json --task tokio/7",
+            "asynctrace attach -n server -d 0.5 -o file",
+            "asynctrace record -o file -- ./server --port 1 -p 2",
+            "asynctrace probes --name server --debug-file server.debug --futures app::*",
+            "asynctrace report file --json --color never",
+        ] {
+            parse(line).unwrap();
+        }
+        for line in [
+            "asynctrace dump",
+            "asynctrace dump -p 1 -n server",
+            "asynctrace dump -p 1 -- ./server",
+            "asynctrace dump -p server",
+            "asynctrace dump -p 0",
+            "asynctrace dump -p -5",
+            "asynctrace dump -n",
+            "asynctrace dump --",
+            "asynctrace record -p 1",
+            "asynctrace attach -p 1 -d 0",
+            "asynctrace attach -p 1 -d soon",
+            "asynctrace attach -p 1 -d inf",
+            "asynctrace report",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}
