@@ -20,6 +20,7 @@
 pub mod address;
 pub mod cli;
 pub mod error;
+pub mod follow;
 pub mod locate;
 pub mod memory;
 pub mod object;

@@ -34,6 +34,7 @@ use std::sync::Arc;
 
 use tracer_common::{Record, RecordKind};
 
+pub use self::seed::key_of_listed;
 pub use self::task::{Actor, LastWake, Task, TaskKey};
 
 use self::state_word::StateWord;

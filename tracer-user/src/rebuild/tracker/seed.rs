@@ -31,7 +31,7 @@ impl Tracker {
             return;
         }
         let before = into.len();
-        let listed: HashSet<TaskKey> = snapshot.tasks.iter().map(key).collect();
+        let listed: HashSet<TaskKey> = snapshot.tasks.iter().map(key_of_listed).collect();
         let gone: Vec<TaskKey> = self
             .table
             .iter()
@@ -51,7 +51,7 @@ impl Tracker {
     }
 
     fn seed_task(&mut self, info: &TaskInfo, time: u64, into: &mut Vec<Event>) {
-        let key = key(info);
+        let key = key_of_listed(info);
         if let Some(task) = self.table.get_mut(&key) {
             if task.is_over() {
                 return;
@@ -89,7 +89,8 @@ impl Tracker {
 
 /// The key of a task in a snapshot: `tokio/17` carries the runtime's id, `tokio/block_on/1` is a
 /// root, which has none.
-fn key(info: &TaskInfo) -> TaskKey {
+#[must_use]
+pub fn key_of_listed(info: &TaskInfo) -> TaskKey {
     let mut parts = info.id.split('/').skip(1);
     let id = match (parts.next(), parts.next()) {
         (Some(id), None) => id.parse().ok(),

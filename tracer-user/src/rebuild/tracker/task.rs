@@ -187,6 +187,21 @@ impl Task {
         }
     }
 
+    /// When it came into its state, as far as records tell: the begin of the poll that goes on, the
+    /// wake-up that scheduled it, or its last own event, which is a poll's end. For a task that was
+    /// found in its state (no polls, [`Task::existing`]) it is the first sight, so the task has been
+    /// in it for at least that long.
+    #[must_use]
+    pub fn state_since(&self) -> u64 {
+        match (self.state, self.last_wake) {
+            (TaskState::Running, _) => self.polled_since.unwrap_or(self.last_event),
+            (TaskState::Scheduled, Some(wake)) if wake.effect != WakeEffect::PollAgain => {
+                wake.time.max(self.last_event)
+            }
+            _ => self.last_event,
+        }
+    }
+
     /// Whether it is over.
     #[must_use]
     pub fn is_over(&self) -> bool {

@@ -261,8 +261,8 @@ fn words(table: &Table, row: &TaskRow, column: Column) -> String {
             format::duration(format::ago(table.now, wake.at))
         }),
         Column::WokenBy => wake.map_or(nothing.to_owned(), |wake| match wake.by {
-            WokenBy::Task(0) => "a task".to_owned(),
-            WokenBy::Task(number) => format!("task {number}"),
+            WokenBy::Task(None) => "a task".to_owned(),
+            WokenBy::Task(Some(number)) => format!("task {number}"),
             WokenBy::Thread(tid) => match table.threads.get(&tid) {
                 Some(name) => format!("{name} {tid}"),
                 None => format!("thread {tid}"),

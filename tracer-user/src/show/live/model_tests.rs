@@ -148,7 +148,7 @@ fn memory_is_wanted_for_the_screen_only() {
     press(&mut model, KeyCode::Down);
     let wanted = model.wanted();
     assert_eq!(wanted.len(), 3);
-    assert_eq!(wanted[0].id, 2, "the selected task first");
+    assert_eq!(wanted[0].id, Some(2), "the selected task first");
     press(&mut model, KeyCode::Char('p'));
     assert_eq!(model.wanted().len(), 1);
 }

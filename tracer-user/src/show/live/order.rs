@@ -81,7 +81,7 @@ fn keys(table: &Table, column: Column) -> Option<Vec<Option<u64>>> {
         }),
         Column::WokenBy => ranks(rows, |row| {
             Some(match row.activity?.last_wake?.by {
-                WokenBy::Task(number) => (0, number),
+                WokenBy::Task(number) => (0, number.unwrap_or(u64::MAX)),
                 WokenBy::Thread(tid) => (1, u64::from(tid)),
             })
         }),

@@ -10,18 +10,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::address::Address;
 use crate::rebuild::snapshot::TaskState;
 
-/// Identity of a task in the process: addresses are reused within milliseconds, so the address
-/// alone is not enough.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TaskKey {
-    /// The task's `Header`, or the future of a root without one.
-    pub address: Address,
-    /// The task's id as its runtime numbers it; 0 where it has none.
-    pub id: u64,
-}
+pub use crate::rebuild::tracker::TaskKey;
 
 /// The name of a task: `tokio/17`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,8 +41,8 @@ impl fmt::Display for TaskLabel {
 /// Who woke a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WokenBy {
-    /// A task that was being polled, by its number; 0 when its number could not be read.
-    Task(u64),
+    /// A task that was being polled, by its number where that could be read.
+    Task(Option<u64>),
     /// A thread outside any task: the I/O or timer driver of a runtime, or a thread of the program.
     Thread(u32),
 }

@@ -1,6 +1,7 @@
 //! Made-up tables.
 
 use super::*;
+use crate::address::Address;
 
 const SECOND: u64 = 1_000_000_000;
 /// The time of every sample.
@@ -10,7 +11,7 @@ pub(crate) fn row(number: u64, future: &str, state: TaskState) -> TaskRow {
     TaskRow {
         key: TaskKey {
             address: Address(0x7f00_0000_0000 + number * 256),
-            id: number,
+            id: Some(number),
         },
         label: TaskLabel::Numbered {
             runtime: "tokio",
@@ -64,7 +65,7 @@ pub(crate) fn service() -> Table {
         busy_share: 0.0002,
         last_wake: Some(LastWake {
             at: NOW - 1_250_000_000,
-            by: WokenBy::Task(17),
+            by: WokenBy::Task(Some(17)),
         }),
     });
     waiting.awaiting = Some(Awaiting {
@@ -74,6 +75,7 @@ pub(crate) fn service() -> Table {
     });
 
     let mut root = row(0, "app::amain::{async_fn#0}", TaskState::Idle);
+    root.key.id = None;
     root.label = TaskLabel::Named("tokio/block_on/1".into());
     root.future = "app::amain".into();
     root.since = NOW - 7_200 * SECOND;

@@ -1,0 +1,14 @@
+//! Following a live process: everything between an attached session and what is shown and recorded.
+//!
+//! Four threads, none of which waits for another: the follower (ring buffers -> tracker -> events,
+//! tables and lines), the [view](crate::show::live), the reader of memory, and the
+//! [writer](recorder) of the recording. Between them are slots that hold the newest value only and
+//! one bounded queue.
+
+pub mod ending;
+pub mod lines;
+pub mod pidfd;
+pub mod rates;
+pub mod recorder;
+pub mod summary;
+pub mod table_maker;

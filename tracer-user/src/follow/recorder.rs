@@ -1,0 +1,342 @@
+//! Writing the recording on a thread of its own: a slow disk delays this thread only. What waits
+//! is bounded; what does not fit is dropped and counted, and the file says so.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::rebuild::event::Event;
+use crate::rebuild::snapshot::Snapshot;
+
+/// Events that wait for the disk at most: about 100 MB of memory.
+const MAX_WAITING: u64 = 1_000_000;
+
+/// Something for the file, in order.
+#[derive(Debug)]
+pub enum Entry {
+    /// Events.
+    Events(Vec<Event>),
+    /// The kernel lost records of a CPU at some time up to `until` (CLOCK_MONOTONIC, nanoseconds).
+    Lost {
+        /// The CPU.
+        cpu: u32,
+        /// How many.
+        count: u64,
+        /// When the counter was read.
+        until: u64,
+    },
+    /// Events that did not fit into the queue before this entry.
+    Dropped {
+        /// How many.
+        count: u64,
+        /// Time of the last of them.
+        until: u64,
+    },
+    /// What memory told at `time` (CLOCK_MONOTONIC, nanoseconds).
+    Snapshot {
+        /// What it told.
+        snapshot: Arc<Snapshot>,
+        /// When reading began.
+        time: u64,
+    },
+}
+
+/// Where entries go: the recording file, or a test.
+pub trait Sink: Send {
+    /// Writes an entry.
+    ///
+    /// # Errors
+    /// When it cannot be written. Nothing is written after that.
+    fn write(&mut self, entry: &Entry) -> io::Result<()>;
+
+    /// Makes what was written reach the file, called after every batch.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// Bytes written.
+    fn bytes(&self) -> u64;
+}
+
+/// What the writer and the follower both see.
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: AtomicU64,
+    bytes: AtomicU64,
+    written: AtomicU64,
+    failure: Mutex<Option<String>>,
+}
+
+/// The follower's end: takes entries and never blocks.
+#[derive(Debug)]
+pub struct Recorder {
+    queue: Sender<Entry>,
+    shared: Arc<Shared>,
+    dropped: u64,
+    untold: u64,
+    untold_until: u64,
+}
+
+/// The thread's end.
+#[derive(Debug)]
+pub struct Writer<S> {
+    queue: Receiver<Entry>,
+    shared: Arc<Shared>,
+    sink: S,
+}
+
+/// What became of the events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes written.
+    pub bytes: u64,
+    /// Events written.
+    pub events: u64,
+    /// Events dropped.
+    pub dropped: u64,
+    /// Why writing stopped.
+    pub failure: Option<String>,
+}
+
+/// A recorder and the writer that belongs to it.
+pub fn recorder<S: Sink>(sink: S) -> (Recorder, Writer<S>) {
+    // The channel itself is unbounded; `waiting` bounds it in events, which is what takes memory.
+    let (sender, receiver) = channel();
+    let shared = Arc::new(Shared::default());
+    let recorder = Recorder {
+        queue: sender,
+        shared: Arc::clone(&shared),
+        dropped: 0,
+        untold: 0,
+        untold_until: 0,
+    };
+    let writer = Writer {
+        queue: receiver,
+        shared,
+        sink,
+    };
+    (recorder, writer)
+}
+
+impl Recorder {
+    /// Queues events, or drops and counts them.
+    pub fn events(&mut self, events: Vec<Event>) {
+        let Some(last) = events.last() else { return };
+        let count = events.len() as u64;
+        let waiting = self.shared.waiting.load(Ordering::Relaxed);
+        if waiting + count > MAX_WAITING || self.has_failed() {
+            self.dropped += count;
+            self.untold += count;
+            self.untold_until = self.untold_until.max(last.time);
+            return;
+        }
+        self.tell_dropped();
+        self.shared.waiting.fetch_add(count, Ordering::Relaxed);
+        self.send(Entry::Events(events));
+    }
+
+    /// Queues anything else; these are few.
+    pub fn entry(&mut self, entry: Entry) {
+        self.tell_dropped();
+        self.send(entry);
+    }
+
+    fn tell_dropped(&mut self) {
+        if self.untold > 0 {
+            let count = std::mem::take(&mut self.untold);
+            self.send(Entry::Dropped {
+                count,
+                until: self.untold_until,
+            });
+        }
+    }
+
+    fn send(&self, entry: Entry) {
+        // A writer that has gone has said why.
+        let _ = self.queue.send(entry);
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failure().is_some()
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.shared
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// How far the file is.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        Progress {
+            bytes: self.shared.bytes.load(Ordering::Relaxed),
+            events: self.shared.written.load(Ordering::Relaxed),
+            dropped: self.dropped,
+            failure: self.failure(),
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.tell_dropped();
+    }
+}
+
+impl<S: Sink> Writer<S> {
+    /// Writes until the recorder is dropped and everything that waited is written. After a failure
+    /// the rest is thrown away, so that the recorder is never held up. Returns the sink.
+    pub fn run(mut self) -> S {
+        while let Ok(first) = self.queue.recv() {
+            let mut next = Some(first);
+            // Whole bursts between two flushes.
+            while let Some(entry) = next {
+                self.write(&entry);
+                next = self.queue.try_recv().ok();
+            }
+            let flushed = self.sink.flush();
+            self.note(flushed);
+            let bytes = self.sink.bytes();
+            self.shared.bytes.store(bytes, Ordering::Relaxed);
+        }
+        self.sink
+    }
+
+    fn write(&mut self, entry: &Entry) {
+        let count = match entry {
+            Entry::Events(events) => events.len() as u64,
+            _ => 0,
+        };
+        let failed = self.failure_is_set();
+        if !failed {
+            let written = self.sink.write(entry);
+            if self.note(written) {
+                self.shared.written.fetch_add(count, Ordering::Relaxed);
+            }
+        }
+        self.shared.waiting.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    fn failure_is_set(&self) -> bool {
+        self.shared
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+
+    /// Whether it went well; keeps the first failure.
+    fn note(&self, result: io::Result<()>) -> bool {
+        let Err(error) = result else { return true };
+        self.shared
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_with(|| error.to_string());
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rebuild::event::{EventId, EventKind};
+
+    #[derive(Default)]
+    struct Fake {
+        events: u64,
+        told_dropped: u64,
+        fail_after: Option<u64>,
+    }
+
+    impl Sink for Fake {
+        fn write(&mut self, entry: &Entry) -> io::Result<()> {
+            match entry {
+                Entry::Events(events) => self.events += events.len() as u64,
+                Entry::Dropped { count, .. } => self.told_dropped += count,
+                _ => {}
+            }
+            if self.fail_after.is_some_and(|limit| self.events > limit) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn bytes(&self) -> u64 {
+            self.events * 10
+        }
+    }
+
+    fn events(count: usize) -> Vec<Event> {
+        vec![
+            Event {
+                id: EventId {
+                    unit: crate::rebuild::event::UnitId(1),
+                    sequence: 0
+                },
+                time: 5,
+                kind: EventKind::Unblocked,
+                cause: None,
+            };
+            count
+        ]
+    }
+
+    #[test]
+    fn everything_that_fits_is_written() {
+        let (mut recorder, writer) = recorder(Fake::default());
+        let thread = std::thread::spawn(|| writer.run());
+        for _ in 0..100 {
+            recorder.events(events(1_000));
+        }
+        drop(recorder);
+        let sink = thread.join().unwrap();
+        assert_eq!((sink.events, sink.told_dropped), (100_000, 0));
+    }
+
+    #[test]
+    fn a_queue_that_is_full_drops_counts_and_says_so_in_the_file() {
+        let (mut recorder, writer) = recorder(Fake::default());
+        for _ in 0..1_100 {
+            recorder.events(events(1_000));
+        }
+        assert_eq!(recorder.progress().dropped, 100_000);
+        drop(recorder);
+        let sink = writer.run();
+        assert_eq!(sink.events, MAX_WAITING);
+        assert_eq!(sink.told_dropped, 100_000);
+    }
+
+    #[test]
+    fn after_a_failure_nothing_blocks_and_the_reason_is_kept() {
+        let (mut recorder, writer) = recorder(Fake {
+            fail_after: Some(10),
+            ..Fake::default()
+        });
+        recorder.events(events(8));
+        recorder.events(events(8));
+        recorder.events(events(8));
+        std::thread::scope(|scope| {
+            let shared = Arc::clone(&recorder.shared);
+            let thread = scope.spawn(|| writer.run());
+            while shared.waiting.load(Ordering::Relaxed) > 0 {
+                std::thread::yield_now();
+            }
+            recorder.events(events(4));
+            let progress = recorder.progress();
+            assert_eq!((progress.events, progress.dropped), (8, 4));
+            assert!(progress.failure.is_some());
+            drop(recorder);
+            thread.join().unwrap();
+        });
+    }
+}

@@ -1,0 +1,160 @@
+//! What is said at the end of a live session.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::ending::Ending;
+use crate::show::escape::escape;
+use crate::show::live::format;
+
+/// The file that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSummary {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// Events in it.
+    pub events: u64,
+    /// Events that are missing in it because the disk was too slow.
+    pub dropped: u64,
+    /// Why it is not complete, where writing failed.
+    pub failure: Option<String>,
+}
+
+/// A session in numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Why it ended.
+    pub ending: Ending,
+    /// How long it was attached.
+    pub elapsed: Duration,
+    /// Records that came from the kernel.
+    pub records: u64,
+    /// Records that the kernel lost, by CPU; CPUs without a loss may be left out.
+    pub lost: Vec<(u32, u64)>,
+    /// Polls that ended.
+    pub polls: u64,
+    /// Wake-ups.
+    pub wakes: u64,
+    /// Tasks live at the end.
+    pub live: u64,
+    /// Tasks that were seen to be spawned.
+    pub spawned: u64,
+    /// Tasks that ended.
+    pub over: u64,
+    /// Estimated cost to the target, as a share of one CPU.
+    pub overhead: Option<f64>,
+    /// What else the user should know, in sentences.
+    pub notes: Vec<String>,
+    /// The recording, where there is one.
+    pub file: Option<FileSummary>,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let span = format::duration(self.elapsed);
+        writeln!(f, "Ended after {span}: {}.", self.ending)?;
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no 53 bits")]
+        let rate = self.records as f64 / self.elapsed.as_secs_f64().max(1e-9);
+        let lost: u64 = self.lost.iter().map(|(_, count)| count).sum();
+        write!(
+            f,
+            "events     {} ({}/s), lost {lost}",
+            self.records,
+            format::rate(rate)
+        )?;
+        let by_cpu: Vec<_> = self
+            .lost
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(cpu, count)| format!("{count} on CPU {cpu}"))
+            .collect();
+        if by_cpu.is_empty() {
+            writeln!(f)?;
+        } else {
+            writeln!(f, " ({})", by_cpu.join(", "))?;
+        }
+        writeln!(f, "polls      {}, wake-ups {}", self.polls, self.wakes)?;
+        writeln!(
+            f,
+            "tasks      {} live, {} spawned, {} ended",
+            self.live, self.spawned, self.over
+        )?;
+        match self.overhead {
+            Some(share) => {
+                let share = format::percent(share);
+                writeln!(f, "overhead   about {share} of one CPU (estimate)")?;
+            }
+            None => writeln!(f, "overhead   not known")?,
+        }
+        for note in &self.notes {
+            writeln!(f, "note       {}", escape(note))?;
+        }
+        if let Some(file) = &self.file {
+            let path = file.path.display().to_string();
+            write!(
+                f,
+                "recording  {}: {}, {} events",
+                escape(&path),
+                format::bytes(file.bytes),
+                file.events
+            )?;
+            if file.dropped > 0 {
+                write!(f, ", {} not written (the disk was too slow)", file.dropped)?;
+            }
+            writeln!(f)?;
+            if let Some(failure) = &file.failure {
+                writeln!(f, "           incomplete: {}", escape(failure))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary() -> Summary {
+        Summary {
+            ending: Ending::Interrupted,
+            elapsed: Duration::from_secs(10),
+            records: 123_456,
+            lost: vec![(0, 0), (1, 0)],
+            polls: 50_000,
+            wakes: 40_000,
+            live: 102,
+            spawned: 7,
+            over: 5,
+            overhead: Some(0.0123),
+            notes: Vec::new(),
+            file: None,
+        }
+    }
+
+    #[test]
+    fn a_clean_end() {
+        insta::assert_snapshot!(summary());
+    }
+
+    #[test]
+    fn losses_are_told_by_cpu_and_cause() {
+        let mut summary = summary();
+        summary.ending = Ending::TargetExited(None);
+        summary.lost = vec![(0, 3), (1, 40)];
+        summary.overhead = None;
+        summary
+            .notes
+            .push("2 addresses were refused by the kernel".to_owned());
+        summary.file = Some(FileSummary {
+            path: "run\x1b[1m.atrace".into(),
+            bytes: 3 << 20,
+            events: 99,
+            dropped: 5,
+            failure: Some("no space left on device".to_owned()),
+        });
+        insta::assert_snapshot!(summary);
+    }
+}
