@@ -327,8 +327,7 @@ impl Tracker {
             return;
         };
         if let Some(open) = task.open.take() {
-            task.gap(time, 1, into);
-            poll::close(task, open, time, Outcome::Unknown, false, into);
+            poll::close(task, open, time, outcome, false, into);
             self.counts.polls += 1;
         }
         task.emit(time, EventKind::Finished { outcome }, None, into);

@@ -107,31 +107,43 @@ impl Tracker {
 
     pub(super) fn poll_end(&mut self, record: &Record, into: &mut Vec<Event>) -> Option<()> {
         let key = TaskKey::of(record.task, record.task_id);
-        if let Some(task) = self.table.get(&key)
-            && record.poll != 0
-            && task.closed == Some((record.tid, record.poll))
-        {
+        let (left, inner) = self.threads.get_mut(record.tid)?.leave(&key);
+        for frame in inner {
+            self.end_unseen(&frame, record, into);
+        }
+        let poll = match (record.poll, left) {
+            (0, Some(frame)) if frame.began > self.clean_since => frame.began,
+            (poll, _) => poll,
+        };
+        // Ends that are noticed late, when what came after has shown already that the poll, or the
+        // task, was over.
+        let stale = match self.table.get(&key) {
+            Some(task) => {
+                task.closed == Some((record.tid, poll))
+                    || (poll != 0 && task.began > Some(poll))
+                    || (task.is_over() && key.id.is_some())
+            }
+            None => self.table.other_occupant(&key) > Some(key),
+        };
+        if stale {
             return Some(());
         }
         let name = self.probe_name(record.probe);
         self.live_task(key, record.time, name.as_ref(), into)?;
-        for frame in self.threads.get_mut(record.tid)?.leave(&key) {
-            self.end_unseen(&frame, record, into);
-        }
 
         let word = self.word;
         let (clean_since, started) = (self.clean_since, self.started);
         let exact = record.aux == PollEndCause::ExitProbe as u8;
         let task = self.table.get_mut(&key)?;
         let outcome;
-        if let Some(open) = task.poll_of(record.tid, record.poll, clean_since).copied() {
+        if let Some(open) = task.poll_of(record.tid, poll, clean_since).copied() {
             outcome = word.outcome(record.state, open.cancelled);
             task.open = None;
             close(task, open, record.time, outcome, exact, into);
         } else {
             match task.open {
-                // The end of an older poll, noticed after a newer one had begun elsewhere.
-                Some(open) if record.poll < open.began && open.tid != record.tid => {
+                // Without the poll's name, an end on another thread may be that of an older poll.
+                Some(open) if poll == 0 && open.tid != record.tid => {
                     self.counts.unmatched += 1;
                     return Some(());
                 }
@@ -145,11 +157,11 @@ impl Tracker {
             }
             outcome = word.outcome(record.state, false);
             tell_lost_begin(task, record, started, into);
-            let began = (record.poll != 0).then_some(record.poll);
+            let began = (poll != 0).then_some(poll);
             if let Some(began) = began {
                 account(task, began, record.time, 0);
             }
-            task.closed = Some((record.tid, record.poll));
+            task.closed = Some((record.tid, poll));
             end(task, record.time, outcome, exact, began, into);
         }
         self.counts.polls += 1;

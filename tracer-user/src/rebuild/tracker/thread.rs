@@ -124,15 +124,16 @@ impl Thread {
         ended
     }
 
-    /// Leaves the innermost poll of a task and returns the polls inside it, which have ended too.
-    pub(super) fn leave(&mut self, key: &TaskKey) -> Vec<Frame> {
+    /// Leaves the innermost poll of a task: that poll, and the polls inside it, which have ended
+    /// too.
+    pub(super) fn leave(&mut self, key: &TaskKey) -> (Option<Frame>, Vec<Frame>) {
         let Some(at) = self.frames.iter().rposition(|frame| frame.key == *key) else {
-            return Vec::new();
+            return (None, Vec::new());
         };
         let mut inner = self.frames.split_off(at);
-        inner.remove(0);
+        let frame = inner.remove(0);
         inner.reverse();
-        inner
+        (Some(frame), inner)
     }
 }
 
