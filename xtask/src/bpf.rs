@@ -7,7 +7,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+
+use crate::shell::{apt_install, run, say};
 
 pub(crate) mod toolchain;
 
@@ -146,48 +148,4 @@ fn install_linker(folders: &Folders) -> Result<()> {
         .env("LLVM_PREFIX", &prefix)
         .env("LIBRARY_PATH", format!("{prefix}/lib"))
         .env_remove("CARGO_TARGET_DIR"))
-}
-
-fn apt_install(packages: &[&str]) -> Result<()> {
-    if !is_root() {
-        bail!("not root, so packages cannot be installed");
-    }
-    let install = || {
-        run(Command::new("apt-get")
-            .args(["install", "-y", "--no-install-recommends"])
-            .args(packages)
-            .env("DEBIAN_FRONTEND", "noninteractive"))
-    };
-    // A fresh machine has no package lists; a prepared one need not fetch them.
-    install().or_else(|_| {
-        run(Command::new("apt-get").arg("update"))?;
-        install()
-    })
-}
-
-fn is_root() -> bool {
-    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix("Uid:"))
-            .and_then(|ids| ids.split_whitespace().nth(1))
-            == Some("0")
-    })
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let shown = format!("{command:?}");
-    // Talk goes to stderr, as everywhere in this project.
-    let status = command
-        .stdout(std::io::stderr())
-        .status()
-        .with_context(|| format!("could not run {shown}"))?;
-    if !status.success() {
-        bail!("{shown} ended with {status}");
-    }
-    Ok(())
-}
-
-fn say(line: &str) {
-    eprintln!("xtask: {line}");
 }

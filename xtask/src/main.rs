@@ -4,6 +4,13 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod bpf;
+mod demo;
+mod fixtures;
+mod lint;
+mod permission;
+mod setup;
+mod shell;
+mod test;
 
 /// Set-up, builds, tests and checks of asynctrace.
 #[derive(Parser)]
@@ -15,22 +22,45 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install or find what the build needs.
+    /// Install or find what the build and the tests need, or say what is missing.
     Setup,
+    /// Build asynctrace, optimised.
+    Build {
+        /// Build the programs that the tests trace instead, in all their profiles.
+        #[arg(long)]
+        fixtures: bool,
+    },
     /// Build the BPF object alone, for a quick look at its errors.
     BuildBpf,
+    /// Do the main job on a small service: dump, attach with a recording, report.
+    Demo {
+        /// How long to attach, in seconds.
+        #[arg(short, long, default_value_t = 5)]
+        duration: u64,
+    },
+    /// Build the fixtures and run every test that can run here.
+    Test {
+        /// Further arguments for `cargo nextest run`, such as a filter.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        further: Vec<String>,
+    },
+    /// Check formatting, lints and documentation.
+    Lint,
 }
 
 fn main() -> Result<()> {
     let folders = bpf::Folders::find()?;
     match Arguments::parse().task {
-        Task::Setup => {
-            bpf::setup(&folders)?;
-        }
+        Task::Setup => setup::setup(&folders),
+        Task::Build { fixtures: true } => fixtures::build(&folders),
+        Task::Build { fixtures: false } => demo::build(&folders).map(drop),
         Task::BuildBpf => {
             let toolchain = bpf::chosen(&folders)?;
             println!("{}", bpf::build(&folders, &toolchain)?.display());
+            Ok(())
         }
+        Task::Demo { duration } => demo::demo(&folders, duration),
+        Task::Test { further } => test::test(&folders, &further),
+        Task::Lint => lint::lint(&folders),
     }
-    Ok(())
 }

@@ -1,0 +1,64 @@
+//! What the tests against real processes share: where things are, how targets are started and
+//! ended, what their sources promise, and how trees are compared.
+//!
+//! Every target is started by its test with its own pid and ports that the kernel chose, and is
+//! killed when its handle is dropped. Nothing here knows a line number: markers in the fixtures'
+//! sources do.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+pub(crate) mod command;
+pub(crate) mod directives;
+pub(crate) mod expect;
+pub(crate) mod fixture;
+pub(crate) mod tree;
+
+use std::path::{Path, PathBuf};
+
+/// Root of the workspace.
+pub(crate) fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("inside a workspace")
+        .to_owned()
+}
+
+/// The workspace's target folder; `CARGO_TARGET_DIR` is honoured.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || workspace().join("target"),
+        |folder| workspace().join(folder),
+    )
+}
+
+/// How a fixture is built (`fixtures/Cargo.toml`, `xtask/src/fixtures.rs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// Unoptimised, full debug information.
+    Dev,
+    /// Optimised, `debug = 2`.
+    Release,
+    /// Optimised, `debug = 2`, fat LTO, one codegen unit, panic = abort.
+    Lto,
+    /// Default release: symbols, no debug information.
+    Plain,
+    /// Without symbols.
+    Stripped,
+    /// Release with tokio's own task dump inside (`--cfg tokio_unstable`).
+    Witness,
+}
+
+impl Build {
+    /// Where its binaries are.
+    pub(crate) fn folder(self) -> PathBuf {
+        let name = match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+            Self::Lto => "lto",
+            Self::Plain => "plain",
+            Self::Stripped => "stripped",
+            Self::Witness => "taskdump/release",
+        };
+        target().join("fixtures").join(name)
+    }
+}

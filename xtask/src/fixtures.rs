@@ -1,0 +1,110 @@
+//! Builds the programs that the tests and the demo trace, into `target/fixtures`.
+//!
+//! In few builds: each profile builds only the programs that are traced in it, and `stripped` is
+//! made of `plain` without building anything. `cargo build` decides what is up to date, so that
+//! this can be called before every test.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::bpf::Folders;
+use crate::shell::{cargo, run, say};
+
+/// A profile of `fixtures/Cargo.toml` and what is built in it; nothing named means all.
+struct Build {
+    profile: &'static str,
+    folder: &'static str,
+    programs: &'static [&'static str],
+}
+
+const BUILDS: &[Build] = &[
+    Build {
+        profile: "dev",
+        folder: "debug",
+        programs: &[],
+    },
+    Build {
+        profile: "release",
+        folder: "release",
+        programs: &[],
+    },
+    Build {
+        profile: "lto",
+        folder: "lto",
+        programs: &["shapes", "leaves", "runtimes", "busy"],
+    },
+    Build {
+        profile: "plain",
+        folder: "plain",
+        programs: &["leaves", "busy"],
+    },
+];
+
+/// Programs that are traced without their symbols.
+const STRIPPED: &[&str] = &["leaves", "busy"];
+
+/// Programs that carry a witness: tokio's own task dump, which needs a tokio of its own.
+const WITNESSES: &[&str] = &["shapes", "leaves"];
+
+/// Builds all fixtures in all their profiles.
+///
+/// # Errors
+/// When a build fails.
+pub(crate) fn build(folders: &Folders) -> Result<()> {
+    let target = folders.target.join("fixtures");
+    for build in BUILDS {
+        say(&format!(
+            "fixtures: profile {} into {}",
+            build.profile,
+            target.join(build.folder).display()
+        ));
+        run(compile(folders, build.profile, build.programs).env("CARGO_TARGET_DIR", &target))?;
+    }
+    strip(&target)?;
+    let witness = target.join("taskdump");
+    say(&format!(
+        "fixtures: release with tokio's own task dump into {}",
+        witness.join("release").display()
+    ));
+    run(compile(folders, "release", WITNESSES)
+        .args(["--features", "taskdump"])
+        .env("RUSTFLAGS", "--cfg tokio_unstable")
+        .env("CARGO_TARGET_DIR", &witness))
+}
+
+/// Builds one program in profile release, for the demo.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn build_one(folders: &Folders, program: &str) -> Result<()> {
+    let target = folders.target.join("fixtures");
+    run(compile(folders, "release", &[program]).env("CARGO_TARGET_DIR", target))
+}
+
+fn compile(folders: &Folders, profile: &str, programs: &[&str]) -> Command {
+    let mut command = cargo(&folders.workspace.join("fixtures"));
+    command
+        .args(["build", "--locked", "--quiet", "--profile", profile])
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    for program in programs {
+        command.args(["--bin", program]);
+    }
+    command
+}
+
+fn strip(target: &Path) -> Result<()> {
+    let folder = target.join("stripped");
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    for program in STRIPPED {
+        run(Command::new("strip")
+            .arg("--strip-all")
+            .arg("-o")
+            .arg(folder.join(program))
+            .arg(target.join("plain").join(program)))
+        .context("`strip` comes with the linker, in Debian's binutils")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! `cargo xtask lint`: what has to be clean besides the tests.
+//!
+//! Formatting and clippy of all three workspaces that this machine's compiler can check (the BPF
+//! object's own lints run where its toolchain is), and documentation without a warning.
+
+use anyhow::Result;
+
+use crate::bpf::Folders;
+use crate::shell::{cargo, run, say};
+
+/// Runs all checks; the first that fails ends it.
+///
+/// # Errors
+/// When a check fails.
+pub(crate) fn lint(folders: &Folders) -> Result<()> {
+    let workspace = &folders.workspace;
+    let fixtures = workspace.join("fixtures");
+    let ebpf = workspace.join("tracer-ebpf");
+
+    say("lint: formatting");
+    run(cargo(workspace).args(["fmt", "--all", "--check"]))?;
+    run(cargo(&fixtures).args(["fmt", "--all", "--check"]))?;
+    if ebpf.join("Cargo.toml").is_file() {
+        run(cargo(&ebpf).args(["fmt", "--all", "--check"]))?;
+    }
+
+    say("lint: clippy");
+    run(cargo(workspace).args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    run(cargo(&fixtures)
+        .args([
+            "clippy",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ])
+        .env("CARGO_TARGET_DIR", folders.target.join("fixtures")))?;
+
+    say("lint: documentation");
+    run(cargo(workspace)
+        .args([
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+            "--locked",
+        ])
+        .env("RUSTDOCFLAGS", "-D warnings"))?;
+    say("lint: clean");
+    Ok(())
+}
