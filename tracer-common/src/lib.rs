@@ -8,9 +8,11 @@
 
 mod cookie;
 mod record;
+mod session;
 
 pub use cookie::{ArgumentRegister, Cookie, ProbeKind};
 pub use record::{PollEndCause, RECORD_SIZE, Record, RecordKind, STATE_UNREADABLE};
+pub use session::{Counters, Settings};
 
 /// Version of the kernel/user contract. The object is embedded in the binary that reads it, so
 /// the two can only differ in a broken build; the loader checks it all the same.

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 )]
 mod toolchain;
 
-pub fn build() -> Result<()> {
+pub(crate) fn build() -> Result<()> {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").context("no OUT_DIR")?);
     let manifest =
         PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").context("no CARGO_MANIFEST_DIR")?);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-pub fn build() -> Result<()> {
+pub(crate) fn build() -> Result<()> {
     println!("cargo:rerun-if-changed=proto");
     let mut schemas: Vec<PathBuf> = match std::fs::read_dir("proto") {
         Ok(folder) => folder

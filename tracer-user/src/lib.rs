@@ -18,6 +18,7 @@
 //! | [`cli`] | arguments, subcommands, exit codes |
 
 pub mod address;
+pub mod attach;
 pub mod cli;
 pub mod error;
 pub mod follow;
@@ -27,3 +28,4 @@ pub mod object;
 pub mod plan;
 pub mod rebuild;
 pub mod show;
+pub mod stream;

@@ -1,0 +1,133 @@
+//! A probe was hit.
+
+use tracer_common::{
+    ArgumentRegister, Cookie, PollEndCause, ProbeKind, Record, RecordKind, STATE_UNREADABLE,
+};
+
+use crate::thread::{Frame, MAX_FRAMES, Moment, OpenPoll, Thread, settle, settle_frames};
+use crate::{Machine, task_id};
+
+/// What the trap says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// `CLOCK_MONOTONIC`, ns.
+    pub time: u64,
+    /// The CPU.
+    pub cpu: u32,
+    /// See [`tracer_common::Settings::active_state`].
+    pub active_state: u64,
+    /// The stack pointer at the probed instruction.
+    pub stack_pointer: u64,
+    /// The first three argument registers.
+    pub arguments: [u64; 3],
+}
+
+/// Concludes and sends everything that follows from a hit.
+#[inline(always)]
+pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie, hit: &Hit) {
+    let entry = hit.stack_pointer.wrapping_add(u64::from(cookie.pushed));
+    let argument = match cookie.argument {
+        ArgumentRegister::Rdi => hit.arguments[0],
+        ArgumentRegister::Rsi => hit.arguments[1],
+        ArgumentRegister::Rdx => hit.arguments[2],
+    };
+    let now = Moment {
+        time: hit.time,
+        cpu: hit.cpu,
+        stack_pointer: entry,
+        active_state: hit.active_state,
+    };
+    settle(thread, machine, &now, PollEndCause::NextEvent, false);
+
+    let (by, by_id, poll) = thread
+        .innermost()
+        .map_or((0, 0, 0), |poll| (poll.task, poll.task_id, poll.begin));
+    let mut record = Record {
+        time: hit.time,
+        task: argument,
+        task_id: 0,
+        state: STATE_UNREADABLE,
+        by,
+        by_id,
+        stack_pointer: entry,
+        poll,
+        probe: cookie.probe,
+        tid: thread.tid,
+        cpu: hit.cpu,
+        kind: record_kind(cookie.kind) as u8,
+        aux: 0,
+        reserved: 0,
+    };
+
+    if matches!(cookie.kind, ProbeKind::FuturePoll) {
+        settle_frames(thread, machine, entry);
+        let floor = thread.innermost().map_or(0, |poll| poll.frames);
+        record.aux = thread.frames.wrapping_sub(floor).wrapping_add(1).min(255) as u8;
+        machine.send(&record);
+        let open = thread.frames as usize;
+        if open < MAX_FRAMES
+            && let Some(return_address) = machine.word(entry)
+        {
+            thread.nested[open & (MAX_FRAMES - 1)] = Frame {
+                stack_pointer: entry,
+                return_address,
+            };
+            thread.frames = open as u32 + 1;
+        }
+        return;
+    }
+
+    // A poll or a spawn names its task's layout in the cookie; a waker may belong to any task.
+    let own_offset = u32::from(cookie.task_id_offset);
+    let mut offset = 0;
+    if machine.header(argument, &mut thread.scratch) {
+        let known = if matches!(cookie.kind, ProbeKind::TaskPoll) {
+            Some(own_offset)
+        } else {
+            machine
+                .task_id_offset(thread.scratch.vtable())
+                .map(|found| if found == 0 { own_offset } else { found })
+        };
+        if let Some(found) = known {
+            offset = found;
+            record.state = thread.scratch.state();
+            record.task_id = task_id(machine, argument, &thread.scratch, offset);
+        }
+    }
+    machine.send(&record);
+
+    if matches!(cookie.kind, ProbeKind::TaskPoll) {
+        // Without the return address the end could not be told from the middle, so a poll whose
+        // stack cannot be read ends at the next hit or switch: 0 is no return address.
+        let return_address = machine.word(entry).unwrap_or(0);
+        let vtable = thread.scratch.vtable();
+        thread.push(
+            machine,
+            &OpenPoll {
+                stack_pointer: entry,
+                return_address,
+                task: argument,
+                task_id: record.task_id,
+                vtable,
+                begin: hit.time,
+                task_id_offset: offset,
+                frames: 0,
+                probe: cookie.probe,
+                reserved: 0,
+            },
+        );
+    }
+}
+
+#[inline(always)]
+fn record_kind(kind: ProbeKind) -> RecordKind {
+    match kind {
+        ProbeKind::TaskPoll => RecordKind::PollBegin,
+        ProbeKind::WakeByValue => RecordKind::WakeByValue,
+        ProbeKind::WakeByReference => RecordKind::WakeByReference,
+        ProbeKind::WakerClone => RecordKind::WakerClone,
+        ProbeKind::WakerDrop => RecordKind::WakerDrop,
+        ProbeKind::Spawn => RecordKind::Spawn,
+        ProbeKind::FuturePoll => RecordKind::FuturePoll,
+    }
+}

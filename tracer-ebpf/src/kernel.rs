@@ -1,0 +1,193 @@
+//! The kernel's side of the logic: helpers and maps behind [`Machine`].
+
+use core::ffi::c_void;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::{
+    BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, bpf_pidns_info,
+};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{
+    bpf_get_ns_current_pid_tgid, bpf_map_lookup_elem, bpf_probe_read_user, bpf_ringbuf_output,
+    bpf_ringbuf_query,
+};
+use probe_logic::{Header, Machine, Thread};
+use tracer_common::{Counters, RECORD_SIZE, Record, Settings};
+
+use crate::maps::{COUNTERS, NO_THREAD, RINGS, SETTINGS, TASK_VTABLES, THREADS};
+
+/// The kernel as the logic sees it, on one CPU.
+pub(crate) struct Kernel {
+    pub(crate) cpu: u32,
+    pub(crate) vtables: u32,
+    pub(crate) wake_at: u64,
+}
+
+impl Machine for Kernel {
+    #[inline(always)]
+    fn word(&mut self, address: u64) -> Option<u64> {
+        let mut word = 0u64;
+        // SAFETY: writes 8 bytes to `word`; the helper checks the address and never faults.
+        let failed =
+            unsafe { bpf_probe_read_user((&raw mut word).cast(), 8, address as *const c_void) };
+        (failed == 0).then_some(word)
+    }
+
+    #[inline(always)]
+    fn header(&mut self, task: u64, into: &mut Header) -> bool {
+        // SAFETY: writes exactly one `Header`; the helper checks the address and never faults. On
+        // failure it clears the destination.
+        let failed = unsafe {
+            bpf_probe_read_user(
+                core::ptr::from_mut(into).cast(),
+                size_of::<Header>() as u32,
+                task as *const c_void,
+            )
+        };
+        failed == 0
+    }
+
+    #[inline(always)]
+    fn task_id_offset(&mut self, vtable: u64) -> Option<u32> {
+        if self.vtables == 0 {
+            return Some(0);
+        }
+        // SAFETY: the daemon fills the map before the first probe and never changes it.
+        unsafe { TASK_VTABLES.get(&vtable) }.copied()
+    }
+
+    #[inline(always)]
+    fn send(&mut self, record: &Record) {
+        send(record, self.cpu, self.wake_at);
+    }
+
+    #[inline(always)]
+    fn too_deep(&mut self) {
+        if let Some(counters) = counters() {
+            counters.too_deep += 1;
+        }
+    }
+}
+
+/// Puts a record into this CPU's ring, or counts it as lost. A function of its own: the logic
+/// sends from several places, and the verifier need not look at each in full.
+#[inline(never)]
+fn send(record: &Record, cpu: u32, wake_at: u64) {
+    let mut failed = true;
+    // SAFETY: the map holds ring buffers only; a null pointer is checked for, the record is
+    // initialised and as long as said.
+    unsafe {
+        let ring = bpf_map_lookup_elem(RINGS.as_ptr(), (&raw const cpu).cast());
+        if !ring.is_null() {
+            // The daemon looks every few milliseconds; waking it for each record would cost more
+            // than the record. It is woken when a burst fills the ring faster than that.
+            let unread = bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA));
+            let flags = if unread >= wake_at {
+                BPF_RB_FORCE_WAKEUP
+            } else {
+                BPF_RB_NO_WAKEUP
+            };
+            failed = bpf_ringbuf_output(
+                ring,
+                core::ptr::from_ref(record).cast_mut().cast(),
+                RECORD_SIZE as u64,
+                u64::from(flags),
+            ) != 0;
+        }
+    }
+    if let Some(counters) = counters() {
+        if failed {
+            counters.lost += 1;
+        } else {
+            counters.sent += 1;
+        }
+    }
+}
+
+/// This CPU's counters. Two programs that interrupt each other on one CPU can lose a count, of
+/// hits and records alike; the losses are those of the ring, where they cannot.
+#[inline(always)]
+pub(crate) fn counters() -> Option<&'static mut Counters> {
+    // SAFETY: the map's one value of this CPU; only programs on this CPU write it.
+    COUNTERS
+        .get_ptr_mut(0)
+        .map(|counters| unsafe { &mut *counters })
+}
+
+#[inline(always)]
+pub(crate) fn settings() -> Option<&'static mut Settings> {
+    // SAFETY: the map's one value. Only `tgid` is ever written while programs run, always with the
+    // same number, by an aligned 4-byte store.
+    SETTINGS
+        .get_ptr_mut(0)
+        .map(|settings| unsafe { &mut *settings })
+}
+
+/// The state of this thread, if it is known.
+#[inline(always)]
+pub(crate) fn thread(kernel_tid: u32) -> Option<&'static mut Thread> {
+    // SAFETY: the value belongs to one thread. Its probes do not nest; the scheduler's programs
+    // touch it while it switches, and keep off while `busy` is set. An eviction in between makes
+    // the value another thread's: the worst case is a wrong end of a poll, never memory of ours.
+    THREADS
+        .get_ptr_mut(kernel_tid)
+        .map(|thread| unsafe { &mut *thread })
+}
+
+/// The state of this thread, made when there was none.
+#[inline(always)]
+pub(crate) fn thread_or_new(kernel_tid: u32, tid: u32) -> Option<&'static mut Thread> {
+    if let Some(thread) = thread(kernel_tid) {
+        return Some(thread);
+    }
+    let empty = NO_THREAD.get(0)?;
+    THREADS.insert(kernel_tid, empty, 0).ok()?;
+    let thread = thread(kernel_tid)?;
+    thread.tid = tid;
+    Some(thread)
+}
+
+/// This thread's ids if it belongs to the target: (thread in the initial namespace, thread as the
+/// daemon numbers it).
+#[inline(always)]
+pub(crate) fn of_target(settings: &mut Settings) -> Option<(u32, u32)> {
+    let ids = bpf_get_current_pid_tgid();
+    let kernel_tid = ids as u32;
+    if settings.namespace_inode == 0 {
+        return ((ids >> 32) as u32 == settings.pid).then_some((kernel_tid, kernel_tid));
+    }
+    let mut info = bpf_pidns_info { pid: 0, tgid: 0 };
+    // SAFETY: writes one `bpf_pidns_info`. A task outside the namespace makes it fail.
+    let failed = unsafe {
+        bpf_get_ns_current_pid_tgid(
+            settings.namespace_device,
+            settings.namespace_inode,
+            &raw mut info,
+            size_of::<bpf_pidns_info>() as u32,
+        )
+    };
+    if failed != 0 || info.tgid != settings.pid {
+        return None;
+    }
+    if settings.tgid == 0 {
+        settings.tgid = (ids >> 32) as u32;
+    }
+    Some((kernel_tid, info.pid))
+}
+
+/// Says that something rare happened, through aya-log, once for each CPU.
+macro_rules! say_once {
+    ($count:expr, $context:expr, $($message:tt)+) => {
+        if $count == 0 {
+            aya_log_ebpf::warn!($context, $($message)+);
+        }
+        $count += 1;
+    };
+}
+pub(crate) use say_once;
+
+/// A program's context as a plain pointer.
+#[inline(always)]
+pub(crate) fn pointer(context: &impl EbpfContext) -> *mut c_void {
+    context.as_ptr()
+}

@@ -1,0 +1,475 @@
+//! Attaches a plan to a process: loads the BPF object, links the probes, and takes everything out
+//! again when the session ends, however it ends.
+//!
+//! In: a [`Plan`] and a process id. Out: a [`Session`] that yields records and counts.
+//! What it does not do: decide what to probe (`plan`) or what records mean (`rebuild`).
+//!
+//! Nothing outlives the process that attached: programs, maps and links are file descriptors, none
+//! is pinned. There is no return probe anywhere: it would make a panic in the target fatal.
+
+mod cost;
+mod error;
+mod kernel_types;
+mod links;
+mod logs;
+mod object;
+pub mod permission;
+mod syscall;
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::time::{Duration, Instant};
+
+use aya_log::EbpfLogger;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tracer_common::{Counters, Record, Settings};
+
+pub use cost::{Overhead, ProbeHits, RunTime};
+pub use error::AttachError;
+pub use links::LinkKind;
+
+use crate::plan::{Method, Plan, Unseen};
+use crate::stream::Rings;
+use object::{Loaded, SettingsValue, Sizes};
+
+/// Names of the programs in the object.
+const PROBE_PROGRAM: &str = "on_probe";
+const SWITCH_PROGRAM: &str = "on_switch";
+const EXEC_PROGRAM: &str = "on_exec";
+
+/// Inode of the initial pid namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+
+/// Bits of a tokio task's state word that are set while it is polled or completes (RUNNING and
+/// COMPLETE, tokio 1.0 to 1.54: `runtime/task/state.rs`).
+const TOKIO_ACTIVE: u64 = 0b11;
+
+/// All rings together take at most this much, as long as each has [`SMALLEST_RING`].
+const ALL_RINGS: u32 = 64 << 20;
+const LARGEST_RING: u32 = 4 << 20;
+const SMALLEST_RING: u32 = 512 << 10;
+
+/// How long the kernel measures the programs at the start of a session. Measuring costs about
+/// 40 ns a run, for every BPF program of the machine, so it ends when the mean is known.
+const MEASURED: Duration = Duration::from_secs(2);
+
+/// Settings of a session that are not the plan's.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionOptions {
+    /// The kind of links; `None` takes what the kernel has, or what the environment variable
+    /// `ASYNCTRACE_LINKS` says (`multi` or `perf`, for tests and for kernels that misbehave).
+    pub links: Option<LinkKind>,
+    /// Bytes of each CPU's ring buffer, rounded up to a power of two; `None` for 0.5 to 4 MiB,
+    /// depending on the number of CPUs.
+    pub ring_bytes: Option<u32>,
+    /// Whether to follow threads off the CPU and back: exact ends of polls before a worker sleeps,
+    /// and blocking inside a poll.
+    pub scheduler: bool,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            links: None,
+            ring_bytes: None,
+            scheduler: true,
+        }
+    }
+}
+
+/// Probes that are in place, and the stream of what they see. Dropping it detaches.
+pub struct Session {
+    // Dropped in this order: first what makes programs run.
+    links: links::Links,
+    scheduler_links: Vec<OwnedFd>,
+    probe_program: OwnedFd,
+    switch_program: Option<OwnedFd>,
+    measuring: Option<OwnedFd>,
+    logger: Option<EbpfLogger<logs::ToTracing>>,
+    rings: Rings,
+    loaded: Loaded,
+    target: OwnedFd,
+    methods: Vec<Method>,
+    started: Instant,
+    attach_time: Duration,
+    /// What the kernel refused to probe, with its reason.
+    pub refused: Vec<Unseen>,
+    /// What this session does without, with the reason.
+    pub without: Vec<Unseen>,
+}
+
+/// The end of a session.
+#[derive(Debug)]
+pub struct Finished {
+    /// The last records, in order.
+    pub records: Vec<Record>,
+    /// Final counts for each CPU.
+    pub counters: Vec<Counters>,
+    /// Final cost.
+    pub overhead: Overhead,
+    /// How long it took to take the probes out.
+    pub detach_time: Duration,
+    /// Records that came after later ones had been passed on.
+    pub late: u64,
+}
+
+impl Session {
+    /// Attaches the plan to a process. Blocks for some milliseconds.
+    ///
+    /// # Errors
+    /// See [`AttachError`]; then nothing is left in place.
+    pub fn start(plan: &Plan, pid: i32, options: &SessionOptions) -> Result<Self, AttachError> {
+        let begin = Instant::now();
+        permission::check()?;
+        let target = open_target(pid)?;
+        if plan.probes.is_empty() {
+            return Err(AttachError::NothingToProbe { why: None });
+        }
+        let ring = ring_bytes(options);
+        let mut loaded = Loaded::new(Sizes {
+            probes: count(plan.probes.len()),
+            vtables: count(plan.task_id_offsets.len()),
+            ring,
+        })?;
+        let mut without = Vec::new();
+        let settings = settings(plan, pid, ring, &mut without)?;
+        configure(&mut loaded, plan, settings)?;
+
+        let mut scheduler_links = Vec::new();
+        let switch_program = if options.scheduler {
+            attach_tracepoint(
+                &loaded,
+                SWITCH_PROGRAM,
+                c"sched_switch",
+                "ends of polls before a thread sleeps, and blocking inside a poll",
+                &mut scheduler_links,
+                &mut without,
+            )
+        } else {
+            None
+        };
+        attach_tracepoint(
+            &loaded,
+            EXEC_PROGRAM,
+            c"sched_process_exec",
+            "whether the target replaces its program",
+            &mut scheduler_links,
+            &mut without,
+        );
+
+        let (probe_program, kind) = load_probe_program(&loaded, wanted_links(options))?;
+        let mut links = links::Links::new(probe_program.as_fd(), kind, plan, pid.unsigned_abs())?;
+        let refused = std::mem::take(&mut links.refused);
+        let rings =
+            Rings::new(std::mem::take(&mut loaded.rings)).map_err(|error| AttachError::System {
+                what: "could not wait for the ring buffers",
+                error,
+            })?;
+        Ok(Self {
+            links,
+            scheduler_links,
+            logger: logs::listen(object::facts(probe_program.as_fd()).id),
+            probe_program,
+            switch_program,
+            measuring: aya::sys::enable_stats(aya::sys::Stats::RunTime).ok(),
+            rings,
+            loaded,
+            target,
+            methods: cost::methods(plan),
+            started: Instant::now(),
+            attach_time: begin.elapsed(),
+            refused,
+            without,
+        })
+    }
+
+    /// Waits for records and returns them in the order of time. An empty batch means that the
+    /// target has ended and everything has been returned. Safe to cancel: nothing is lost.
+    /// Must be called inside a tokio runtime with its timer and I/O drivers.
+    pub async fn next_batch(&mut self) -> Vec<Record> {
+        let mut out = Vec::new();
+        loop {
+            self.rings.wait().await;
+            if let Some(logger) = &mut self.logger {
+                logger.flush();
+            }
+            if self.measuring.is_some() && self.started.elapsed() > MEASURED {
+                self.measuring = None;
+            }
+            if self.target_has_ended() {
+                self.rings.drain(&mut out);
+                return out;
+            }
+            self.rings.read(&mut out);
+            if !out.is_empty() {
+                return out;
+            }
+        }
+    }
+
+    /// Takes the probes out and returns what is left. With perf links this blocks for about 0.1 s a
+    /// probe.
+    #[must_use]
+    pub fn finish(self) -> Finished {
+        let counters_before = self.overhead();
+        let Self {
+            links,
+            scheduler_links,
+            mut rings,
+            loaded,
+            ..
+        } = self;
+        let begin = Instant::now();
+        drop(links);
+        let detach_time = begin.elapsed();
+        drop(scheduler_links);
+        let mut records = Vec::new();
+        rings.drain(&mut records);
+        Finished {
+            records,
+            counters: counters(&loaded),
+            overhead: counters_before,
+            detach_time,
+            late: rings.late(),
+        }
+    }
+
+    /// Whether the target has ended. It may still be a zombie.
+    #[must_use]
+    pub fn target_has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(&self.target, PollFlags::IN)];
+        matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..))
+    }
+
+    /// Whether the target has replaced its program (`execve`) since the start: what is known of its
+    /// tasks is void then.
+    #[must_use]
+    pub fn target_has_executed(&self) -> bool {
+        Counters::sum(&self.counters()).executions != 0
+    }
+
+    /// Lost records for each CPU.
+    #[must_use]
+    pub fn losses(&self) -> Vec<u64> {
+        cost::losses(&self.counters())
+    }
+
+    /// All counts for each CPU.
+    #[must_use]
+    pub fn counters(&self) -> Vec<Counters> {
+        counters(&self.loaded)
+    }
+
+    /// Hits of each probe, by its index in the plan.
+    #[must_use]
+    pub fn hits(&self) -> Vec<ProbeHits> {
+        (0..count(self.methods.len()))
+            .map(|probe| ProbeHits {
+                probe,
+                per_cpu: self
+                    .loaded
+                    .hits
+                    .get(&probe, 0)
+                    .map(|values| values.to_vec())
+                    .unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    /// What the session has cost the target so far.
+    #[must_use]
+    pub fn overhead(&self) -> Overhead {
+        let measured = |program: &OwnedFd| {
+            let facts = object::facts(program.as_fd());
+            (facts.runs > 0).then_some(RunTime {
+                runs: facts.runs,
+                time_ns: facts.run_time_ns,
+            })
+        };
+        cost::estimate(
+            &self.methods,
+            &self.hits(),
+            self.started.elapsed(),
+            measured(&self.probe_program),
+            self.switch_program.as_ref().and_then(measured),
+        )
+    }
+
+    /// How the probes are linked.
+    #[must_use]
+    pub fn link_kind(&self) -> LinkKind {
+        self.links.kind
+    }
+
+    /// Number of probes in place.
+    #[must_use]
+    pub fn probes(&self) -> usize {
+        self.links.count
+    }
+
+    /// How long attaching took, from loading to the last link.
+    #[must_use]
+    pub fn attach_time(&self) -> Duration {
+        self.attach_time
+    }
+
+    /// Records read so far, those held back for order included.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.rings.records()
+    }
+}
+
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+fn counters(loaded: &Loaded) -> Vec<Counters> {
+    loaded
+        .counters
+        .get(&0, 0)
+        .map(|values| values.iter().map(|value| value.0).collect())
+        .unwrap_or_default()
+}
+
+fn open_target(pid: i32) -> Result<OwnedFd, AttachError> {
+    let process = Pid::from_raw(pid)
+        .filter(|_| pid > 0)
+        .ok_or(AttachError::TargetGone { pid })?;
+    pidfd_open(process, PidfdFlags::empty()).map_err(|error| match error {
+        rustix::io::Errno::SRCH => AttachError::TargetGone { pid },
+        error => AttachError::System {
+            what: "could not watch the target for its end",
+            error: error.into(),
+        },
+    })
+}
+
+fn ring_bytes(options: &SessionOptions) -> u32 {
+    let cpus = aya::util::online_cpus().map_or(1, |cpus| count(cpus.len()).max(1));
+    options
+        .ring_bytes
+        .unwrap_or((ALL_RINGS / cpus).clamp(SMALLEST_RING, LARGEST_RING))
+        // A power of two of whole pages, as the kernel wants it.
+        .clamp(1 << 16, 1 << 30)
+        .next_power_of_two()
+}
+
+fn settings(
+    plan: &Plan,
+    pid: i32,
+    ring: u32,
+    without: &mut Vec<Unseen>,
+) -> Result<Settings, AttachError> {
+    let namespace =
+        std::fs::metadata("/proc/self/ns/pid").map_err(|error| AttachError::System {
+            what: "could not look at /proc/self/ns/pid",
+            error,
+        })?;
+    let initial = namespace.ino() == INITIAL_PID_NAMESPACE;
+    let kernel_pid_offset = kernel_types::pid_offset();
+    if kernel_pid_offset.is_none() {
+        without.push(Unseen {
+            what: "when a thread that left the CPU inside a poll comes back to it".into(),
+            reason: "the kernel has no type information (/sys/kernel/btf/vmlinux)".into(),
+            remedy: Some("a kernel built with CONFIG_DEBUG_INFO_BTF".into()),
+        });
+    }
+    Ok(Settings {
+        namespace_device: if initial { 0 } else { namespace.dev() },
+        namespace_inode: if initial { 0 } else { namespace.ino() },
+        active_state: TOKIO_ACTIVE,
+        pid: pid.unsigned_abs(),
+        tgid: if initial { pid.unsigned_abs() } else { 0 },
+        kernel_pid_offset: kernel_pid_offset.unwrap_or(0),
+        vtables: count(plan.task_id_offsets.len()),
+        wake_at: u64::from(ring / 2),
+    })
+}
+
+fn configure(loaded: &mut Loaded, plan: &Plan, settings: Settings) -> Result<(), AttachError> {
+    let failed = |map: &str, error: aya::maps::MapError| AttachError::Map {
+        map: map.to_owned(),
+        error: Box::new(error),
+    };
+    for (vtable, offset) in &plan.task_id_offsets {
+        loaded
+            .vtables
+            .insert(vtable.0, u32::from(*offset), 0)
+            .map_err(|error| failed("TASK_VTABLES", error))?;
+    }
+    loaded
+        .settings
+        .set(0, SettingsValue(settings), 0)
+        .map_err(|error| failed("SETTINGS", error))
+}
+
+/// Attaches a program to a tracepoint; when that fails the session goes on without and says so.
+fn attach_tracepoint(
+    loaded: &Loaded,
+    program: &'static str,
+    tracepoint: &CStr,
+    what: &str,
+    links: &mut Vec<OwnedFd>,
+    without: &mut Vec<Unseen>,
+) -> Option<OwnedFd> {
+    let attached = loaded.load(program, false).and_then(|program| {
+        let link = syscall::raw_tracepoint(program.as_fd(), tracepoint).map_err(|error| {
+            AttachError::KernelWithout {
+                what: format!("trace {}", tracepoint.to_string_lossy()),
+                error,
+            }
+        })?;
+        Ok((program, link))
+    });
+    match attached {
+        Ok((program, link)) => {
+            links.push(link);
+            Some(program)
+        }
+        Err(error) => {
+            tracing::debug!(%error, program, "the session goes on without");
+            without.push(Unseen {
+                what: what.to_owned(),
+                reason: format!(
+                    "{error}: {}",
+                    std::error::Error::source(&error)
+                        .map(ToString::to_string)
+                        .unwrap_or_default()
+                ),
+                remedy: None,
+            });
+            None
+        }
+    }
+}
+
+fn wanted_links(options: &SessionOptions) -> Option<LinkKind> {
+    options
+        .links
+        .or_else(|| match std::env::var("ASYNCTRACE_LINKS").ok()?.as_str() {
+            "perf" => Some(LinkKind::Perf),
+            "multi" => Some(LinkKind::Multi),
+            _ => None,
+        })
+}
+
+/// Loads the probes' program for the links there will be: a program is loaded for one kind.
+fn load_probe_program(
+    loaded: &Loaded,
+    wanted: Option<LinkKind>,
+) -> Result<(OwnedFd, LinkKind), AttachError> {
+    if wanted != Some(LinkKind::Perf) {
+        let program = loaded.load(PROBE_PROGRAM, true);
+        match (program, wanted) {
+            (Ok(program), None) if !links::has_multi(program.as_fd()) => {}
+            (Ok(program), _) => return Ok((program, LinkKind::Multi)),
+            (Err(error), Some(_)) => return Err(error),
+            // Without the attach type it may load: the next attempt's error is the one to show.
+            (Err(_), None) => {}
+        }
+    }
+    Ok((loaded.load(PROBE_PROGRAM, false)?, LinkKind::Perf))
+}

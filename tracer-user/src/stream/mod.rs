@@ -1,0 +1,22 @@
+//! From the ring buffers to one stream of records in the order of time.
+//!
+//! In: a ring for each CPU, filled by the BPF programs. Out: batches of records. The programs do
+//! not wake the reader for each record, which would cost more than the record: the reader looks
+//! every [`PERIOD`] and is woken early only when a ring is half full. Memory is bounded by the
+//! rings and one batch; when nobody reads, the rings fill up and the programs count what they lose.
+
+mod order;
+mod rings;
+
+use std::time::Duration;
+
+pub use order::Order;
+pub use rings::Rings;
+
+/// How often the rings are read.
+pub const PERIOD: Duration = Duration::from_millis(10);
+
+/// How long a record may be on its way before its successors are passed on without it. It covers a
+/// program that is preempted between reading the clock and sending; should one be preempted for
+/// longer, its record comes late and is counted, see [`Order::late`].
+pub const SLACK: Duration = Duration::from_millis(5);
