@@ -6,9 +6,11 @@
 //! one bounded queue.
 
 pub mod ending;
+pub mod follower;
 pub mod lines;
 pub mod pidfd;
 pub mod rates;
+pub mod reader;
 pub mod recorder;
 pub mod summary;
 pub mod table_maker;

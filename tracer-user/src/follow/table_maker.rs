@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rates::Rate;
-use crate::rebuild::snapshot::Snapshot;
+use crate::rebuild::nested::NestedPolls;
+use crate::rebuild::snapshot::{Snapshot, TaskInfo};
 use crate::rebuild::tracker::{Actor, Task, TaskKey, Tracker, key_of_listed};
 use crate::show::live::awaiting::summarise;
 use crate::show::live::model::TreeReading;
@@ -37,40 +38,55 @@ pub struct TableMaker {
 }
 
 impl TableMaker {
-    /// Takes over the names and awaits of all tasks of a snapshot.
-    pub fn take_snapshot(&mut self, snapshot: &Snapshot, tracker: &Tracker) {
+    /// Takes over the names and awaits of all tasks of a snapshot that was taken from `time` on
+    /// (CLOCK_MONOTONIC, nanoseconds).
+    pub fn take_snapshot(&mut self, snapshot: &Snapshot, time: u64, tracker: &Tracker) {
         for info in &snapshot.tasks {
             let key = key_of_listed(info);
-            let kept = self.kept.entry(key).or_default();
-            kept.round = self.round;
             if key.id.is_none() {
-                kept.name = Some(info.id.as_str().into());
+                self.keep(key).name = Some(info.id.as_str().into());
             }
-            let polls = tracker.task(&key).map_or(0, |task| task.polls);
-            if let Some(tree) = &info.tree {
-                kept.awaiting = Some(summarise(tree, polls));
-            }
+            self.take_tree(key, info, time, tracker);
         }
     }
 
     /// Takes over what was read of single tasks.
     pub fn take_readings(&mut self, readings: HashMap<TaskKey, TreeReading>, tracker: &Tracker) {
         for (key, reading) in readings {
-            let (Some(task), Ok(info)) = (tracker.task(&key), reading.task) else {
-                continue;
-            };
-            let Some(tree) = &info.tree else { continue };
-            // A poll since the reading makes it an old one.
-            let polled_since = task.state_since() > reading.at && task.polls > 0;
-            let polls = task.polls.saturating_sub(u64::from(polled_since));
-            let kept = self.kept.entry(key).or_default();
-            kept.round = self.round;
-            kept.awaiting = Some(summarise(tree, polls));
+            if let Ok(info) = reading.task {
+                self.take_tree(key, &info, reading.at, tracker);
+            }
         }
     }
 
+    fn take_tree(&mut self, key: TaskKey, info: &TaskInfo, time: u64, tracker: &Tracker) {
+        let (Some(task), Some(tree)) = (tracker.task(&key), &info.tree) else {
+            return;
+        };
+        // A poll since the reading makes it an old one.
+        let polled_since = task.polls > 0 && task.state_since() > time;
+        let polls = task.polls.saturating_sub(u64::from(polled_since));
+        self.keep(key).awaiting = Some(summarise(tree, polls));
+    }
+
+    fn keep(&mut self, key: TaskKey) -> &mut Kept {
+        let round = self.round;
+        let kept = self.kept.entry(key).or_insert_with(|| Kept {
+            // As if it had been in the last table, with nothing counted.
+            round,
+            ..Kept::default()
+        });
+        kept
+    }
+
     /// Makes a table of the live tasks at `now` (CLOCK_MONOTONIC, nanoseconds).
-    pub fn make(&mut self, tracker: &Tracker, status: Status, now: u64) -> Table {
+    pub fn make(
+        &mut self,
+        tracker: &Tracker,
+        nested: &NestedPolls,
+        status: Status,
+        now: u64,
+    ) -> Table {
         let elapsed = match self.made_at {
             0 => Duration::ZERO,
             before => Duration::from_nanos(now.saturating_sub(before)),
@@ -87,6 +103,13 @@ impl TableMaker {
         rows.sort_unstable_by(|a, b| (&a.label, a.key).cmp(&(&b.label, b.key)));
         let rows_left_out = rows.len().saturating_sub(MAX_ROWS);
         rows.truncate(MAX_ROWS);
+        let nested = rows
+            .iter()
+            .filter_map(|row| {
+                let polls = nested.of(tracker.task(&row.key)?.unit);
+                (!polls.is_empty()).then(|| (row.key, polls.to_vec()))
+            })
+            .collect();
         let threads = rows
             .iter()
             .filter_map(|row| match row.activity?.last_wake?.by {
@@ -100,6 +123,7 @@ impl TableMaker {
             rows,
             rows_left_out,
             threads,
+            nested,
         }
     }
 
@@ -170,4 +194,4 @@ fn runtime_name(runtime: &str) -> &'static str {
 
 #[cfg(test)]
 #[path = "table_maker_tests.rs"]
-mod tests;
+pub(super) mod tests;

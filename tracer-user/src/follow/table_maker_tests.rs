@@ -27,7 +27,7 @@ fn tree(line: u32) -> AwaitNode {
     }
 }
 
-fn info(id: &str, address: u64) -> TaskInfo {
+pub(in crate::follow) fn info(id: &str, address: u64) -> TaskInfo {
     TaskInfo {
         id: id.to_owned(),
         runtime: "tokio",
@@ -41,7 +41,7 @@ fn info(id: &str, address: u64) -> TaskInfo {
     }
 }
 
-fn snapshot(tasks: Vec<TaskInfo>) -> Snapshot {
+pub(in crate::follow) fn snapshot(tasks: Vec<TaskInfo>) -> Snapshot {
     Snapshot {
         schema: SCHEMA,
         process: ProcessInfo {
@@ -70,7 +70,7 @@ fn seeded(snapshot: &Snapshot) -> (Tracker, TableMaker) {
     });
     tracker.seed(snapshot, START, &mut Vec::new());
     let mut maker = TableMaker::default();
-    maker.take_snapshot(snapshot, &tracker);
+    maker.take_snapshot(snapshot, START, &tracker);
     (tracker, maker)
 }
 
@@ -101,7 +101,12 @@ fn poll(tracker: &mut Tracker, from: u64, to: u64) {
 fn tasks_suspended_before_the_attach_are_in_the_first_table() {
     let roots = vec![info("tokio/17", HEADER), info("tokio/block_on/1", 0x1234)];
     let (tracker, mut maker) = seeded(&snapshot(roots));
-    let table = maker.make(&tracker, Status::default(), START + 5 * SECOND);
+    let table = maker.make(
+        &tracker,
+        &NestedPolls::default(),
+        Status::default(),
+        START + 5 * SECOND,
+    );
     assert_eq!(table.rows.len(), 2);
     let [task, root] = &table.rows[..] else {
         panic!()
@@ -122,13 +127,16 @@ fn tasks_suspended_before_the_attach_are_in_the_first_table() {
 #[test]
 fn polls_make_rates_and_age_the_await() {
     let (mut tracker, mut maker) = seeded(&snapshot(vec![info("tokio/17", HEADER)]));
-    maker.make(&tracker, Status::default(), START);
+    maker.make(&tracker, &NestedPolls::default(), Status::default(), START);
     for poll_number in 0..10 {
         let from = START + poll_number * SECOND / 10;
         poll(&mut tracker, from, from + SECOND / 50);
     }
     let now = START + SECOND;
-    let row = maker.make(&tracker, Status::default(), now).rows.remove(0);
+    let row = maker
+        .make(&tracker, &NestedPolls::default(), Status::default(), now)
+        .rows
+        .remove(0);
     let activity = row.activity.unwrap();
     assert_eq!(activity.polls, 10);
     assert!((activity.polls_per_second - 10.0).abs() < 1e-6);
@@ -151,7 +159,10 @@ fn polls_make_rates_and_age_the_await() {
         })),
     };
     maker.take_readings(HashMap::from([(row.key, reading)]), &tracker);
-    let row = maker.make(&tracker, Status::default(), now).rows.remove(0);
+    let row = maker
+        .make(&tracker, &NestedPolls::default(), Status::default(), now)
+        .rows
+        .remove(0);
     assert_eq!(row.awaiting.as_ref().unwrap().site.as_ref().unwrap().1, 9);
     assert!(!row.await_is_old());
 }
@@ -167,18 +178,28 @@ fn a_reading_from_before_the_last_poll_is_an_old_one() {
         task: Ok(Arc::new(info("tokio/17", HEADER))),
     };
     maker.take_readings(HashMap::from([(key, reading)]), &tracker);
-    let table = maker.make(&tracker, Status::default(), START + SECOND);
+    let table = maker.make(
+        &tracker,
+        &NestedPolls::default(),
+        Status::default(),
+        START + SECOND,
+    );
     assert!(table.rows[0].await_is_old());
 }
 
 #[test]
 fn a_running_poll_is_busy_while_it_runs() {
     let (mut tracker, mut maker) = seeded(&snapshot(vec![info("tokio/17", HEADER)]));
-    maker.make(&tracker, Status::default(), START);
+    maker.make(&tracker, &NestedPolls::default(), Status::default(), START);
     let begin = record(RecordKind::PollBegin, START);
     tracker.apply(&begin, &mut Vec::new());
     let row = maker
-        .make(&tracker, Status::default(), START + SECOND)
+        .make(
+            &tracker,
+            &NestedPolls::default(),
+            Status::default(),
+            START + SECOND,
+        )
         .rows
         .remove(0);
     assert_eq!(row.state, TaskState::Running);
@@ -192,7 +213,12 @@ fn what_was_kept_of_tasks_that_are_gone_is_dropped() {
     let (_, mut maker) = seeded(&snapshot(crowd.collect()));
     assert_eq!(maker.kept.len(), 100);
     let empty = Tracker::new(Options::default());
-    maker.make(&empty, Status::default(), START);
-    maker.make(&empty, Status::default(), START + 1);
+    maker.make(&empty, &NestedPolls::default(), Status::default(), START);
+    maker.make(
+        &empty,
+        &NestedPolls::default(),
+        Status::default(),
+        START + 1,
+    );
     assert!(maker.kept.is_empty());
 }

@@ -2,6 +2,7 @@
 //! [`Memory`](crate::memory::Memory) or records and returns values; it never does I/O.
 
 pub mod event;
+pub mod nested;
 pub mod snapshot;
 pub mod tracker;
 pub mod tree;

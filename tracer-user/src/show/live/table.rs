@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::rebuild::snapshot::TaskState;
 
+pub use crate::rebuild::nested::NestedPoll;
 pub use crate::rebuild::tracker::TaskKey;
 
 /// The name of a task: `tokio/17`.
@@ -165,6 +166,8 @@ pub struct Table {
     pub rows_left_out: usize,
     /// Names of the target's threads.
     pub threads: HashMap<u32, Arc<str>>,
+    /// With `--futures`: what was polled inside the last poll of each task, outermost first.
+    pub nested: HashMap<TaskKey, Vec<NestedPoll>>,
 }
 
 #[cfg(test)]

@@ -107,6 +107,7 @@ pub(crate) fn service() -> Table {
         rows: vec![acceptor, busy, waiting, root],
         rows_left_out: 0,
         threads: HashMap::from([(4711, "tokio-rt-worker".into())]),
+        nested: HashMap::new(),
     }
 }
 

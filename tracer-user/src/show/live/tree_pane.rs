@@ -47,6 +47,13 @@ fn lines(model: &Model, palette: Palette, limit: usize) -> Vec<Line<'static>> {
     let Some(row) = model.selected() else {
         return lines;
     };
+    if let Some(polls) = model.table().nested.get(&row.key) {
+        lines.push(Line::styled("polled in its last poll:", palette.faint()));
+        for poll in polls {
+            let indent = "  ".repeat(usize::from(poll.depth) + 1);
+            lines.push(Line::raw(format!("{indent}{}", escape(&poll.future))));
+        }
+    }
     let Some(reading) = model.tree() else {
         lines.push(Line::styled("reading its memory ...", palette.faint()));
         return lines;

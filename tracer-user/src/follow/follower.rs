@@ -1,0 +1,292 @@
+//! What becomes of records: the tracker's state, the recording, the next table. Does no I/O and
+//! reads no clock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracer_common::Record;
+
+use super::lines::Counts;
+use super::rates::Rate;
+use super::reader::{Moment, Reading};
+use super::recorder::{Entry, Progress, Recorder};
+use super::table_maker::TableMaker;
+use crate::rebuild::event::Event;
+use crate::rebuild::nested::NestedPolls;
+use crate::rebuild::snapshot::{RuntimeInfo, Snapshot};
+use crate::rebuild::tracker::{Options, Statistics, TaskKey, Tracker};
+use crate::show::live::model::TreeReading;
+use crate::show::live::table::{RecordingStatus, Status, Table};
+
+/// A snapshot waits this long, so that the records from before it have come (nanoseconds). They
+/// are passed on within 15 ms, see [`crate::stream`].
+const SETTLE_NS: u64 = 100_000_000;
+
+/// What the view says of the target, and of what the session itself knows.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// Name of the program.
+    pub program: String,
+    /// Its process id.
+    pub pid: i32,
+    /// Path of the recording as the user gave it.
+    pub recording: Option<String>,
+    /// The one thing the user should know, before memory tells more.
+    pub notice: Option<String>,
+}
+
+/// Follows the records of one session.
+#[derive(Debug)]
+pub struct Follower {
+    about: About,
+    tracker: Tracker,
+    maker: TableMaker,
+    recorder: Option<Recorder>,
+    nested: NestedPolls,
+    started: u64,
+    lost: Vec<u64>,
+    rate: Rate,
+    tabled_at: u64,
+    runtimes: String,
+    notice: Option<String>,
+    waiting: Vec<Reading>,
+    overhead: Option<f64>,
+}
+
+impl Follower {
+    /// Starts with what is known at the attach.
+    #[must_use]
+    pub fn new(options: Options, about: About, recorder: Option<Recorder>) -> Self {
+        let started = options.started;
+        Self {
+            notice: about.notice.clone(),
+            about,
+            tracker: Tracker::new(options),
+            maker: TableMaker::default(),
+            recorder,
+            nested: NestedPolls::default(),
+            started,
+            lost: Vec::new(),
+            rate: Rate::starting_at(0),
+            tabled_at: started,
+            runtimes: String::new(),
+            waiting: Vec::new(),
+            overhead: None,
+        }
+    }
+
+    /// Takes a batch: what was lost by CPU since the attach, read at `until` (CLOCK_MONOTONIC,
+    /// nanoseconds) and before the records were.
+    pub fn take_batch(&mut self, records: &[Record], losses: &[u64], until: u64) {
+        self.take_losses(losses, until);
+        let mut events = Vec::with_capacity(records.len() * 2);
+        for record in records {
+            self.tracker.apply(record, &mut events);
+        }
+        self.record(events);
+    }
+
+    fn take_losses(&mut self, losses: &[u64], until: u64) {
+        self.lost.resize(self.lost.len().max(losses.len()), 0);
+        for (cpu, (known, now)) in (0u32..).zip(self.lost.iter_mut().zip(losses)) {
+            let more = now.saturating_sub(*known);
+            if more == 0 {
+                continue;
+            }
+            *known = *now;
+            self.tracker.lost(cpu, more, until);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.entry(Entry::Lost {
+                    cpu,
+                    count: more,
+                    until,
+                });
+            }
+        }
+    }
+
+    fn record(&mut self, events: Vec<Event>) {
+        for event in &events {
+            self.nested.take(event);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.events(events);
+        }
+    }
+
+    /// Gives threads their names, for when they are described.
+    pub fn name_threads(&mut self, names: impl IntoIterator<Item = (u32, Arc<str>)>) {
+        for (tid, name) in names {
+            self.tracker.name_thread(tid, name);
+        }
+    }
+
+    /// Takes a reading of all tasks. The first one enters at once: an existing task is better known
+    /// early. The others wait until the records from before them have come.
+    pub fn take_reading(&mut self, reading: Reading) {
+        if reading.moment == Moment::Start {
+            self.apply_reading(reading);
+        } else {
+            self.waiting.push(reading);
+        }
+    }
+
+    fn apply_reading(&mut self, reading: Reading) {
+        let Reading {
+            time,
+            snapshot,
+            moment,
+            ..
+        } = reading;
+        let snapshot = match snapshot {
+            Ok(snapshot) => snapshot,
+            Err(reason) => {
+                if moment == Moment::Start {
+                    self.notice = Some(format!("tasks from before are not shown: {reason}"));
+                }
+                return;
+            }
+        };
+        let mut events = Vec::new();
+        if moment == Moment::Start {
+            self.tracker.seed(&snapshot, time, &mut events);
+        } else {
+            self.tracker.reconcile(&snapshot, time, &mut events);
+        }
+        self.record(events);
+        self.maker.take_snapshot(&snapshot, time, &self.tracker);
+        self.runtimes = runtimes_in_words(&snapshot.runtimes);
+        self.notice = notice_of(&snapshot).or_else(|| self.about.notice.clone());
+        if moment != Moment::Meanwhile
+            && let Some(recorder) = &mut self.recorder
+        {
+            recorder.entry(Entry::Snapshot { snapshot, time });
+        }
+    }
+
+    /// Applies the readings that have waited long enough by `now`.
+    pub fn settle(&mut self, now: u64) {
+        for reading in std::mem::take(&mut self.waiting) {
+            if reading.time.saturating_add(SETTLE_NS) <= now {
+                self.apply_reading(reading);
+            } else {
+                self.waiting.push(reading);
+            }
+        }
+    }
+
+    /// Takes what was read of the tasks on the screen.
+    pub fn take_readings(&mut self, readings: HashMap<TaskKey, TreeReading>) {
+        self.maker.take_readings(readings, &self.tracker);
+    }
+
+    /// Takes the estimate of what the session costs the target, as a share of one CPU.
+    pub fn take_overhead(&mut self, share: f64) {
+        self.overhead = Some(share);
+    }
+
+    /// Makes the table of this moment (CLOCK_MONOTONIC, nanoseconds).
+    pub fn table(&mut self, now: u64) -> Table {
+        let statistics = self.tracker.statistics();
+        let elapsed = Duration::from_nanos(now.saturating_sub(self.tabled_at));
+        self.tabled_at = now;
+        self.rate.update(statistics.records, elapsed);
+        let progress = self.recorder.as_ref().map(Recorder::progress);
+        let status = Status {
+            program: self.about.program.clone(),
+            pid: self.about.pid,
+            runtimes: self.runtimes.clone(),
+            elapsed: Duration::from_nanos(now.saturating_sub(self.started)),
+            events: statistics.records,
+            events_per_second: self.rate.per_second(),
+            lost: self.lost.iter().sum(),
+            overhead: self.overhead,
+            recording: progress.as_ref().map(|progress| RecordingStatus {
+                path: self.about.recording.clone().unwrap_or_default(),
+                bytes: progress.bytes,
+                dropped: progress.dropped,
+            }),
+            notice: match progress.and_then(|progress| progress.failure) {
+                Some(failure) => Some(format!("the recording stopped: {failure}")),
+                None => self.notice.clone(),
+            },
+        };
+        let mut table = self.maker.make(&self.tracker, &self.nested, status, now);
+        table.rows_left_out += usize::try_from(statistics.forgotten).unwrap_or(usize::MAX);
+        table
+    }
+
+    /// The numbers of a line.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let statistics = self.tracker.statistics();
+        Counts {
+            tasks: statistics.live as u64,
+            polls: statistics.polls,
+            wakes: statistics.wakes,
+            lost: self.lost.iter().sum(),
+        }
+    }
+
+    /// All counts.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.tracker.statistics()
+    }
+
+    /// Losses by CPU.
+    #[must_use]
+    pub fn losses(&self) -> &[u64] {
+        &self.lost
+    }
+
+    /// Nested polls.
+    #[must_use]
+    pub const fn nested(&self) -> &NestedPolls {
+        &self.nested
+    }
+
+    /// How far the recording is.
+    #[must_use]
+    pub fn recording(&self) -> Option<Progress> {
+        self.recorder.as_ref().map(Recorder::progress)
+    }
+
+    /// Lets the recording's writer finish: nothing can be recorded after this. Returns the events
+    /// that were dropped.
+    pub fn end_recording(&mut self) -> u64 {
+        self.recorder
+            .take()
+            .map_or(0, |recorder| recorder.progress().dropped)
+    }
+}
+
+/// `tokio multi_thread, 2 tokio current_thread`.
+fn runtimes_in_words(runtimes: &[RuntimeInfo]) -> String {
+    let mut kinds: Vec<(String, usize)> = Vec::new();
+    for runtime in runtimes {
+        let name = format!("{} {}", runtime.runtime, runtime.scheduler);
+        match kinds.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((name, 1)),
+        }
+    }
+    let words: Vec<String> = kinds
+        .into_iter()
+        .map(|(name, count)| match count {
+            1 => name,
+            _ => format!("{count} {name}"),
+        })
+        .collect();
+    words.join(", ")
+}
+
+/// What of a snapshot the user should know while looking at the view.
+fn notice_of(snapshot: &Snapshot) -> Option<String> {
+    snapshot.warnings.first().cloned()
+}
+
+#[cfg(test)]
+#[path = "follower_tests.rs"]
+mod tests;

@@ -1,0 +1,153 @@
+//! Batches, losses and readings against what comes out.
+
+use tracer_common::RecordKind;
+
+use super::*;
+use crate::follow::recorder::{Sink, Writer, recorder};
+use crate::show::live::table::TaskLabel;
+
+const START: u64 = 1_000_000_000_000;
+
+/// Remembers what was written.
+#[derive(Default)]
+struct Remember {
+    events: usize,
+    lost: Vec<(u32, u64, u64)>,
+    snapshots: usize,
+}
+
+impl Sink for Remember {
+    fn write(&mut self, entry: &Entry) -> std::io::Result<()> {
+        match entry {
+            Entry::Events(events) => self.events += events.len(),
+            Entry::Lost { cpu, count, until } => self.lost.push((*cpu, *count, *until)),
+            Entry::Snapshot { .. } => self.snapshots += 1,
+            Entry::Dropped { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        0
+    }
+}
+
+fn follower() -> (Follower, Writer<Remember>) {
+    let (recorder, writer) = recorder(Remember::default());
+    let options = Options {
+        started: START,
+        ..Options::default()
+    };
+    let about = About {
+        program: "app".to_owned(),
+        pid: 7,
+        ..About::default()
+    };
+    (Follower::new(options, about, Some(recorder)), writer)
+}
+
+fn poll_begin(task: u64, time: u64) -> Record {
+    Record {
+        time,
+        task: task << 8,
+        task_id: task,
+        state: 0xc9,
+        stack_pointer: 0x7fff_0000,
+        tid: 50,
+        kind: RecordKind::PollBegin as u8,
+        ..Record::default()
+    }
+}
+
+fn reading(snapshot: Result<Snapshot, &str>, time: u64, moment: Moment) -> Reading {
+    Reading {
+        time,
+        took: Duration::ZERO,
+        snapshot: snapshot.map(Arc::new).map_err(str::to_owned),
+        moment,
+    }
+}
+
+fn snapshot_of(numbers: &[u64]) -> Snapshot {
+    let tasks = numbers.iter().map(|number| {
+        super::super::table_maker::tests::info(&format!("tokio/{number}"), number << 8)
+    });
+    super::super::table_maker::tests::snapshot(tasks.collect())
+}
+
+fn numbers(table: &Table) -> Vec<u64> {
+    table
+        .rows
+        .iter()
+        .filter_map(|row| match row.label {
+            TaskLabel::Numbered { number, .. } => Some(number),
+            TaskLabel::Named(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn losses_are_counted_once_and_recorded_with_their_cpu() {
+    let (mut follower, writer) = follower();
+    follower.take_batch(&[], &[0, 5], START + 10);
+    follower.take_batch(&[], &[0, 5], START + 20);
+    follower.take_batch(&[poll_begin(1, START + 25)], &[2, 6], START + 30);
+    assert_eq!(follower.losses(), [2, 6]);
+    assert_eq!(follower.table(START + 40).status.lost, 8);
+    assert_eq!(follower.counts().lost, 8);
+    follower.end_recording();
+    let written = writer.run();
+    let lost = [(1, 5, START + 10), (0, 2, START + 30), (1, 1, START + 30)];
+    assert_eq!(written.lost, lost);
+    assert!(written.events > 0);
+}
+
+#[test]
+fn the_first_reading_enters_at_once_and_later_ones_after_their_records() {
+    let (mut follower, writer) = follower();
+    follower.take_reading(reading(Ok(snapshot_of(&[1, 2])), START, Moment::Start));
+    assert_eq!(numbers(&follower.table(START + 1)), [1, 2]);
+
+    let later = START + 1_000_000_000;
+    follower.take_reading(reading(Ok(snapshot_of(&[2, 3])), later, Moment::Meanwhile));
+    follower.settle(later + 1);
+    assert_eq!(numbers(&follower.table(later + 1)), [1, 2]);
+    follower.settle(later + SETTLE_NS);
+    assert_eq!(numbers(&follower.table(later + SETTLE_NS)), [2, 3]);
+
+    let end = later + 1_000_000_000;
+    follower.take_reading(reading(Ok(snapshot_of(&[2, 3])), end, Moment::End));
+    follower.settle(u64::MAX);
+    follower.end_recording();
+    assert_eq!(writer.run().snapshots, 2, "start and end");
+}
+
+#[test]
+fn an_unreadable_target_is_said_with_its_reason() {
+    let (mut follower, _writer) = follower();
+    follower.take_reading(reading(Err("no debug information"), START, Moment::Start));
+    let notice = follower.table(START + 1).status.notice.unwrap();
+    assert!(notice.contains("no debug information"), "{notice}");
+}
+
+#[test]
+fn runtimes_are_counted_by_kind() {
+    let runtime = |scheduler| RuntimeInfo {
+        runtime: "tokio",
+        scheduler,
+        address: crate::address::Address(1),
+        tasks_listed: 0,
+        tasks_counted: None,
+    };
+    let runtimes = [
+        runtime("multi_thread"),
+        runtime("current_thread"),
+        runtime("current_thread"),
+    ];
+    let words = runtimes_in_words(&runtimes);
+    assert_eq!(words, "tokio multi_thread, 2 tokio current_thread");
+}

@@ -1,0 +1,167 @@
+//! The thread that reads tasks from the target's memory: all of them at the start, then those on
+//! the screen, and all of them again now and then and at the end. What it costs is bounded by
+//! resting in proportion to the work.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::rebuild::snapshot::{Snapshot, TaskInfo};
+use crate::rebuild::tracker::TaskKey;
+use crate::show::live::exchange::Exchange;
+use crate::show::live::model::TreeReading;
+
+/// The tasks on the screen are read this often at most.
+const SCREEN_PERIOD: Duration = Duration::from_millis(300);
+/// All tasks are read this often at most.
+const ALL_PERIOD: Duration = Duration::from_secs(10);
+/// It rests this many times as long as it worked.
+const SCREEN_REST: u32 = 4;
+/// The same for reading all tasks.
+const ALL_REST: u32 = 20;
+
+/// Tasks in the target's memory: live, or made up by a test.
+pub trait ReadTasks {
+    /// All tasks.
+    ///
+    /// # Errors
+    /// In words, when nothing can be read, for example because the target has ended.
+    fn all(&mut self) -> Result<Snapshot, String>;
+
+    /// One task.
+    ///
+    /// # Errors
+    /// In words, when it is not there any more or cannot be read.
+    fn one(&mut self, key: TaskKey) -> Result<TaskInfo, String>;
+}
+
+/// What memory told of all tasks.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// When reading began: `CLOCK_MONOTONIC`, nanoseconds.
+    pub time: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// What it told, or why not.
+    pub snapshot: Result<Arc<Snapshot>, String>,
+    /// Which one it is.
+    pub moment: Moment,
+}
+
+/// When in a session all tasks were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Just after the probes were attached.
+    Start,
+    /// In between.
+    Meanwhile,
+    /// At the end.
+    End,
+}
+
+/// Reads until the session stops. `clock` is `CLOCK_MONOTONIC` in nanoseconds; `at_end` asks for
+/// a last reading.
+pub fn run(
+    tasks: &mut impl ReadTasks,
+    exchange: &Exchange,
+    clock: impl Fn() -> u64,
+    readings: &UnboundedSender<Reading>,
+    at_end: impl Fn() -> bool,
+) {
+    let read_all = |tasks: &mut _, moment| {
+        let reading = all(tasks, &clock, moment);
+        let took = reading.took;
+        // A follower that has gone needs nothing any more.
+        let _ = readings.send(reading);
+        took
+    };
+    let mut cost = read_all(tasks, Moment::Start);
+    let mut last_all = Instant::now();
+    let mut pause = SCREEN_PERIOD;
+    while !exchange.is_stopped() {
+        let wanted = exchange.wait_for_wanted(pause);
+        let start = Instant::now();
+        for (place, key) in wanted.into_iter().enumerate() {
+            if exchange.is_stopped() {
+                break;
+            }
+            let at = clock();
+            let task = tasks.one(key).map(Arc::new);
+            exchange.put_reading(TreeReading { key, at, task }, place == 0);
+        }
+        pause = SCREEN_PERIOD.max(start.elapsed() * SCREEN_REST);
+        if !exchange.is_stopped() && last_all.elapsed() > ALL_PERIOD.max(cost * ALL_REST) {
+            cost = read_all(tasks, Moment::Meanwhile);
+            last_all = Instant::now();
+        }
+    }
+    if at_end() {
+        read_all(tasks, Moment::End);
+    }
+}
+
+fn all(tasks: &mut impl ReadTasks, clock: &impl Fn() -> u64, moment: Moment) -> Reading {
+    let start = Instant::now();
+    let time = clock();
+    let snapshot = tasks.all().map(Arc::new);
+    Reading {
+        time,
+        took: start.elapsed(),
+        snapshot,
+        moment,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::show::live::table::samples;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    /// A target that has ended.
+    #[derive(Default)]
+    struct Gone {
+        asked: Vec<TaskKey>,
+    }
+
+    impl ReadTasks for Gone {
+        fn all(&mut self) -> Result<Snapshot, String> {
+            Err("the process has ended".to_owned())
+        }
+
+        fn one(&mut self, key: TaskKey) -> Result<TaskInfo, String> {
+            self.asked.push(key);
+            Err("the process has ended".to_owned())
+        }
+    }
+
+    #[test]
+    fn the_screen_is_read_and_the_start_and_end_are() {
+        let exchange = Exchange::default();
+        let (sender, mut receiver) = unbounded_channel();
+        let key = samples::service().rows[0].key;
+        exchange.put_wanted(vec![key]);
+        let asked = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let mut tasks = Gone::default();
+                run(&mut tasks, &exchange, || 7, &sender, || true);
+                tasks.asked
+            });
+            while exchange.take_selected().is_none() {
+                std::thread::yield_now();
+            }
+            exchange.stop();
+            thread.join().unwrap()
+        });
+        assert!(asked.iter().all(|asked| *asked == key));
+        assert!(exchange.take_readings()[&key].task.is_err());
+        let mut moments = Vec::new();
+        while let Ok(reading) = receiver.try_recv() {
+            assert_eq!(reading.time, 7);
+            assert!(reading.snapshot.is_err());
+            moments.push(reading.moment);
+        }
+        assert_eq!(moments, [Moment::Start, Moment::End]);
+    }
+}
