@@ -20,6 +20,7 @@
 pub mod address;
 pub mod attach;
 pub mod cli;
+pub mod dwarf;
 pub mod error;
 pub mod follow;
 pub mod locate;
@@ -27,5 +28,7 @@ pub mod memory;
 pub mod object;
 pub mod plan;
 pub mod rebuild;
+pub mod runtime;
 pub mod show;
 pub mod stream;
+pub mod walk;

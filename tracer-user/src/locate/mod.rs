@@ -5,6 +5,7 @@
 //! Nothing here stops, signals or writes to the target, and no debug information is read.
 
 mod bias;
+mod descriptors;
 mod elf_header;
 mod error;
 mod module;
@@ -16,9 +17,11 @@ pub mod thread_pointer;
 pub mod thread_state;
 
 pub use bias::{LoadSegment, Mapping, load_bias};
+pub use descriptors::{Descriptor, Sockets};
 pub use elf_header::{Machine, machine};
 pub use error::{Candidate, TargetError};
 pub use module::Module;
 pub use privilege::{Capability, how_to_be_permitted, missing_capabilities, sudo_command};
 pub use process::{Process, Thread};
 pub use selector::TargetSelector;
+pub use thread_pointer::{ThreadPointerError, TlsSegment, thread_pointers, tls_address};

@@ -5,9 +5,11 @@
 
 mod fake;
 mod live;
+mod window;
 
 pub use fake::FakeMemory;
 pub use live::LiveMemory;
+pub use window::Window;
 
 use crate::address::Address;
 

@@ -1,0 +1,153 @@
+//! From thread-locals to the handles of all runtimes that have a thread inside.
+//!
+//! `tokio::runtime::context::CONTEXT` is set on every worker, blocking-pool thread and thread in
+//! `block_on`, idle or not. A runtime without any thread inside (a current-thread runtime between
+//! two calls of `block_on`) is not found: none of its tasks can run either.
+
+use std::collections::HashMap;
+
+use crate::address::Address;
+use crate::dwarf::{DebugInfo, DieRef, Value, ValueError};
+use crate::locate::{TlsSegment, tls_address};
+use crate::memory::Memory;
+
+/// The flavour of a scheduler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scheduler {
+    /// Many workers.
+    MultiThread,
+    /// One thread in `block_on`.
+    CurrentThread,
+    /// A `LocalSet`.
+    LocalSet,
+}
+
+impl Scheduler {
+    /// As the JSON contract has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MultiThread => "multi_thread",
+            Self::CurrentThread => "current_thread",
+            Self::LocalSet => "local_set",
+        }
+    }
+}
+
+/// A runtime's handle (or a `LocalSet`'s shared state): the inside of its `Arc`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Handle {
+    /// Which scheduler it is of.
+    pub scheduler: Scheduler,
+    /// Its address.
+    pub address: Address,
+    /// Its type.
+    pub type_die: DieRef,
+}
+
+/// The thread-local `CONTEXT` of this binary: its place in the TLS segment and its type.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ContextVariable {
+    tls_offset: u64,
+    type_die: DieRef,
+}
+
+impl ContextVariable {
+    /// Finds `tokio::runtime::context::CONTEXT`. rustc describes two storages for a thread-local,
+    /// for types with and without a destructor, and drops one; tokio's `Context` has none in some
+    /// versions and one in others, so both may be described: `prefer` tells which offset the
+    /// symbol table has.
+    #[must_use]
+    pub(super) fn find_all(info: &DebugInfo<'_>) -> Vec<Self> {
+        let mut found: Vec<Self> = info
+            .thread_locals()
+            .filter(|variable| {
+                info.path(variable.die)
+                    .starts_with("tokio::runtime::context::CONTEXT::")
+            })
+            .map(|variable| Self {
+                tls_offset: variable.tls_offset,
+                type_die: variable.type_die,
+            })
+            .collect();
+        // The storage with a state byte first: tokio's Context has had a destructor since 1.29.
+        found.sort_by_key(|variable| {
+            let name = info.name(variable.type_die).unwrap_or("");
+            (!name.starts_with("Storage"), variable.tls_offset)
+        });
+        found
+    }
+}
+
+/// What a thread's context says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ThreadContext {
+    /// The thread.
+    pub tid: i32,
+    /// The runtime it is in.
+    pub handle: Handle,
+}
+
+/// Reads the context of each thread. Threads outside any runtime have none.
+pub(super) fn of_threads<'a>(
+    info: &DebugInfo<'a>,
+    memory: &dyn Memory,
+    segment: &TlsSegment,
+    variables: &[ContextVariable],
+    threads: &[(i32, Address)],
+) -> Vec<ThreadContext> {
+    threads
+        .iter()
+        .filter_map(|(tid, thread_pointer)| {
+            variables.iter().find_map(|variable| {
+                let address = tls_address(*thread_pointer, segment, variable.tls_offset)?;
+                let context = Value {
+                    info,
+                    memory,
+                    type_die: variable.type_die,
+                    address,
+                };
+                let handle = current_handle(context).ok().flatten()?;
+                Some(ThreadContext { tid: *tid, handle })
+            })
+        })
+        .collect()
+}
+
+/// `Context.current.handle: RefCell<Option<scheduler::Handle>>`.
+fn current_handle(context: Value<'_, '_>) -> Result<Option<Handle>, ValueError> {
+    let Some(handle) = context.field("current.handle")?.option()? else {
+        return Ok(None);
+    };
+    let (variant, contents) = handle.variant()?;
+    let scheduler = match variant {
+        "CurrentThread" => Scheduler::CurrentThread,
+        "MultiThread" => Scheduler::MultiThread,
+        _ => return Ok(None),
+    };
+    let Some(inner) = contents.shared()? else {
+        return Ok(None);
+    };
+    Ok(Some(Handle {
+        scheduler,
+        address: inner.address,
+        type_die: inner.type_die,
+    }))
+}
+
+/// Each handle once, with the threads inside, in order of the first.
+#[must_use]
+pub(super) fn distinct(contexts: &[ThreadContext]) -> Vec<(Handle, Vec<i32>)> {
+    let mut order: Vec<(Handle, Vec<i32>)> = Vec::new();
+    let mut places = HashMap::new();
+    for context in contexts {
+        let place = *places.entry(context.handle.address).or_insert_with(|| {
+            order.push((context.handle, Vec::new()));
+            order.len() - 1
+        });
+        if let Some((_, threads)) = order.get_mut(place) {
+            threads.push(context.tid);
+        }
+    }
+    order
+}

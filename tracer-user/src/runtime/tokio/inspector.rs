@@ -1,0 +1,408 @@
+//! The inspector: a process's tasks at this moment.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::address::{Address, LoadBias};
+use crate::dwarf::{DieRef, Value};
+use crate::locate::{self, Descriptor, Process, Sockets};
+use crate::memory::Memory;
+use crate::object::{Binary, TlsSegment};
+use crate::rebuild::snapshot::{Coverage, DebugInfoLevel, RuntimeInfo, TaskInfo};
+use crate::rebuild::tree::AwaitNode;
+use crate::walk::{Futures, Limits, Walker};
+
+use super::handles::{self, ContextVariable, Handle, Scheduler};
+use super::layout::TaskLayout;
+use super::leaves::{LocalSetSeen, TokioLeaves};
+use super::lists::{self, Listing};
+use super::roots::Roots;
+use super::task::TaskReader;
+
+/// Readings of a runtime's lists before a difference to its counter is accepted.
+const LIST_ATTEMPTS: u32 = 4;
+
+/// Why a process's tasks cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectorError {
+    /// There is no tokio in it, or no debug information about its tasks.
+    #[error("no task of tokio is described in the debug information")]
+    NoTasks,
+    /// tokio's thread-local is not there.
+    #[error("tokio's thread-local context is not described in the debug information")]
+    NoContext,
+}
+
+/// Everything that is the same for each look at one process.
+pub struct Inspector<'d, 'a> {
+    pid: i32,
+    bias: LoadBias,
+    tls: Option<TlsSegment>,
+    futures: &'d Futures<'d, 'a>,
+    roots: Roots<'d, 'd, 'a>,
+    layout: TaskLayout,
+    contexts: Vec<ContextVariable>,
+}
+
+/// What one look found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Runtimes with a thread inside, and local sets.
+    pub runtimes: Vec<RuntimeInfo>,
+    /// Tasks.
+    pub tasks: Vec<TaskInfo>,
+    /// Tasks whose memory never stood still.
+    pub torn: u64,
+    /// What the reader should know.
+    pub warnings: Vec<String>,
+}
+
+impl<'d, 'a> Inspector<'d, 'a> {
+    /// Prepares reading the process `pid`, whose executable `binary` is loaded with `bias`.
+    ///
+    /// # Errors
+    /// [`InspectorError`] when the debug information does not describe tokio's tasks.
+    pub fn new(
+        pid: i32,
+        binary: &Binary,
+        bias: LoadBias,
+        futures: &'d Futures<'d, 'a>,
+    ) -> Result<Self, InspectorError> {
+        let info = futures.info();
+        let layout = TaskLayout::find(info).ok_or(InspectorError::NoTasks)?;
+        let contexts = ContextVariable::find_all(info);
+        if contexts.is_empty() {
+            return Err(InspectorError::NoContext);
+        }
+        Ok(Self {
+            pid,
+            bias,
+            tls: binary.tls_segment(),
+            futures,
+            roots: Roots::new(futures, bias, layout),
+            layout,
+            contexts,
+        })
+    }
+
+    /// Every live task, now.
+    #[must_use]
+    pub fn tasks(&self, process: &Process, memory: &dyn Memory) -> Found {
+        let mut found = Found::default();
+        let leaves = self.leaves();
+        let reader = self.reader(&leaves);
+        let threads: Vec<i32> = process.threads().iter().map(|thread| thread.tid).collect();
+        let contexts = self.contexts_of(&threads, memory, &mut found);
+        let mut seen = HashSet::new();
+        for (handle, inside) in handles::distinct(&contexts) {
+            let value = self.value(handle.type_die, handle.address, memory);
+            match lists::owned_of_handle(value) {
+                Ok(owned) => self.read_lists(handle, owned, &reader, memory, &mut seen, &mut found),
+                Err(error) => found.warnings.push(format!(
+                    "a {} runtime at {} with {} threads inside cannot be listed: {error}",
+                    handle.scheduler.name(),
+                    handle.address,
+                    inside.len()
+                )),
+            }
+        }
+        self.read_local_sets(&leaves, &reader, memory, &mut seen, &mut found);
+        self.describe_descriptors(&mut found.tasks);
+        found
+    }
+
+    /// The task at `header`, if there is one. `scheduler` is what is known of it from elsewhere.
+    #[must_use]
+    pub fn task(
+        &self,
+        header: Address,
+        scheduler: Scheduler,
+        memory: &dyn Memory,
+    ) -> Option<TaskInfo> {
+        let leaves = self.leaves();
+        let mut tasks = vec![self.reader(&leaves).read(header, scheduler, memory)?.info];
+        self.describe_descriptors(&mut tasks);
+        tasks.pop()
+    }
+
+    /// The path of the future that a task with this vtable has.
+    #[must_use]
+    pub fn future_of_vtable(
+        &self,
+        vtable: Address,
+        memory: &dyn Memory,
+    ) -> Option<std::sync::Arc<str>> {
+        Some(std::sync::Arc::clone(
+            &self.roots.of_vtable(vtable, memory).ok()?.future,
+        ))
+    }
+
+    fn leaves(&self) -> TokioLeaves<'d, 'a> {
+        TokioLeaves::new(self.futures.info(), self.bias, self.layout, monotonic_now())
+    }
+
+    fn reader<'r>(&'r self, leaves: &'r TokioLeaves<'d, 'a>) -> TaskReader<'r, 'd, 'd, 'a> {
+        TaskReader {
+            roots: &self.roots,
+            layout: self.layout,
+            walker: Walker {
+                futures: self.futures,
+                bias: self.bias,
+                leaves,
+                limits: Limits::default(),
+            },
+        }
+    }
+
+    fn value<'v>(&self, type_die: DieRef, address: Address, memory: &'v dyn Memory) -> Value<'v, 'a>
+    where
+        'd: 'v,
+    {
+        Value {
+            info: self.futures.info(),
+            memory,
+            type_die,
+            address,
+        }
+    }
+
+    fn contexts_of(
+        &self,
+        threads: &[i32],
+        memory: &dyn Memory,
+        found: &mut Found,
+    ) -> Vec<handles::ThreadContext> {
+        let Some(tls) = self.tls else {
+            found
+                .warnings
+                .push("the executable has no thread-local segment".to_owned());
+            return Vec::new();
+        };
+        let segment = locate::TlsSegment {
+            memory_size: tls.memory_size,
+            align: tls.align,
+            address: tls.address,
+        };
+        let mut pointers = Vec::new();
+        for (tid, pointer) in locate::thread_pointers(self.pid, memory, threads) {
+            match pointer {
+                Ok(pointer) => pointers.push((tid, pointer)),
+                Err(error) => found.warnings.push(format!(
+                    "thread {tid}: its thread-locals were not found, so a runtime that only it is \
+                     in is missing: {error}"
+                )),
+            }
+        }
+        handles::of_threads(
+            self.futures.info(),
+            memory,
+            &segment,
+            &self.contexts,
+            &pointers,
+        )
+    }
+
+    /// Lists a runtime's tasks, again when the lists changed meanwhile, and reads each.
+    fn read_lists(
+        &self,
+        handle: Handle,
+        owned: Value<'_, 'a>,
+        reader: &TaskReader<'_, 'd, 'd, 'a>,
+        memory: &dyn Memory,
+        seen: &mut HashSet<Address>,
+        found: &mut Found,
+    ) {
+        let mut best: Option<Listing> = None;
+        for _ in 0..LIST_ATTEMPTS {
+            let listing = match lists::list(owned, &self.layout) {
+                Ok(listing) => listing,
+                Err(error) => {
+                    found.warnings.push(format!(
+                        "the tasks of the {} runtime at {} cannot be listed: {error}",
+                        handle.scheduler.name(),
+                        handle.address
+                    ));
+                    return;
+                }
+            };
+            let done = listing.is_consistent();
+            if done
+                || best
+                    .as_ref()
+                    .is_none_or(|best| best.headers.len() < listing.headers.len())
+            {
+                best = Some(listing);
+            }
+            if done {
+                break;
+            }
+        }
+        let Some(listing) = best else { return };
+        if !listing.is_consistent() {
+            found.warnings.push(format!(
+                "the {} runtime at {} counts {} tasks, {} were listed: tasks came and went while \
+                 they were read",
+                handle.scheduler.name(),
+                handle.address,
+                listing.counted.unwrap_or(0),
+                listing.headers.len()
+            ));
+        }
+        found.runtimes.push(RuntimeInfo {
+            runtime: "tokio",
+            scheduler: handle.scheduler.name(),
+            address: handle.address,
+            tasks_listed: listing.headers.len() as u64,
+            tasks_counted: listing.counted,
+        });
+        for header in listing.headers {
+            if seen.insert(header)
+                && let Some(read) = reader.read(header, handle.scheduler, memory)
+            {
+                found.torn += u64::from(read.torn);
+                found.tasks.push(read.info);
+            }
+        }
+    }
+
+    /// Local sets are met in the trees of other tasks, and may hold further local sets.
+    fn read_local_sets(
+        &self,
+        leaves: &TokioLeaves<'d, 'a>,
+        reader: &TaskReader<'_, 'd, 'd, 'a>,
+        memory: &dyn Memory,
+        seen: &mut HashSet<Address>,
+        found: &mut Found,
+    ) {
+        let mut known: HashSet<LocalSetSeen> = HashSet::new();
+        loop {
+            let fresh: Vec<LocalSetSeen> = leaves
+                .take_local_sets()
+                .into_iter()
+                .filter(|set| known.insert(*set))
+                .collect();
+            if fresh.is_empty() {
+                return;
+            }
+            for set in fresh {
+                let value = self.value(set.type_die, set.address, memory);
+                let owned = value
+                    .field("context")
+                    .and_then(Value::shared)
+                    .and_then(|context| match context {
+                        Some(context) => context.field("shared")?.shared(),
+                        None => Ok(None),
+                    })
+                    .and_then(|shared| match shared {
+                        Some(shared) => shared.field("local_state.owned").map(Some),
+                        None => Ok(None),
+                    });
+                let handle = Handle {
+                    scheduler: Scheduler::LocalSet,
+                    address: set.address,
+                    type_die: set.type_die,
+                };
+                match owned {
+                    Ok(Some(owned)) => {
+                        self.read_lists(handle, owned, reader, memory, seen, found);
+                    }
+                    Ok(None) => {}
+                    Err(error) => found.warnings.push(format!(
+                        "the tasks of the LocalSet at {} cannot be listed: {error}",
+                        set.address
+                    )),
+                }
+            }
+        }
+    }
+
+    /// Adds to every I/O wait what its descriptor is.
+    fn describe_descriptors(&self, tasks: &mut [TaskInfo]) {
+        let mut sockets = None;
+        let mut known: HashMap<i64, Option<Descriptor>> = HashMap::new();
+        for tree in tasks.iter_mut().filter_map(|task| task.tree.as_mut()) {
+            describe_tree(tree, &mut |fd| {
+                known
+                    .entry(fd)
+                    .or_insert_with(|| {
+                        let sockets = sockets.get_or_insert_with(|| Sockets::of_process(self.pid));
+                        sockets.describe(self.pid, i32::try_from(fd).ok()?)
+                    })
+                    .clone()
+            });
+        }
+    }
+}
+
+fn describe_tree(node: &mut AwaitNode, describe: &mut impl FnMut(i64) -> Option<Descriptor>) {
+    if let Some(waits_for) = node.waits_for.as_mut()
+        && waits_for.kind == "io"
+        && let Some(fd) = waits_for
+            .details
+            .get("fd")
+            .and_then(serde_json::Value::as_i64)
+    {
+        let details = &mut waits_for.details;
+        match describe(fd) {
+            Some(Descriptor::Internet {
+                protocol,
+                local,
+                peer,
+                state,
+            }) => {
+                details.insert("resource".to_owned(), protocol.into());
+                details.insert("local".to_owned(), local.to_string().into());
+                details.insert("peer".to_owned(), peer.map(|peer| peer.to_string()).into());
+                if let Some(state) = state {
+                    details.insert("socket_state".to_owned(), state.into());
+                }
+            }
+            Some(Descriptor::Unix { path }) => {
+                details.insert("resource".to_owned(), "unix".into());
+                details.insert("path".to_owned(), path.into());
+            }
+            Some(Descriptor::Other(text)) => {
+                details.insert("resource".to_owned(), text.into());
+            }
+            None => node
+                .notes
+                .push(format!("descriptor {fd} is not open any more")),
+        }
+    }
+    for child in &mut node.children {
+        describe_tree(child, describe);
+    }
+}
+
+/// What was seen and what was not.
+#[must_use]
+pub fn coverage(found: &Found, debug_info: DebugInfoLevel) -> Coverage {
+    Coverage {
+        debug_info,
+        tasks_listed: found
+            .runtimes
+            .iter()
+            .map(|runtime| runtime.tasks_listed)
+            .sum(),
+        tasks_counted: found
+            .runtimes
+            .iter()
+            .map(|runtime| runtime.tasks_counted.unwrap_or(runtime.tasks_listed))
+            .sum(),
+        opaque_nodes: found
+            .tasks
+            .iter()
+            .filter_map(|task| task.tree.as_ref())
+            .map(AwaitNode::opaque_nodes)
+            .sum(),
+        torn_tasks: found.torn,
+    }
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds: what `std::time::Instant` is on Linux.
+fn monotonic_now() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    u64::try_from(now.tv_sec)
+        .unwrap_or(0)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::try_from(now.tv_nsec).unwrap_or(0))
+}

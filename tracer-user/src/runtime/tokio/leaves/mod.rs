@@ -1,0 +1,161 @@
+//! What tokio's leaf futures wait for. Recognised by type path; every offset by field name.
+
+mod io;
+mod join;
+mod sync;
+mod time;
+
+use std::cell::RefCell;
+
+use crate::address::{Address, LoadBias};
+use crate::dwarf::{DebugInfo, DieRef, Finder, Value, ValueError};
+use crate::memory::Memory;
+use crate::walk::{Leaf, Leaves, Node, Step};
+
+use super::layout::TaskLayout;
+
+/// Types that own a registration with the I/O driver.
+const IO_RESOURCES: &[&str] = &[
+    "tokio::io::poll_evented::PollEvented",
+    "tokio::io::async_fd::AsyncFd",
+];
+
+/// A `LocalSet` seen on a walk: its tasks are in no runtime's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::runtime::tokio) struct LocalSetSeen {
+    /// Its type.
+    pub type_die: DieRef,
+    /// Its address.
+    pub address: Address,
+}
+
+/// Reads tokio's leaves.
+pub(in crate::runtime::tokio) struct TokioLeaves<'d, 'a> {
+    info: &'d DebugInfo<'a>,
+    layout: TaskLayout,
+    resources: Finder<'d, 'a>,
+    channels: Finder<'d, 'a>,
+    /// `CLOCK_MONOTONIC` in nanoseconds that deadlines are told against.
+    now: u64,
+    local_sets: RefCell<Vec<LocalSetSeen>>,
+}
+
+impl<'d, 'a> TokioLeaves<'d, 'a> {
+    /// Prepares reading; `now` is `CLOCK_MONOTONIC` in nanoseconds.
+    #[must_use]
+    pub(in crate::runtime::tokio) fn new(
+        info: &'d DebugInfo<'a>,
+        bias: LoadBias,
+        layout: TaskLayout,
+        now: u64,
+    ) -> Self {
+        Self {
+            info,
+            layout,
+            resources: Finder::new(info, bias, IO_RESOURCES),
+            channels: Finder::new(info, bias, &["tokio::sync::mpsc::chan::Rx"]),
+            now,
+            local_sets: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// The `LocalSet`s seen since the last call.
+    pub(in crate::runtime::tokio) fn take_local_sets(&self) -> Vec<LocalSetSeen> {
+        self.local_sets.take()
+    }
+
+    fn value<'v>(&self, step: &Step<'_>, memory: &'v dyn Memory) -> Value<'v, 'a>
+    where
+        'd: 'v,
+    {
+        Value {
+            info: self.info,
+            memory,
+            type_die: step.node.die,
+            address: step.address,
+        }
+    }
+
+    /// The leaf's own reading, by its path.
+    fn known(&self, step: &Step<'_>, value: Value<'_, 'a>) -> Option<Result<Leaf, ValueError>> {
+        Some(match &*step.node.base_path {
+            "tokio::time::sleep::Sleep" => time::sleep(value, self.now),
+            "tokio::sync::batch_semaphore::Acquire" => sync::acquire(step, value),
+            "tokio::sync::notify::Notified" | "tokio::sync::notify::OwnedNotified" => {
+                sync::notified(step, value)
+            }
+            "tokio::sync::oneshot::Receiver" => sync::oneshot(value),
+            "tokio::sync::broadcast::Recv" => sync::broadcast(value),
+            "tokio::runtime::task::join::JoinHandle" => join::handle(value, &self.layout),
+            "tokio::runtime::io::scheduled_io::Readiness" => {
+                io::readiness(step, value, &self.resources)
+            }
+            "tokio::task::yield_now::yield_now::{async_fn#0}::YieldNow"
+            | "tokio::task::yield_now::YieldNow" => Ok(sync::plain("yield")),
+            "core::future::pending::Pending" | "futures_util::future::pending::Pending" => {
+                Ok(sync::plain("never"))
+            }
+            "core::future::poll_fn::PollFn" => {
+                return sync::poll_fn(step, value, &self.channels)
+                    .or_else(|| join::join_set(step, value, &self.layout));
+            }
+            _ => return None,
+        })
+    }
+
+    fn note_local_set(&self, step: &Step<'_>, memory: &dyn Memory) {
+        let path = &*step.node.base_path;
+        let value = self.value(step, memory);
+        let set = match path {
+            "tokio::task::local::LocalSet" => Some(value),
+            "tokio::task::local::RunUntil" => value
+                .field("local_set")
+                .and_then(Value::target)
+                .ok()
+                .flatten(),
+            _ => None,
+        };
+        if let Some(set) = set {
+            self.local_sets.borrow_mut().push(LocalSetSeen {
+                type_die: set.type_die,
+                address: set.address,
+            });
+        }
+    }
+}
+
+impl Leaves for TokioLeaves<'_, '_> {
+    fn waits_for(&self, step: &Step<'_>, memory: &dyn Memory, has_children: bool) -> Option<Leaf> {
+        self.note_local_set(step, memory);
+        if has_children {
+            return None;
+        }
+        let value = self.value(step, memory);
+        match self.known(step, value) {
+            Some(Ok(leaf)) => Some(leaf),
+            Some(Err(error)) => Some(Leaf {
+                notes: vec![error.to_string()],
+                ..Leaf::default()
+            }),
+            // Any other leaf that holds an I/O resource waits for that.
+            None => io::holder(value, &self.resources),
+        }
+    }
+}
+
+/// The nearest async body above a leaf whose path `accept` takes.
+fn enclosing<'s>(step: &'s Step<'s>, accept: impl Fn(&str) -> bool) -> Option<&'s Step<'s>> {
+    let mut current = step.parent;
+    while let Some(at) = current {
+        if accept(&at.node.base_path) {
+            return Some(at);
+        }
+        current = at.parent;
+    }
+    None
+}
+
+/// Whether a node is an async body of tokio's own.
+fn is_tokio_body(node: &Node) -> bool {
+    node.base_path.starts_with("tokio::") && node.base_path.contains("{async_")
+}

@@ -1,0 +1,16 @@
+//! tokio: every live task of every runtime, from memory alone.
+//!
+//! Thread-locals -> runtime handles -> lists of owned tasks -> futures; `LocalSet`s as they are
+//! met on the way; `block_on` roots from the stacks of blocked threads.
+
+mod handles;
+mod inspector;
+mod layout;
+mod leaves;
+mod lists;
+mod roots;
+mod task;
+
+pub use handles::Scheduler;
+pub use inspector::{Found, Inspector, InspectorError, coverage};
+pub use layout::{StateWord, TaskLayout};
