@@ -4,6 +4,7 @@
 //! paths, source lines and functions. It knows Rust's naming but no runtime, and reads no memory
 //! of any process.
 
+mod definitions;
 mod find;
 mod index;
 mod layout;
@@ -13,7 +14,7 @@ mod types;
 mod units;
 mod value;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -45,6 +46,7 @@ pub struct DebugInfo<'a> {
     vtables: HashMap<u64, Vec<DieRef>>,
     generic_polls: HashMap<u64, Vec<DieRef>>,
     lines: lines::Lines,
+    definitions: OnceCell<definitions::Definitions>,
 }
 
 impl<'a> DebugInfo<'a> {
@@ -98,6 +100,7 @@ impl<'a> DebugInfo<'a> {
             vtables,
             generic_polls,
             lines: lines::Lines::default(),
+            definitions: OnceCell::new(),
         })
     }
 
@@ -122,9 +125,25 @@ impl<'a> DebugInfo<'a> {
         if let Some(known) = self.types.borrow().get(&die) {
             return known.clone();
         }
-        let read = types::read(&self.units, die).map(Rc::new);
+        let mut read = types::read(&self.units, die).map(Rc::new);
+        if read.as_ref().is_some_and(|read| read.is_declaration) {
+            read = self.definition(die).or(read);
+        }
         self.types.borrow_mut().insert(die, read.clone());
         read
+    }
+
+    /// The definition of a type that is only declared at `die`; `None` when no unit defines it.
+    fn definition(&self, die: DieRef) -> Option<Rc<Type<'a>>> {
+        let definitions = self
+            .definitions
+            .get_or_init(|| definitions::Definitions::collect(&self.units));
+        let path = self.path(die);
+        let found = definitions
+            .named(self.name(die)?)
+            .iter()
+            .find(|found| self.path(**found) == path)?;
+        types::read(&self.units, *found).map(Rc::new)
     }
 
     /// The type whose vtable is at a link address: T of `<T as Trait>::{vtable}`. `None` when

@@ -83,6 +83,10 @@ pub struct Type<'a> {
     pub kind: Kind<'a>,
     /// Template type arguments in order.
     pub arguments: Vec<(&'a str, DieRef)>,
+    /// It is only declared here (`DW_AT_declaration`); see `definitions.rs`.
+    pub is_declaration: bool,
+    /// The unit whose line table its members' file indexes speak of.
+    pub unit: u32,
     /// `DW_AT_containing_type`: of a vtable's type, the type it is the vtable of.
     pub containing_type: Option<DieRef>,
 }
@@ -158,6 +162,7 @@ pub(super) fn read<'a>(units: &Units<'a>, die: DieRef) -> Option<Type<'a>> {
     let size = reader.number_of(entry, gimli::DW_AT_byte_size);
     let containing_type = reader.reference(entry, gimli::DW_AT_containing_type);
     let target = reader.reference(entry, gimli::DW_AT_type);
+    let is_declaration = entry.has_attr(gimli::DW_AT_declaration);
     let mut arguments = Vec::new();
     let kind = match entry.tag() {
         gimli::DW_TAG_pointer_type | gimli::DW_TAG_reference_type => Kind::Pointer { target },
@@ -189,6 +194,8 @@ pub(super) fn read<'a>(units: &Units<'a>, die: DieRef) -> Option<Type<'a>> {
         size,
         kind,
         arguments,
+        is_declaration,
+        unit: die.unit,
         containing_type,
     })
 }

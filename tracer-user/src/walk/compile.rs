@@ -100,7 +100,7 @@ impl<'d, 'a> Futures<'d, 'a> {
     /// The name of the type's future as a user would write it.
     #[must_use]
     pub fn future_name(&self, die: DieRef) -> Arc<str> {
-        self.display_name(die, &self.info.path(die))
+        self.display_name(&self.info.path(die))
     }
 
     /// Nodes compiled so far.
@@ -135,19 +135,19 @@ impl<'d, 'a> Futures<'d, 'a> {
         let coroutine = is_coroutine(&this);
         let future = if coroutine {
             Some(FutureName {
-                path: self.display_name(die, &path),
+                path: self.display_name(&path),
                 kind: names::coroutine_kind(this.name),
             })
         } else if self.reach.is_future(die, &this) || forced && !is_transparent(&this, &path) {
             Some(FutureName {
-                path: self.display_name(die, &path),
+                path: self.display_name(&path),
                 kind: NodeKind::Future,
             })
         } else {
             None
         };
         let shape = match (this.variants(), coroutine) {
-            (Some(part), true) => self.coroutine(die, &path, part),
+            (Some(part), true) => self.coroutine(this.unit, &path, part),
             (Some(part), false) => self.tagged(die, &this, part),
             (None, _) => Shape::Plain {
                 edges: self.own_edges(die, &this),
@@ -178,10 +178,10 @@ impl<'d, 'a> Futures<'d, 'a> {
         edges
     }
 
-    fn coroutine(&self, die: DieRef, path: &str, part: &VariantPart<'a>) -> Shape {
+    fn coroutine(&self, unit: u32, path: &str, part: &VariantPart<'a>) -> Shape {
         let receiver = format!("Pin<&mut {path}>");
         let awaits = self.awaits.get(receiver.as_str());
-        let own_file = self.own_file(&receiver, die, part);
+        let own_file = self.own_file(&receiver, unit, part);
         let states = part
             .variants
             .iter()
@@ -213,7 +213,7 @@ impl<'d, 'a> Futures<'d, 'a> {
                         });
                     }
                 }
-                let written = self.info.source_line(die.unit, member.file, member.line);
+                let written = self.info.source_line(unit, member.file, member.line);
                 let location = match (awaitee, state) {
                     (Some(awaitee), _) => {
                         self.users_line(written, awaits, awaitee.type_die, own_file.as_deref())
@@ -238,7 +238,7 @@ impl<'d, 'a> Futures<'d, 'a> {
 
     /// The file that the coroutine itself is written in: where its body is declared, or else where
     /// its first state is (rustc gives `Unresumed` the location of the whole).
-    fn own_file(&self, receiver: &str, die: DieRef, part: &VariantPart<'a>) -> Option<Arc<str>> {
+    fn own_file(&self, receiver: &str, unit: u32, part: &VariantPart<'a>) -> Option<Arc<str>> {
         let from_body = self
             .bodies
             .get(receiver)
@@ -249,7 +249,7 @@ impl<'d, 'a> Futures<'d, 'a> {
                 .iter()
                 .find(|variant| variant.value == Some(0))?;
             self.info
-                .source_line(die.unit, first.member.file, first.member.line)
+                .source_line(unit, first.member.file, first.member.line)
         };
         Some(from_body.or_else(from_state)?.file)
     }
@@ -479,7 +479,7 @@ impl<'d, 'a> Futures<'d, 'a> {
 
     /// Methods of impl blocks have no readable path in the debug information (`{impl#3}`); the
     /// body's symbol has.
-    fn display_name(&self, die: DieRef, path: &str) -> Arc<str> {
+    fn display_name(&self, path: &str) -> Arc<str> {
         if path.contains("{impl#")
             && let Some(body) = self.bodies.get(format!("Pin<&mut {path}>").as_str())
             && let Some(name) = self.info.linkage_name(*body)
