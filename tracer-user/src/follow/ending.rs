@@ -3,12 +3,8 @@
 use std::fmt;
 use std::io;
 use std::process::ExitStatus;
-use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
-
-use super::pidfd::ProcessEnd;
 
 /// Why a session ended. All of these are normal ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +17,12 @@ pub enum Ending {
     TimeUp,
     /// The target has ended; with its status when it was started by us.
     TargetExited(Option<ExitStatus>),
+    /// The target has replaced its program (`execve`): what is known of its tasks is void.
+    TargetReplaced,
     /// `q` in the live view.
     Quit,
+    /// The terminal of the live view failed or was closed.
+    ViewFailed,
     /// Nobody reads standard output any more (`| head`).
     OutputClosed,
 }
@@ -35,6 +35,8 @@ impl fmt::Display for Ending {
             Self::TimeUp => f.write_str("the time is up"),
             Self::TargetExited(None) => f.write_str("the target has exited"),
             Self::TargetExited(Some(status)) => write!(f, "the target has exited ({status})"),
+            Self::TargetReplaced => f.write_str("the target has replaced its program (execve)"),
+            Self::ViewFailed => f.write_str("the terminal cannot be used any more"),
             Self::Quit => f.write_str("stopped by q"),
             Self::OutputClosed => f.write_str("standard output was closed"),
         }
@@ -80,28 +82,5 @@ impl Signals {
             self.next().await;
             abort();
         });
-    }
-}
-
-/// Waits for the first of all ends that come from outside.
-pub async fn first_of(
-    signals: &mut Signals,
-    target: &ProcessEnd,
-    duration: Option<Duration>,
-    from_view: &Notify,
-    view_ending: impl Fn() -> Ending,
-) -> Ending {
-    let time_up = async {
-        match duration {
-            Some(duration) => tokio::time::sleep(duration).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        ending = signals.next() => ending,
-        // A pidfd that cannot be waited for never ends the session; the other ends still do.
-        Ok(()) = target.wait() => Ending::TargetExited(None),
-        () = time_up => Ending::TimeUp,
-        () = from_view.notified() => view_ending(),
     }
 }

@@ -2,7 +2,6 @@
 //! reads no clock.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tracer_common::Record;
@@ -10,7 +9,7 @@ use tracer_common::Record;
 use super::lines::Counts;
 use super::rates::Rate;
 use super::reader::{Moment, Reading};
-use super::recorder::{Entry, Progress, Recorder};
+use super::recorder::{Closed, Entry, Recorder};
 use super::table_maker::TableMaker;
 use crate::rebuild::event::Event;
 use crate::rebuild::nested::NestedPolls;
@@ -50,6 +49,7 @@ pub struct Follower {
     tabled_at: u64,
     runtimes: String,
     notice: Option<String>,
+    unread: Option<String>,
     waiting: Vec<Reading>,
     overhead: Option<f64>,
 }
@@ -71,6 +71,7 @@ impl Follower {
             rate: Rate::starting_at(0),
             tabled_at: started,
             runtimes: String::new(),
+            unread: None,
             waiting: Vec::new(),
             overhead: None,
         }
@@ -115,16 +116,12 @@ impl Follower {
         }
     }
 
-    /// Gives threads their names, for when they are described.
-    pub fn name_threads(&mut self, names: impl IntoIterator<Item = (u32, Arc<str>)>) {
-        for (tid, name) in names {
-            self.tracker.name_thread(tid, name);
-        }
-    }
-
     /// Takes a reading of all tasks. The first one enters at once: an existing task is better known
     /// early. The others wait until the records from before them have come.
-    pub fn take_reading(&mut self, reading: Reading) {
+    pub fn take_reading(&mut self, mut reading: Reading) {
+        for (tid, name) in reading.threads.drain(..) {
+            self.tracker.name_thread(tid, name);
+        }
         if reading.moment == Moment::Start {
             self.apply_reading(reading);
         } else {
@@ -143,7 +140,9 @@ impl Follower {
             Ok(snapshot) => snapshot,
             Err(reason) => {
                 if moment == Moment::Start {
-                    self.notice = Some(format!("tasks from before are not shown: {reason}"));
+                    let text = format!("tasks from before the attach are not known: {reason}");
+                    self.notice = Some(text.clone());
+                    self.unread = Some(text);
                 }
                 return;
             }
@@ -247,18 +246,15 @@ impl Follower {
         &self.nested
     }
 
-    /// How far the recording is.
-    #[must_use]
-    pub fn recording(&self) -> Option<Progress> {
-        self.recorder.as_ref().map(Recorder::progress)
+    /// Lets the recording's writer finish: nothing is recorded after this.
+    pub fn end_recording(&mut self) -> Option<Closed> {
+        self.recorder.take().map(Recorder::close)
     }
 
-    /// Lets the recording's writer finish: nothing can be recorded after this. Returns the events
-    /// that were dropped.
-    pub fn end_recording(&mut self) -> u64 {
-        self.recorder
-            .take()
-            .map_or(0, |recorder| recorder.progress().dropped)
+    /// Why tasks from before the attach are not known, where they are not.
+    #[must_use]
+    pub fn unread(&self) -> Option<&str> {
+        self.unread.as_deref()
     }
 }
 

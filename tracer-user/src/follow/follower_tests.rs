@@ -2,6 +2,8 @@
 
 use tracer_common::RecordKind;
 
+use std::sync::Arc;
+
 use super::*;
 use crate::follow::recorder::{Sink, Writer, recorder};
 use crate::show::live::table::TaskLabel;
@@ -69,6 +71,7 @@ fn reading(snapshot: Result<Snapshot, &str>, time: u64, moment: Moment) -> Readi
         took: Duration::ZERO,
         snapshot: snapshot.map(Arc::new).map_err(str::to_owned),
         moment,
+        threads: vec![(50, "worker".into())],
     }
 }
 

@@ -8,9 +8,11 @@
 pub mod ending;
 pub mod follower;
 pub mod lines;
+pub mod outlet;
 pub mod pidfd;
 pub mod rates;
 pub mod reader;
 pub mod recorder;
+pub mod session;
 pub mod summary;
 pub mod table_maker;

@@ -34,6 +34,9 @@ pub trait ReadTasks {
     /// # Errors
     /// In words, when it is not there any more or cannot be read.
     fn one(&mut self, key: TaskKey) -> Result<TaskInfo, String>;
+
+    /// The threads with their names.
+    fn threads(&mut self) -> Vec<(u32, Arc<str>)>;
 }
 
 /// What memory told of all tasks.
@@ -47,6 +50,8 @@ pub struct Reading {
     pub snapshot: Result<Arc<Snapshot>, String>,
     /// Which one it is.
     pub moment: Moment,
+    /// Names of the target's threads.
+    pub threads: Vec<(u32, Arc<str>)>,
 }
 
 /// When in a session all tasks were read.
@@ -66,7 +71,7 @@ pub fn run(
     tasks: &mut impl ReadTasks,
     exchange: &Exchange,
     clock: impl Fn() -> u64,
-    readings: &UnboundedSender<Reading>,
+    readings: UnboundedSender<Reading>,
     at_end: impl Fn() -> bool,
 ) {
     let read_all = |tasks: &mut _, moment| {
@@ -110,6 +115,7 @@ fn all(tasks: &mut impl ReadTasks, clock: &impl Fn() -> u64, moment: Moment) -> 
         took: start.elapsed(),
         snapshot,
         moment,
+        threads: tasks.threads(),
     }
 }
 
@@ -134,6 +140,10 @@ mod tests {
             self.asked.push(key);
             Err("the process has ended".to_owned())
         }
+
+        fn threads(&mut self) -> Vec<(u32, Arc<str>)> {
+            Vec::new()
+        }
     }
 
     #[test]
@@ -145,7 +155,7 @@ mod tests {
         let asked = std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 let mut tasks = Gone::default();
-                run(&mut tasks, &exchange, || 7, &sender, || true);
+                run(&mut tasks, &exchange, || 7, sender, || true);
                 tasks.asked
             });
             while exchange.take_selected().is_none() {

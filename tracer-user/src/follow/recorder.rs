@@ -159,26 +159,56 @@ impl Recorder {
     }
 
     fn has_failed(&self) -> bool {
-        self.failure().is_some()
-    }
-
-    fn failure(&self) -> Option<String> {
-        self.shared
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shared.failure().is_some()
     }
 
     /// How far the file is.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        Progress {
-            bytes: self.shared.bytes.load(Ordering::Relaxed),
-            events: self.shared.written.load(Ordering::Relaxed),
+        self.shared.progress(self.dropped)
+    }
+
+    /// Ends the queue: the writer writes what waits and returns.
+    #[must_use]
+    pub fn close(mut self) -> Closed {
+        self.tell_dropped();
+        Closed {
+            shared: Arc::clone(&self.shared),
             dropped: self.dropped,
+        }
+    }
+}
+
+/// A recorder that takes nothing more.
+#[derive(Debug)]
+pub struct Closed {
+    shared: Arc<Shared>,
+    dropped: u64,
+}
+
+impl Closed {
+    /// How far the file is; final once the writer has returned.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.shared.progress(self.dropped)
+    }
+}
+
+impl Shared {
+    fn progress(&self, dropped: u64) -> Progress {
+        Progress {
+            bytes: self.bytes.load(Ordering::Relaxed),
+            events: self.written.load(Ordering::Relaxed),
+            dropped,
             failure: self.failure(),
         }
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -212,22 +242,13 @@ impl<S: Sink> Writer<S> {
             Entry::Events(events) => events.len() as u64,
             _ => 0,
         };
-        let failed = self.failure_is_set();
-        if !failed {
+        if self.shared.failure().is_none() {
             let written = self.sink.write(entry);
             if self.note(written) {
                 self.shared.written.fetch_add(count, Ordering::Relaxed);
             }
         }
         self.shared.waiting.fetch_sub(count, Ordering::Relaxed);
-    }
-
-    fn failure_is_set(&self) -> bool {
-        self.shared
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
     }
 
     /// Whether it went well; keeps the first failure.

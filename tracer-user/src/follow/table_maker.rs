@@ -71,12 +71,11 @@ impl TableMaker {
 
     fn keep(&mut self, key: TaskKey) -> &mut Kept {
         let round = self.round;
-        let kept = self.kept.entry(key).or_insert_with(|| Kept {
+        self.kept.entry(key).or_insert_with(|| Kept {
             // As if it had been in the last table, with nothing counted.
             round,
             ..Kept::default()
-        });
-        kept
+        })
     }
 
     /// Makes a table of the live tasks at `now` (CLOCK_MONOTONIC, nanoseconds).

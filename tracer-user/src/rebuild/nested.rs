@@ -32,6 +32,9 @@ pub struct NestedPolls {
 }
 
 impl NestedPolls {
+    /// How many futures a summary names.
+    pub const SHOWN: usize = 10;
+
     /// Takes note of an event.
     pub fn take(&mut self, event: &Event) {
         let unit = event.id.unit;

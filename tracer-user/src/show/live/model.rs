@@ -47,6 +47,8 @@ pub enum Next {
     Draw,
     /// End the view and the session.
     Quit,
+    /// The same by Ctrl-C, which a program that we started gets as well.
+    Interrupt,
 }
 
 /// The state of the live view.
@@ -126,7 +128,7 @@ impl Model {
     fn key(&mut self, key: KeyEvent) -> Next {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             return match key.code {
-                KeyCode::Char('c') => Next::Quit,
+                KeyCode::Char('c') => Next::Interrupt,
                 KeyCode::Char('l') => Next::Draw,
                 _ => Next::Nothing,
             };

@@ -159,7 +159,7 @@ fn the_keys_that_end_it_end_it() {
     let mut model = model(samples::service());
     assert_eq!(press(&mut model, KeyCode::Char('q')), Next::Quit);
     press(&mut model, KeyCode::Char('/'));
-    assert_eq!(model.update(Message::Key(ctrl_c)), Next::Quit);
+    assert_eq!(model.update(Message::Key(ctrl_c)), Next::Interrupt);
     press(&mut model, KeyCode::Esc);
     press(&mut model, KeyCode::Char('?'));
     assert!(model.help());

@@ -65,12 +65,23 @@ pub fn give_back() {
     let _ = ratatui::try_restore();
 }
 
+/// Why the view ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ViewEnd {
+    /// The user pressed `q`.
+    Quit,
+    /// The user pressed Ctrl-C.
+    Interrupt,
+    /// The session ended.
+    Stopped,
+}
+
 /// Shows the view until the user ends it or the session does. The caller's thread is used for
 /// nothing else meanwhile.
 ///
 /// # Errors
 /// When the terminal cannot be read or written any more, for example because it was closed.
-pub fn run(exchange: &Exchange) -> io::Result<()> {
+pub fn run(exchange: &Exchange) -> io::Result<ViewEnd> {
     let palette = Palette::from_no_color(std::env::var_os("NO_COLOR").as_deref());
     let mut screen = Screen::enter()?;
     let mut model = Model::default();
@@ -83,7 +94,8 @@ pub fn run(exchange: &Exchange) -> io::Result<()> {
             while event::poll(Duration::ZERO)? {
                 match event::read()? {
                     Event::Key(key) => match model.update(Message::Key(key)) {
-                        Next::Quit => return Ok(()),
+                        Next::Quit => return Ok(ViewEnd::Quit),
+                        Next::Interrupt => return Ok(ViewEnd::Interrupt),
                         Next::Draw => needs_drawing = true,
                         Next::Nothing => {}
                     },
@@ -108,5 +120,5 @@ pub fn run(exchange: &Exchange) -> io::Result<()> {
             needs_drawing = false;
         }
     }
-    Ok(())
+    Ok(ViewEnd::Stopped)
 }

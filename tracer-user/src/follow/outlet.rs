@@ -1,0 +1,129 @@
+//! Where a session shows itself while it runs: the live view, a line a second, or nothing. Each on
+//! a thread of its own, because a terminal or a pipe may block for as long as it likes.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::ending::Ending;
+use super::lines::{Counts, Lines};
+use crate::show::live::exchange::Exchange;
+use crate::show::live::terminal::{self, ViewEnd};
+
+/// How long a thread that may hang on a terminal or a pipe is waited for at the end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Showing {
+    /// The live view, on the terminal.
+    View,
+    /// A line a second on standard output: its reader may end the session by closing it.
+    LinesOnStdout,
+    /// A line a second on standard error, which may be closed without an effect.
+    LinesOnStderr,
+}
+
+/// The thread that shows.
+#[derive(Debug)]
+pub struct Outlet {
+    lines: Option<SyncSender<(Duration, Counts)>>,
+    thread: JoinHandle<()>,
+}
+
+impl Outlet {
+    /// Starts to show; `ends` is told when the user or the reader of the lines ends the session.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn open(
+        showing: Showing,
+        exchange: Arc<Exchange>,
+        ends: UnboundedSender<Ending>,
+    ) -> io::Result<Self> {
+        let thread = std::thread::Builder::new().name("asynctrace-show".to_owned());
+        Ok(match showing {
+            Showing::View => Self {
+                lines: None,
+                thread: thread.spawn(move || view(&exchange, &ends))?,
+            },
+            Showing::LinesOnStdout => {
+                let (sender, receiver) = sync_channel(1);
+                Self {
+                    lines: Some(sender),
+                    thread: thread.spawn(move || {
+                        if write_lines(io::stdout(), &receiver).is_err() {
+                            let _ = ends.send(Ending::OutputClosed);
+                        }
+                    })?,
+                }
+            }
+            Showing::LinesOnStderr => {
+                let (sender, receiver) = sync_channel(1);
+                Self {
+                    lines: Some(sender),
+                    thread: thread.spawn(move || {
+                        // Nobody reads the talk: the recording goes on.
+                        let _ = write_lines(io::stderr(), &receiver);
+                    })?,
+                }
+            }
+        })
+    }
+
+    /// Whether lines are wanted.
+    #[must_use]
+    pub const fn wants_lines(&self) -> bool {
+        self.lines.is_some()
+    }
+
+    /// Shows a line, unless the last one is still being written.
+    pub fn line(&self, at: Duration, counts: Counts) {
+        if let Some(lines) = &self.lines {
+            match lines.try_send((at, counts)) {
+                Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+            }
+        }
+    }
+
+    /// Waits until everything is shown and the terminal is given back, as long as that goes on. The
+    /// [`Exchange`] must have been stopped.
+    pub fn close(self) {
+        drop(self.lines);
+        let start = Instant::now();
+        while !self.thread.is_finished() && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if self.thread.is_finished() {
+            // A panic there was printed there.
+            let _ = self.thread.join();
+        }
+    }
+}
+
+fn view(exchange: &Exchange, ends: &UnboundedSender<Ending>) {
+    let ending = match terminal::run(exchange) {
+        Ok(ViewEnd::Quit) => Ending::Quit,
+        Ok(ViewEnd::Interrupt) => Ending::Interrupted,
+        Ok(ViewEnd::Stopped) => return,
+        Err(error) => {
+            tracing::warn!("the live view ended: {error}");
+            Ending::ViewFailed
+        }
+    };
+    // A session that has ended needs no reason.
+    let _ = ends.send(ending);
+}
+
+fn write_lines(out: impl Write, counts: &Receiver<(Duration, Counts)>) -> io::Result<()> {
+    let mut lines = Lines::new(out);
+    lines.heading()?;
+    while let Ok((at, counts)) = counts.recv() {
+        lines.line(at, counts)?;
+    }
+    Ok(())
+}

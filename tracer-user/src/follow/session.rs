@@ -1,0 +1,237 @@
+//! Runs an attached session to its end: the threads, and the loop that none of them can hold up.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::ending::{Ending, Signals};
+use super::follower::{About, Follower};
+use super::outlet::{Outlet, Showing};
+use super::reader::{self, ReadTasks, Reading};
+use super::recorder::{Closed, Progress, Sink, recorder};
+use crate::attach::{Finished, LinkKind, Session};
+use crate::rebuild::nested::NestedPolls;
+use crate::rebuild::tracker::{Options, Statistics};
+use crate::show::live::exchange::Exchange;
+use crate::show::live::terminal;
+use crate::stream::monotonic_ns;
+
+/// Tables for the view are made this often at most.
+const TABLE_PERIOD: Duration = Duration::from_millis(250);
+/// It rests this many times as long as making one took.
+const TABLE_REST: u32 = 9;
+/// How long the last reading of memory is waited for.
+const LAST_READING: Duration = Duration::from_secs(10);
+/// Exit code after a second Ctrl-C: 128 + SIGINT, as shells have it.
+const ABORTED: i32 = 130;
+
+/// A session that is about to be followed.
+pub struct Setup<S> {
+    /// The probes in place.
+    pub session: Session,
+    /// What the tracker is told.
+    pub tracking: Options,
+    /// What the view says of the target.
+    pub about: About,
+    /// What is shown meanwhile.
+    pub showing: Showing,
+    /// When to end.
+    pub duration: Option<Duration>,
+    /// The recording.
+    pub sink: Option<S>,
+}
+
+/// A session that has ended.
+#[derive(Debug)]
+pub struct Ended<S> {
+    /// Why.
+    pub ending: Ending,
+    /// How long the probes were in place.
+    pub elapsed: Duration,
+    /// What the tracker counted.
+    pub statistics: Statistics,
+    /// Losses by CPU.
+    pub losses: Vec<u64>,
+    /// Nested polls.
+    pub nested: Vec<(Arc<str>, u64)>,
+    /// What the attached side counted at last.
+    pub finished: Finished,
+    /// What became of the recording.
+    pub recording: Option<(S, Progress)>,
+    /// Why tasks from before the attach are not known.
+    pub unread: Option<String>,
+}
+
+/// Follows a session until it ends. `tasks` is used on this thread.
+///
+/// # Errors
+/// When the system refuses threads, signal handlers or timers.
+pub fn run<S: Sink>(setup: Setup<S>, tasks: &mut impl ReadTasks) -> anyhow::Result<Ended<S>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the tokio runtime")?;
+    let exchange = Arc::new(Exchange::default());
+    let recording = setup.sink.is_some();
+    let (readings, received) = unbounded_channel();
+    std::thread::scope(|scope| {
+        let mut writing = None;
+        let mut queue = None;
+        let Setup {
+            session,
+            tracking,
+            about,
+            showing,
+            duration,
+            sink,
+        } = setup;
+        if let Some(sink) = sink {
+            let (recorder, writer) = recorder(sink);
+            let thread = std::thread::Builder::new().name("asynctrace-write".to_owned());
+            writing = Some(thread.spawn_scoped(scope, move || writer.run())?);
+            queue = Some(recorder);
+        }
+        let thread = std::thread::Builder::new().name("asynctrace-follow".to_owned());
+        let shared = Arc::clone(&exchange);
+        let following = thread.spawn_scoped(scope, move || {
+            let _stop = StopOnDrop(&shared);
+            let follower = Follower::new(tracking, about, queue);
+            let work = follow(session, follower, showing, duration, &shared, received);
+            runtime.block_on(work)
+        })?;
+        reader::run(tasks, &exchange, monotonic_ns, readings, || recording);
+        let end = joined(following)??;
+        let sink = writing.map(joined).transpose()?;
+        Ok(Ended {
+            ending: end.ending,
+            elapsed: end.elapsed,
+            statistics: end.follower.statistics(),
+            losses: end.follower.losses().to_vec(),
+            nested: end.follower.nested().most_polled(NestedPolls::SHOWN),
+            finished: end.finished,
+            unread: end.follower.unread().map(str::to_owned),
+            recording: sink.zip(end.closed.map(|closed| closed.progress())),
+        })
+    })
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> anyhow::Result<T> {
+    thread
+        .join()
+        .map_err(|_| anyhow!("a thread of the session panicked"))
+}
+
+/// Ends the other threads when the follower does, however it does.
+struct StopOnDrop<'a>(&'a Exchange);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// What the follower hands back.
+struct End {
+    ending: Ending,
+    elapsed: Duration,
+    follower: Follower,
+    finished: Finished,
+    closed: Option<Closed>,
+}
+
+async fn follow(
+    mut session: Session,
+    mut follower: Follower,
+    showing: Showing,
+    duration: Option<Duration>,
+    exchange: &Arc<Exchange>,
+    mut readings: UnboundedReceiver<Reading>,
+) -> anyhow::Result<End> {
+    let mut signals = Signals::take().context("cannot handle signals")?;
+    let (ends, mut ended) = unbounded_channel();
+    // The session keeps a sender of its own, so that the channel stays open.
+    let outlet = Outlet::open(showing, Arc::clone(exchange), ends.clone())
+        .context("cannot start a thread")?;
+    let started = Instant::now();
+    let mut time_up = pin!(tokio::time::sleep(duration.unwrap_or(Duration::MAX)));
+    let mut next_table = pin!(tokio::time::sleep(Duration::ZERO));
+    let second = Duration::from_secs(1);
+    let mut seconds = tokio::time::interval_at(tokio::time::Instant::now() + second, second);
+    seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+
+    let ending = loop {
+        tokio::select! {
+            ending = signals.next() => break ending,
+            Some(ending) = ended.recv() => break ending,
+            () = &mut time_up => break Ending::TimeUp,
+            records = session.next_batch() => {
+                // After the records: what was lost before this may be missing among them.
+                follower.take_batch(&records, &session.losses(), monotonic_ns());
+                if records.is_empty() || session.target_has_ended() {
+                    break Ending::TargetExited(None);
+                }
+            }
+            Some(reading) = readings.recv() => follower.take_reading(reading),
+            () = &mut next_table => {
+                let start = Instant::now();
+                follower.settle(monotonic_ns());
+                if showing == Showing::View {
+                    follower.take_readings(exchange.take_readings());
+                    exchange.put_table(Arc::new(follower.table(monotonic_ns())));
+                }
+                let rest = TABLE_PERIOD.max(start.elapsed() * TABLE_REST);
+                next_table.as_mut().reset(tokio::time::Instant::now() + rest);
+            }
+            _ = seconds.tick() => {
+                if session.target_has_executed() {
+                    break Ending::TargetReplaced;
+                }
+                if showing == Showing::View {
+                    follower.take_overhead(session.overhead().of_one_cpu());
+                }
+                outlet.line(started.elapsed(), follower.counts());
+            }
+        }
+    };
+
+    let elapsed = started.elapsed();
+    signals.abort_on_next(|| {
+        terminal::give_back();
+        std::process::exit(ABORTED);
+    });
+    exchange.stop();
+    outlet.close();
+    if session.link_kind() == LinkKind::Perf {
+        // 107 ms a link, one after the other, in the kernel (Linux 6.18): nothing makes it faster.
+        let wait = Duration::from_millis(107) * u32::try_from(session.probes()).unwrap_or(u32::MAX);
+        if wait > Duration::from_secs(1) {
+            let (probes, seconds) = (session.probes(), wait.as_secs());
+            tracing::warn!("taking {probes} probes out takes this kernel about {seconds} s");
+        }
+    }
+    let finished = tokio::task::block_in_place(|| session.finish());
+    let lost: Vec<u64> = finished.counters.iter().map(|cpu| cpu.lost).collect();
+    follower.take_batch(&finished.records, &lost, monotonic_ns());
+    let last = async {
+        while let Some(reading) = readings.recv().await {
+            follower.take_reading(reading);
+        }
+    };
+    // A target that is so large, or a machine so busy, gets no snapshot at the end.
+    let _ = tokio::time::timeout(LAST_READING, last).await;
+    follower.settle(u64::MAX);
+    let closed = follower.end_recording();
+    drop(ends);
+    Ok(End {
+        ending,
+        elapsed,
+        follower,
+        finished,
+        closed,
+    })
+}
