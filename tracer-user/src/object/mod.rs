@@ -10,10 +10,12 @@ mod debug_source;
 mod debuglink;
 mod error;
 mod level;
+mod relocated;
 mod section;
 mod symbol;
 
 pub use binary::{Binary, Segment, TlsSegment};
 pub use debug_source::{DebugSource, Origin};
 pub use error::BinaryError;
+pub use relocated::DataSection;
 pub use symbol::{Symbol, SymbolKind};

@@ -1,5 +1,28 @@
 //! Which probes to set, at which instruction, and what cannot be seen and why.
+//!
+//! In: a module's binary with its debug information, and what the kernel emulates. Out: a
+//! [`Plan`]. Nothing here attaches, and no memory of the process is read.
 
+mod emulation;
+mod error;
+mod functions;
+mod make;
 mod model;
+mod names;
+mod nested;
+mod site;
+mod tokio;
+mod version;
+mod vtable;
+mod waker_scan;
 
+pub use emulation::{Rules, Treatment};
+pub use error::PlanError;
+pub use functions::Functions;
+pub use make::{Request, make, task_polls};
 pub use model::{Instruction, Method, Plan, Probe, Unseen};
+pub use names::{FutureFunction, Names};
+pub use site::{Code, NoSite, choose};
+pub use version::versions_of;
+pub use vtable::{TaskVtable, task_vtables};
+pub use waker_scan::{WakerFunctions, waker_functions};

@@ -1,0 +1,214 @@
+//! From a binary to its plan.
+
+use std::sync::Arc;
+
+use super::emulation::Rules;
+use super::error::PlanError;
+use super::functions::Functions;
+use super::model::{Plan, Probe, Unseen};
+use super::names::Names;
+use super::site::choose;
+use super::tokio::{Candidate, Tokio};
+use super::{nested, tokio};
+use crate::address::LinkAddress;
+use crate::locate::Module;
+use crate::object::DebugSource;
+use tracer_common::ProbeKind;
+
+/// Most probes of a plan; a cookie has 24 bits for their index, a kernel less patience.
+const MAX_PROBES: usize = 100_000;
+
+/// What a plan is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The module to be probed.
+    pub module: &'a Module,
+    /// Its binary and debug information.
+    pub source: &'a DebugSource,
+    /// Names by debug information; empty where there is none.
+    pub names: &'a Names,
+    /// `--futures` patterns.
+    pub futures: &'a [String],
+    /// What the kernel emulates.
+    pub rules: Rules,
+}
+
+/// Plans the probes of a module.
+///
+/// # Errors
+/// [`PlanError`] when there is nothing to probe, or a pattern matches nothing.
+pub fn make(request: Request<'_>) -> Result<Plan, PlanError> {
+    let binary = &**request.source.binary();
+    let symbols = request.source.symbol_file();
+    let found = tokio::find(binary, symbols);
+    if !found
+        .candidates
+        .iter()
+        .any(|candidate| candidate.kind == ProbeKind::TaskPoll)
+    {
+        return Err(PlanError::NoRuntime {
+            program: request.module.path.clone(),
+            looked_at: looked_at(symbols.has_symbol_table()),
+        });
+    }
+    let nested = nested::find(request.futures, request.names, symbols)?;
+    let functions = Functions::new(binary, symbols);
+    let file = Arc::new(request.module.file.clone());
+    let mut plan = Plan {
+        probes: Vec::new(),
+        unseen: [found.unseen.clone(), nested.unseen].concat(),
+        task_id_offsets: found
+            .vtables
+            .iter()
+            .map(|vtable| {
+                (
+                    request.module.bias.to_address(vtable.address),
+                    vtable.id_offset,
+                )
+            })
+            .collect(),
+    };
+    for candidate in found.candidates.iter().chain(&nested.candidates) {
+        if plan.probes.len() >= MAX_PROBES {
+            plan.unseen.push(Unseen {
+                what: "further functions".to_owned(),
+                reason: format!("a plan has at most {MAX_PROBES} probes"),
+                remedy: None,
+            });
+            break;
+        }
+        match probe(candidate, &found, &functions, request, &file) {
+            Ok(probe) => plan.probes.push(probe),
+            Err(unseen) => plan.unseen.push(unseen),
+        }
+    }
+    Ok(plan)
+}
+
+fn looked_at(symbols: bool) -> String {
+    let symbols = if symbols {
+        "no symbol tokio::runtime::task::raw::poll"
+    } else {
+        "stripped: no symbols"
+    };
+    format!("{symbols}, no task vtable of tokio")
+}
+
+fn probe(
+    candidate: &Candidate,
+    tokio: &Tokio,
+    functions: &Functions<'_>,
+    request: Request<'_>,
+    file: &Arc<std::path::PathBuf>,
+) -> Result<Probe, Unseen> {
+    let name = name(candidate, request.names);
+    let unseen = |reason: String| Unseen {
+        what: format!("{name} at {}", candidate.entry),
+        reason,
+        remedy: None,
+    };
+    let code = functions
+        .code(candidate.entry)
+        .ok_or_else(|| unseen("the file has no code there".to_owned()))?;
+    let instruction = choose(code, candidate.argument, request.rules)
+        .map_err(|reason| unseen(reason.to_string()))?;
+    let at = candidate.entry.add(instruction.offset_in_function);
+    let file_offset = request
+        .source
+        .binary()
+        .file_offset(at)
+        .ok_or_else(|| unseen("the instruction is not in the file".to_owned()))?;
+    Ok(Probe {
+        kind: candidate.kind,
+        task_id_offset: id_offset(candidate, tokio),
+        argument: candidate.argument,
+        function: candidate.entry,
+        file: Arc::clone(file),
+        name: name.as_str().into(),
+        instruction,
+        file_offset,
+    })
+}
+
+/// The future's type for a task's poll where that is known, else the function's name.
+fn name(candidate: &Candidate, names: &Names) -> String {
+    if candidate.kind == ProbeKind::TaskPoll {
+        if let Some(name) = names.task(candidate.entry) {
+            return name;
+        }
+        if let Some(future) = first_argument(&candidate.name) {
+            return future.to_owned();
+        }
+    }
+    candidate.name.clone()
+}
+
+/// `T` of `..::poll::<T, S>`, as v0 symbols name it.
+fn first_argument(name: &str) -> Option<&str> {
+    let arguments = name.split_once("::poll::<")?.1.strip_suffix('>')?;
+    let mut depth = 0_usize;
+    let mut previous = ' ';
+    for (at, c) in arguments.char_indices() {
+        match c {
+            '<' | '(' | '[' | '{' => depth += 1,
+            // Not the head of an arrow (`fn() -> T`).
+            '>' if previous == '-' => {}
+            '>' | ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => return arguments.get(..at),
+            _ => {}
+        }
+        previous = c;
+    }
+    None
+}
+
+/// The offset of the task id for a task's poll; 0 where it is not known, or differs between the
+/// vtables that share the function.
+fn id_offset(candidate: &Candidate, tokio: &Tokio) -> u16 {
+    if candidate.kind != ProbeKind::TaskPoll {
+        return 0;
+    }
+    let mut offsets = tokio
+        .vtables
+        .iter()
+        .filter(|vtable| vtable.poll == candidate.entry)
+        .map(|vtable| vtable.id_offset);
+    match offsets.next() {
+        Some(first) if offsets.all(|offset| offset == first) => first,
+        _ => 0,
+    }
+}
+
+/// Link addresses of the task polls that a plan would probe, for naming them beforehand.
+#[must_use]
+pub fn task_polls(source: &DebugSource) -> Vec<LinkAddress> {
+    tokio::find(source.binary(), source.symbol_file())
+        .candidates
+        .into_iter()
+        .filter(|candidate| candidate.kind == ProbeKind::TaskPoll)
+        .map(|candidate| candidate.entry)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_future_of_a_v0_symbol() {
+        let first = |arguments: &str| {
+            let name = format!("tokio::runtime::task::raw::poll::<{arguments}>");
+            first_argument(&name).map(ToOwned::to_owned)
+        };
+        assert_eq!(
+            first("app::main::{closure#0}, S").unwrap(),
+            "app::main::{closure#0}"
+        );
+        assert_eq!(
+            first("a::Map<fn(u8) -> u8, (u8, u16)>, alloc::sync::Arc<H>").unwrap(),
+            "a::Map<fn(u8) -> u8, (u8, u16)>"
+        );
+        assert_eq!(first("a"), None);
+        assert_eq!(first_argument("tokio::runtime::task::raw::poll"), None);
+    }
+}

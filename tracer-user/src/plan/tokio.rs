@@ -1,0 +1,277 @@
+//! Where tokio is probed: the functions of its tasks and wakers, by symbol and by vtable.
+//!
+//! All take the task's `Header` as their argument in rdi, but for `OwnedTasks::bind_inner`, whose
+//! second is it. Names checked on tokio 1.0 to 1.54, legacy and v0 mangling.
+
+use std::collections::BTreeMap;
+
+use tracer_common::{ArgumentRegister, ProbeKind};
+
+use super::model::Unseen;
+use super::vtable::{TaskVtable, task_vtables};
+use super::waker_scan::waker_functions;
+use crate::address::LinkAddress;
+use crate::object::{Binary, SymbolKind};
+
+/// Functions to be probed, by their path.
+const FUNCTIONS: [(&str, ProbeKind, ArgumentRegister); 5] = [
+    (
+        "tokio::runtime::task::raw::poll",
+        ProbeKind::TaskPoll,
+        ArgumentRegister::Rdi,
+    ),
+    (
+        "tokio::runtime::task::waker::wake_by_val",
+        ProbeKind::WakeByValue,
+        ArgumentRegister::Rdi,
+    ),
+    (
+        "tokio::runtime::task::waker::wake_by_ref",
+        ProbeKind::WakeByReference,
+        ArgumentRegister::Rdi,
+    ),
+    (
+        "tokio::runtime::task::waker::clone_waker",
+        ProbeKind::WakerClone,
+        ArgumentRegister::Rdi,
+    ),
+    (
+        "tokio::runtime::task::waker::drop_waker",
+        ProbeKind::WakerDrop,
+        ArgumentRegister::Rdi,
+    ),
+];
+/// The type whose `bind_inner` sees every spawn.
+const OWNED_TASKS: &str = "tokio::runtime::task::list::OwnedTasks";
+
+/// A function to be probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) entry: LinkAddress,
+    pub(super) kind: ProbeKind,
+    pub(super) argument: ArgumentRegister,
+    pub(super) name: String,
+}
+
+/// What of tokio is in a binary.
+#[derive(Debug, Default)]
+pub(super) struct Tokio {
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) vtables: Vec<TaskVtable>,
+    pub(super) unseen: Vec<Unseen>,
+    /// Whether the functions were found without symbols.
+    pub(super) by_shape: bool,
+}
+
+/// Finds tokio in `binary`, with the symbols of `symbols` (itself or its debug file).
+pub(super) fn find(binary: &Binary, symbols: &Binary) -> Tokio {
+    let mut tokio = Tokio {
+        vtables: task_vtables(binary),
+        ..Tokio::default()
+    };
+    let mut by_symbol = by_symbols(symbols);
+    if by_symbol
+        .values()
+        .any(|candidate| candidate.kind == ProbeKind::TaskPoll)
+    {
+        let polls = |vtable: &TaskVtable| {
+            by_symbol
+                .get(&vtable.poll)
+                .is_some_and(|candidate| candidate.kind == ProbeKind::TaskPoll)
+        };
+        // With names known, a look-alike is no task vtable.
+        let (known, _): (Vec<_>, Vec<_>) = tokio.vtables.into_iter().partition(polls);
+        tokio.vtables = known;
+    } else {
+        tokio.by_shape = !tokio.vtables.is_empty();
+        for candidate in by_shape(binary, &tokio.vtables) {
+            by_symbol.entry(candidate.entry).or_insert(candidate);
+        }
+    }
+    tokio.candidates = by_symbol.into_values().collect();
+    tokio.unseen = missing(&tokio);
+    tokio
+}
+
+/// By symbol, one for each address: legacy mangling gives the instances of one generic function
+/// the same name, and the linker merges equal ones.
+fn by_symbols(symbols: &Binary) -> BTreeMap<LinkAddress, Candidate> {
+    let mut found = BTreeMap::new();
+    for symbol in symbols.symbols() {
+        // Both manglings spell the crate with its length; most symbols are never demangled.
+        if symbol.kind != SymbolKind::Function
+            || symbol.address.is_null()
+            || !symbol.name.contains("5tokio7runtime4task")
+        {
+            continue;
+        }
+        let name = symbol.demangled();
+        if let Some((kind, argument)) = classify(&name) {
+            found.entry(symbol.address).or_insert(Candidate {
+                entry: symbol.address,
+                kind,
+                argument,
+                name,
+            });
+        }
+    }
+    found
+}
+
+fn classify(name: &str) -> Option<(ProbeKind, ArgumentRegister)> {
+    for (path, kind, argument) in FUNCTIONS {
+        if let Some(rest) = name.strip_prefix(path)
+            && (rest.is_empty() || rest.starts_with("::<"))
+        {
+            return Some((kind, argument));
+        }
+    }
+    // `tokio::..::OwnedTasks<S>::bind_inner`, and `<tokio::..::OwnedTasks<..>>::bind_inner` in v0.
+    let owner = name.strip_suffix("::bind_inner")?;
+    owner
+        .strip_prefix('<')
+        .unwrap_or(owner)
+        .strip_prefix(OWNED_TASKS)?
+        .starts_with('<')
+        .then_some((ProbeKind::Spawn, ArgumentRegister::Rsi))
+}
+
+/// In a stripped binary: polls from task vtables, wakers from their code.
+fn by_shape(binary: &Binary, vtables: &[TaskVtable]) -> Vec<Candidate> {
+    if vtables.is_empty() {
+        return Vec::new();
+    }
+    let candidate = |entry: LinkAddress, kind: ProbeKind| {
+        let path = FUNCTIONS
+            .iter()
+            .find(|(_, of, _)| *of == kind)
+            .map_or("", |(path, ..)| path);
+        Candidate {
+            entry,
+            kind,
+            argument: ArgumentRegister::Rdi,
+            name: path.to_owned(),
+        }
+    };
+    let polls = vtables
+        .iter()
+        .map(|vtable| candidate(vtable.poll, ProbeKind::TaskPoll));
+    let wakers = waker_functions(binary).into_iter().flat_map(|functions| {
+        [
+            candidate(functions.wake_by_value, ProbeKind::WakeByValue),
+            candidate(functions.wake_by_reference, ProbeKind::WakeByReference),
+            candidate(functions.clone, ProbeKind::WakerClone),
+            candidate(functions.drop, ProbeKind::WakerDrop),
+        ]
+    });
+    polls.chain(wakers).collect()
+}
+
+/// Whole kinds of event that cannot be seen.
+fn missing(tokio: &Tokio) -> Vec<Unseen> {
+    let has = |kind| {
+        tokio
+            .candidates
+            .iter()
+            .any(|candidate| candidate.kind == kind)
+    };
+    let mut unseen = Vec::new();
+    if !has(ProbeKind::TaskPoll) {
+        return unseen;
+    }
+    let reason = if tokio.by_shape {
+        "the binary is stripped, and the function's code is not recognised"
+    } else {
+        "the binary has no function of its own for it: inlined, or another tokio version"
+    };
+    let remedy = tokio.by_shape.then(|| "strip = \"none\"".to_owned());
+    let mut say = |what: &str, reason: &str, remedy: Option<String>| {
+        unseen.push(Unseen {
+            what: what.to_owned(),
+            reason: reason.to_owned(),
+            remedy,
+        });
+    };
+    for (kind, what) in [
+        (ProbeKind::WakeByValue, "wake-ups by value"),
+        (ProbeKind::WakeByReference, "wake-ups by reference"),
+        (ProbeKind::WakerClone, "clones of wakers"),
+        (ProbeKind::WakerDrop, "drops of wakers"),
+    ] {
+        if !has(kind) {
+            say(what, reason, remedy.clone());
+        }
+    }
+    if has(ProbeKind::Spawn) {
+        say(
+            "spawns on a LocalSet",
+            "LocalOwnedTasks::bind makes the task inside; a task's first poll stands for its spawn",
+            None,
+        );
+    } else {
+        let reason = if tokio.by_shape {
+            "the binary is stripped; a task's first poll stands for its spawn"
+        } else {
+            "OwnedTasks::bind_inner is inlined or of another tokio version; a task's first poll \
+             stands for its spawn"
+        };
+        say("spawns", reason, remedy.clone());
+    }
+    let polls = tokio
+        .candidates
+        .iter()
+        .filter(|c| c.kind == ProbeKind::TaskPoll);
+    let without_id = polls
+        .filter(|candidate| {
+            tokio
+                .vtables
+                .iter()
+                .all(|vtable| vtable.poll != candidate.entry)
+        })
+        .count();
+    if without_id > 0 {
+        say(
+            &format!("ids of the tasks of {without_id} poll functions"),
+            "their task vtable is not of a known shape (tokio before 1.23), so tasks are told \
+             apart by address only",
+            None,
+        );
+    }
+    unseen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_both_manglings() {
+        let kind = |name| classify(name).map(|(kind, _)| kind);
+        assert_eq!(
+            kind("tokio::runtime::task::raw::poll"),
+            Some(ProbeKind::TaskPoll)
+        );
+        assert_eq!(
+            kind("tokio::runtime::task::raw::poll::<app::main::{closure#0}, S>"),
+            Some(ProbeKind::TaskPoll)
+        );
+        assert_eq!(kind("tokio::runtime::task::raw::poll_unknown"), None);
+        assert_eq!(kind("monoio::task::raw::poll"), None);
+        assert_eq!(
+            kind("tokio::runtime::task::list::OwnedTasks<S>::bind_inner"),
+            Some(ProbeKind::Spawn)
+        );
+        assert_eq!(
+            kind("<tokio::runtime::task::list::OwnedTasks<alloc::sync::Arc<H>>>::bind_inner"),
+            Some(ProbeKind::Spawn)
+        );
+        assert_eq!(
+            kind("tokio::runtime::task::list::OwnedTasks<S>::bind"),
+            None
+        );
+        assert_eq!(
+            kind("tokio::runtime::task::waker::drop_waker"),
+            Some(ProbeKind::WakerDrop)
+        );
+    }
+}
