@@ -1,9 +1,19 @@
-//! `asynctrace dump`.
+//! `asynctrace dump`: locate -> object -> dwarf -> memory -> rebuild -> show.
+
+use std::sync::Arc;
 
 use clap::Args;
 
+use super::output;
 use super::target::TargetArguments;
-use crate::error::{ExitCode, Result};
+use crate::dwarf::DebugInfo;
+use crate::error::{Advice, ExitCode, Result};
+use crate::locate::Process;
+use crate::object::{Binary, DebugSource};
+use crate::rebuild::snapshot::{ProcessInfo, SCHEMA, Snapshot};
+use crate::runtime::tokio::{self, Inspector};
+use crate::show;
+use crate::walk::Futures;
 
 /// Arguments of `dump`.
 #[derive(Clone, Debug, Args)]
@@ -20,11 +30,80 @@ pub(super) struct Arguments {
     pub(super) task: Option<String>,
 }
 
+/// `--task` named a task that is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("no live task {id} in process {pid}: {count} tasks were found")]
+struct NoSuchTask {
+    id: String,
+    pid: i32,
+    count: usize,
+}
+
+impl Advice for NoSuchTask {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::NoTarget
+    }
+
+    fn next_step(&self) -> Option<String> {
+        Some(format!("asynctrace dump -p {} lists them", self.pid))
+    }
+}
+
 /// Runs `dump`.
 ///
 /// # Errors
 /// Any stage's.
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let _ = arguments;
-    Err(super::unfinished::Unfinished("dump").into())
+    let process = Process::find(&arguments.target.selector())?;
+    process.check_memory_access()?;
+    let module = process.executable()?;
+    let binary = Arc::new(Binary::of_module(&module)?);
+    let source = DebugSource::find(
+        Arc::clone(&binary),
+        &process,
+        arguments.target.debug_file.as_deref(),
+    )?;
+    let what = format!("reading the debug information of {}", module.path);
+    let info = show::progress::while_slow(&what, || DebugInfo::load(&source))?;
+    let futures = Futures::new(&info);
+    let inspector = Inspector::new(process.pid, &binary, module.bias, &futures)?;
+    let memory = process.memory();
+    let mut found = inspector.tasks(&process, &memory);
+    if !process.is_alive() {
+        return Err(crate::locate::TargetError::Gone { pid: process.pid }.into());
+    }
+    let coverage = tokio::coverage(&found, source.level());
+    if let Some(wanted) = &arguments.task {
+        let count = found.tasks.len();
+        found
+            .tasks
+            .retain(|task| task.id == *wanted || task.id == format!("tokio/{wanted}"));
+        if found.tasks.is_empty() {
+            let id = wanted.clone();
+            return Err(NoSuchTask {
+                id,
+                pid: process.pid,
+                count,
+            }
+            .into());
+        }
+    }
+    let snapshot = Snapshot {
+        schema: SCHEMA,
+        process: ProcessInfo {
+            pid: process.pid,
+            exe: process.exe.display().to_string(),
+            build_id: binary.build_id().map(str::to_owned),
+        },
+        runtimes: found.runtimes,
+        tasks: found.tasks,
+        coverage,
+        warnings: found.warnings,
+    };
+    if arguments.json {
+        output::print_json(&snapshot)?;
+    } else {
+        output::print(|out| show::dump::write(&snapshot, out))?;
+    }
+    Ok(ExitCode::Done)
 }

@@ -20,6 +20,7 @@ use std::rc::Rc;
 
 use gimli::{EndianSlice, LittleEndian};
 
+use crate::error::{Advice, ExitCode};
 use crate::object::DebugSource;
 
 pub use find::Finder;
@@ -36,6 +37,18 @@ pub enum DwarfError {
     /// A unit header is malformed.
     #[error("malformed debug information: {0}")]
     Malformed(#[from] gimli::Error),
+}
+
+impl Advice for DwarfError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::BadFile
+    }
+
+    fn next_step(&self) -> Option<String> {
+        Some(
+            "check that the binary or its debug file is whole (llvm-dwarfdump --verify)".to_owned(),
+        )
+    }
 }
 
 /// The debug information of one binary.

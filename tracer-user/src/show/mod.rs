@@ -1,4 +1,7 @@
 //! What a person sees: text, tables, the live view.
 
+pub mod dump;
 pub mod escape;
 pub mod live;
+pub mod progress;
+pub mod waits;

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::address::{Address, LoadBias};
 use crate::dwarf::{DieRef, Value};
+use crate::error::{Advice, ExitCode};
 use crate::locate::{self, Descriptor, Process, Sockets};
 use crate::memory::Memory;
 use crate::object::{Binary, TlsSegment};
@@ -30,6 +31,21 @@ pub enum InspectorError {
     /// tokio's thread-local is not there.
     #[error("tokio's thread-local context is not described in the debug information")]
     NoContext,
+}
+
+impl Advice for InspectorError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::NothingToTrace
+    }
+
+    fn next_step(&self) -> Option<String> {
+        Some(
+            "asynctrace probes tells what was found in the binary; for await trees it must be \
+             built with\n\n    [profile.release]\n    debug = 2\n\nor its debug file given with \
+             --debug-file"
+                .to_owned(),
+        )
+    }
 }
 
 /// Everything that is the same for each look at one process.

@@ -27,8 +27,6 @@ pub(super) struct RootType {
     pub future_offset: u64,
     /// It is a closure on the blocking pool, not an async task.
     pub is_blocking: bool,
-    /// Offset of the trailer from the header, and of the id, by the vtable.
-    pub trailer_offset: u64,
     /// From the header to the task's id; 0 when the vtable does not tell.
     pub id_offset: u64,
 }
@@ -140,7 +138,7 @@ impl<'f, 'd, 'a> Roots<'f, 'd, 'a> {
             let name = argument(info, *first, "T").map_or_else(String::new, |die| info.path(die));
             return Err(RootError::NoCell(name));
         };
-        self.of_cell(cell, trailer_offset, id_offset)
+        self.of_cell(cell, id_offset)
             .ok_or_else(|| RootError::NoCell(info.path(cell)))
     }
 
@@ -172,7 +170,7 @@ impl<'f, 'd, 'a> Roots<'f, 'd, 'a> {
         })
     }
 
-    fn of_cell(&self, cell: DieRef, trailer_offset: u64, id_offset: u64) -> Option<RootType> {
+    fn of_cell(&self, cell: DieRef, id_offset: u64) -> Option<RootType> {
         let info = self.futures.info();
         let future = argument(info, cell, "T")?;
         let stage = info.field(cell, "core.stage")?;
@@ -209,7 +207,6 @@ impl<'f, 'd, 'a> Roots<'f, 'd, 'a> {
                 .wrapping_add(member.offset)
                 .wrapping_add(payload.offset),
             is_blocking: info.base_path(future) == "tokio::runtime::blocking::task::BlockingTask",
-            trailer_offset,
             id_offset,
         })
     }

@@ -1,0 +1,372 @@
+//! The text form of a snapshot: a header, then await trees, equal ones as one entry.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use super::escape::escape;
+use super::live::format;
+use super::waits;
+use crate::rebuild::snapshot::{DebugInfoLevel, Snapshot, TaskInfo, TaskState};
+use crate::rebuild::tree::{AwaitNode, NodeKind, NodeState};
+
+const STRONG: Style = Style::new().bold();
+const FAINT: Style = Style::new().dimmed();
+const WAITS: Style = AnsiColor::Cyan.on_default();
+const PLACE: Style = AnsiColor::Green.on_default();
+const WARNING: Style = AnsiColor::Yellow.on_default();
+
+/// Task ids that are named for a group of equal tasks.
+const NAMED: usize = 4;
+/// A name longer than this is shown without its generic arguments.
+const LONG_NAME: usize = 72;
+
+/// Writes the snapshot for a person.
+///
+/// # Errors
+/// What `out` returns.
+pub fn write(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+    header(snapshot, out)?;
+    for group in groups(&snapshot.tasks) {
+        writeln!(out)?;
+        entry(&group, out)?;
+    }
+    Ok(())
+}
+
+fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+    let process = &snapshot.process;
+    write!(
+        out,
+        "{STRONG}process {}{STRONG:#}  {}",
+        process.pid,
+        escape(&process.exe)
+    )?;
+    if let Some(build_id) = &process.build_id {
+        let short: String = build_id.chars().take(12).collect();
+        write!(out, "  {FAINT}build-id {}{FAINT:#}", escape(&short))?;
+    }
+    writeln!(out)?;
+    for runtime in &snapshot.runtimes {
+        let count = |count: u64| format!("{count} task{}", if count == 1 { "" } else { "s" });
+        write!(
+            out,
+            "{} {} at {}: {}",
+            runtime.runtime,
+            runtime.scheduler.replace('_', "-"),
+            runtime.address,
+            count(runtime.tasks_listed)
+        )?;
+        match runtime.tasks_counted {
+            Some(counted) if counted != runtime.tasks_listed => {
+                writeln!(out, " {WARNING}(its own counter says {counted}){WARNING:#}")?;
+            }
+            Some(_) => writeln!(out, " {FAINT}(as its own counter says){FAINT:#}")?,
+            None => writeln!(out, " {FAINT}(it keeps no counter){FAINT:#}")?,
+        }
+    }
+    let mut states: HashMap<TaskState, usize> = HashMap::new();
+    for task in &snapshot.tasks {
+        *states.entry(task.state).or_default() += 1;
+    }
+    let mut states: Vec<(TaskState, usize)> = states.into_iter().collect();
+    states.sort_unstable();
+    let states: Vec<String> = states
+        .iter()
+        .map(|(state, count)| format!("{count} {}", format::state(*state)))
+        .collect();
+    writeln!(
+        out,
+        "{STRONG}{} tasks{STRONG:#}: {}",
+        snapshot.tasks.len(),
+        states.join(", ")
+    )?;
+    let level = match snapshot.coverage.debug_info {
+        DebugInfoLevel::Full => None,
+        DebugInfoLevel::Symbols => Some("the binary has symbols but no types: no await trees"),
+        DebugInfoLevel::None => Some("the binary is stripped: no names and no await trees"),
+    };
+    for warning in level
+        .into_iter()
+        .chain(snapshot.warnings.iter().map(String::as_str))
+    {
+        writeln!(out, "{WARNING}note: {}{WARNING:#}", escape(warning))?;
+    }
+    Ok(())
+}
+
+/// Tasks that differ only in values.
+struct Group<'s> {
+    tasks: Vec<&'s TaskInfo>,
+}
+
+/// Equal tasks together, the largest group first, then by name.
+fn groups(tasks: &[TaskInfo]) -> Vec<Group<'_>> {
+    let mut order: Vec<Group<'_>> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for task in tasks {
+        let place = *places.entry(key(task)).or_insert_with(|| {
+            order.push(Group { tasks: Vec::new() });
+            order.len() - 1
+        });
+        if let Some(group) = order.get_mut(place) {
+            group.tasks.push(task);
+        }
+    }
+    order.sort_by(|a, b| {
+        let name = |group: &Group<'_>| group.tasks.first().map(|task| task.future.to_string());
+        b.tasks
+            .len()
+            .cmp(&a.tasks.len())
+            .then_with(|| name(a).cmp(&name(b)))
+    });
+    order
+}
+
+/// Everything about a task but its values: two tasks with one key are shown as one.
+fn key(task: &TaskInfo) -> String {
+    let mut key = format!(
+        "{}|{:?}|{}|{}",
+        task.scheduler,
+        task.state,
+        task.future,
+        task.notes.join("|")
+    );
+    if let Some(tree) = &task.tree {
+        tree.visit(&mut |node| {
+            // Writing to a `String` cannot fail.
+            let _ = write!(
+                key,
+                ";{}@{}:{}={:?}({})",
+                node.future,
+                node.file.as_deref().unwrap_or(""),
+                node.line.unwrap_or(0),
+                node.state,
+                node.children.len()
+            );
+            if let Some(waits_for) = &node.waits_for {
+                key.push_str(waits_for.kind);
+            }
+        });
+    }
+    key
+}
+
+fn entry(group: &Group<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let Some(example) = group.tasks.first() else {
+        return Ok(());
+    };
+    let ids: Vec<&str> = group
+        .tasks
+        .iter()
+        .take(NAMED)
+        .map(|task| task.id.as_str())
+        .collect();
+    let state = format::state(example.state);
+    if group.tasks.len() == 1 {
+        write!(out, "{STRONG}{}{STRONG:#}", escape(&example.id))?;
+        writeln!(out, "  {state}  {}", escape(&shown_name(&example.future)))?;
+    } else {
+        write!(out, "{STRONG}{} tasks{STRONG:#}", group.tasks.len())?;
+        writeln!(out, "  {state}  {}", escape(&shown_name(&example.future)))?;
+        let more = group.tasks.len().saturating_sub(ids.len());
+        let more = if more == 0 {
+            String::new()
+        } else {
+            format!(" and {more} more")
+        };
+        writeln!(
+            out,
+            "  {FAINT}{}{more}; as an example {}:{FAINT:#}",
+            ids.join(", "),
+            example.id
+        )?;
+    }
+    for note in &example.notes {
+        writeln!(out, "  {FAINT}note: {}{FAINT:#}", escape(note))?;
+    }
+    match &example.tree {
+        Some(tree) => node(tree, "  ", "", out),
+        None => Ok(()),
+    }
+}
+
+/// One node and what is below it. `lead` stands before its children's branches, `branch` before
+/// itself.
+fn node(node: &AwaitNode, lead: &str, branch: &str, out: &mut dyn Write) -> io::Result<()> {
+    // A wrapper with nothing to say is left out, here only: JSON has every node.
+    if is_plain_wrapper(node)
+        && let [only] = node.children.as_slice()
+    {
+        return self::node(only, lead, branch, out);
+    }
+    let stem = lead.strip_suffix(match branch {
+        "├─ " => "│  ",
+        "└─ " => "   ",
+        _ => "",
+    });
+    write!(
+        out,
+        "{}{branch}{}",
+        stem.unwrap_or(lead),
+        escape(&shown_name(&node.future))
+    )?;
+    if let (Some(file), Some(line)) = (&node.file, node.line) {
+        write!(
+            out,
+            "  {PLACE}{}:{line}{PLACE:#}",
+            escape(format::short_path(file))
+        )?;
+    }
+    if let Some(waits_for) = &node.waits_for {
+        write!(
+            out,
+            "  {WAITS}{}{WAITS:#}",
+            escape(&waits::describe(waits_for))
+        )?;
+    }
+    let state = match node.state {
+        NodeState::Unresumed => Some("not polled yet"),
+        NodeState::Returned => Some("finished"),
+        NodeState::Panicked => Some("panicked"),
+        NodeState::Suspended | NodeState::Unknown => None,
+    };
+    if let Some(state) = state {
+        write!(out, "  {FAINT}({state}){FAINT:#}")?;
+    }
+    if node.kind == NodeKind::Unknown {
+        write!(out, "  {WARNING}?{WARNING:#}")?;
+    }
+    writeln!(out)?;
+    for note in &node.notes {
+        writeln!(out, "{lead}{FAINT}note: {}{FAINT:#}", escape(note))?;
+    }
+    let last = node.children.len().saturating_sub(1);
+    for (index, child) in node.children.iter().enumerate() {
+        let (branch, below) = if index == last {
+            ("└─ ", "   ")
+        } else {
+            ("├─ ", "│  ")
+        };
+        self::node(child, &format!("{lead}{below}"), branch, out)?;
+    }
+    Ok(())
+}
+
+fn is_plain_wrapper(node: &AwaitNode) -> bool {
+    let base = node.future.split('<').next().unwrap_or("");
+    base.ends_with("::MaybeDone") && node.waits_for.is_none() && node.notes.is_empty()
+}
+
+/// A long name without its generic arguments, which repeat the tree below.
+fn shown_name(name: &str) -> String {
+    if name.chars().count() <= LONG_NAME {
+        return name.to_owned();
+    }
+    match name.split_once('<') {
+        Some((base, _)) if !base.is_empty() => format!("{base}<..>"),
+        _ => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+    use crate::rebuild::snapshot::{Coverage, ProcessInfo, RuntimeInfo, SCHEMA};
+    use crate::rebuild::tree::WaitsFor;
+
+    fn leaf(deadline: u64) -> AwaitNode {
+        AwaitNode {
+            future: "tokio::time::sleep::Sleep".into(),
+            kind: NodeKind::Leaf,
+            state: NodeState::Suspended,
+            file: None,
+            line: None,
+            waits_for: Some(
+                WaitsFor::new("sleep")
+                    .with("deadline_ns", deadline)
+                    .with("remaining_ms", deadline),
+            ),
+            notes: Vec::new(),
+            children: Vec::new(),
+        }
+    }
+
+    fn body(future: &str, line: u32, children: Vec<AwaitNode>) -> AwaitNode {
+        AwaitNode {
+            future: future.into(),
+            kind: NodeKind::AsyncFn,
+            file: Some("src/main.rs".into()),
+            line: Some(line),
+            waits_for: None,
+            children,
+            ..leaf(0)
+        }
+    }
+
+    fn task(id: u64, state: TaskState, tree: Option<AwaitNode>, note: Option<&str>) -> TaskInfo {
+        TaskInfo {
+            id: format!("tokio/{id}"),
+            runtime: "tokio",
+            scheduler: "multi_thread",
+            state,
+            future: "app::handler".into(),
+            tree,
+            notes: note.map(str::to_owned).into_iter().collect(),
+            address: Address(id),
+            references: Some(2),
+        }
+    }
+
+    #[test]
+    fn equal_tasks_are_one_entry_and_hostile_names_are_escaped() {
+        let handler = |seconds| {
+            body(
+                "app::handler",
+                23,
+                vec![body("app::mid", 11, vec![leaf(seconds)])],
+            )
+        };
+        let mut tasks: Vec<TaskInfo> = (1..=10_000)
+            .map(|id| task(id, TaskState::Idle, Some(handler(id * 1000)), None))
+            .collect();
+        let fork = body("app::bo\u{1b}[2Jth", 5, vec![leaf(1), handler(2), leaf(3)]);
+        tasks.push(task(10_001, TaskState::Scheduled, Some(fork), None));
+        tasks.push(task(
+            10_002,
+            TaskState::Running,
+            None,
+            Some("torn: it changed"),
+        ));
+        let snapshot = Snapshot {
+            schema: SCHEMA,
+            process: ProcessInfo {
+                pid: 7,
+                exe: "/srv/app".into(),
+                build_id: Some("00ff".into()),
+            },
+            runtimes: vec![RuntimeInfo {
+                runtime: "tokio",
+                scheduler: "multi_thread",
+                address: Address(0x10),
+                tasks_listed: 10_002,
+                tasks_counted: Some(10_003),
+            }],
+            tasks,
+            coverage: Coverage {
+                debug_info: DebugInfoLevel::Full,
+                tasks_listed: 10_002,
+                tasks_counted: 10_003,
+                opaque_nodes: 0,
+                torn_tasks: 1,
+            },
+            warnings: vec!["something was not seen".into()],
+        };
+        let mut out = anstream::StripStream::new(Vec::new());
+        write(&snapshot, &mut out).unwrap();
+        insta::assert_snapshot!(String::from_utf8(out.into_inner()).unwrap());
+    }
+}

@@ -1,0 +1,30 @@
+//! A line for work that takes longer than a second; nothing for work that does not.
+
+use std::io::Write as _;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// When the user starts to wonder.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Runs `work`. When it takes longer than a second, a line on standard error says `what` is going
+/// on, and another how long it took.
+pub fn while_slow<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        let (done, finished) = channel::<()>();
+        scope.spawn(move || {
+            if finished.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                // Nobody reads standard error: then nobody wonders either.
+                let _ = writeln!(anstream::stderr(), "{what} ...");
+            }
+        });
+        let result = work();
+        drop(done);
+        let took = started.elapsed();
+        if took > PATIENCE {
+            let _ = writeln!(anstream::stderr(), "{what}: {:.1} s", took.as_secs_f64());
+        }
+        result
+    })
+}
