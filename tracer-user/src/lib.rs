@@ -12,6 +12,7 @@
 //! | [`plan`] | which probes, at which instruction, what cannot be seen |
 //! | [`attach`] | load the BPF object, link the probes |
 //! | [`stream`] | ring buffers -> records in order, with losses |
+//! | [`unwind`] | the stacks of blocked threads |
 //! | [`rebuild`] | tasks, await trees, causes: pure |
 //! | [`export`] | recordings and other files |
 //! | [`show`] | text, tables, the live view |
@@ -31,4 +32,5 @@ pub mod rebuild;
 pub mod runtime;
 pub mod show;
 pub mod stream;
+pub mod unwind;
 pub mod walk;
