@@ -126,6 +126,23 @@ impl Memory for StackCopy {
     }
 }
 
+/// The copied stack, and other memory for everything else.
+#[derive(Clone, Copy)]
+pub struct StackOver<'m> {
+    /// The copy.
+    pub stack: &'m StackCopy,
+    /// Where the copy has nothing.
+    pub rest: &'m dyn Memory,
+}
+
+impl Memory for StackOver<'_> {
+    fn read(&self, address: Address, into: &mut [u8]) -> Result<(), ReadError> {
+        self.stack
+            .read(address, into)
+            .or_else(|_| self.rest.read(address, into))
+    }
+}
+
 /// What is mapped from `start` on without a hole, at most [`LIMIT`] bytes.
 fn copy(memory: &dyn Memory, start: Address) -> Result<Vec<u8>, ReadError> {
     let mut bytes: Vec<u8> = Vec::new();
