@@ -4,6 +4,7 @@ use gimli::{CfaRule, Register, RegisterRule, UnwindContext, X86_64};
 
 use super::expression::{ExpressionError, Surroundings, evaluate};
 use super::modules::{CodeModule, CodeModules};
+use super::prologue::{ends_in_call, frame_pointer_distance};
 use super::registers::Registers;
 use super::tables::Rules;
 use crate::address::{Address, LinkAddress};
@@ -46,8 +47,10 @@ pub enum StackEnd {
         address: LinkAddress,
     },
     /// The frame's address or the return address is not to be had.
-    #[error("at {address}: {source}")]
+    #[error("at {address} of its module: {source}")]
     NoFrame {
+        /// Its module, a position in [`CodeModules`].
+        module: usize,
         /// The link address of the frame.
         address: LinkAddress,
         /// What is missing.
@@ -101,15 +104,37 @@ pub fn unwind(registers: Registers, memory: &dyn Memory, modules: &CodeModules<'
                 address: link,
             };
         };
-        let place = Place {
-            module,
-            registers: &registers,
-            memory,
+        let stepped = step(
+            &Place {
+                module,
+                registers: &registers,
+                memory,
+            },
+            &rules,
+            link,
+            &mut context,
+        );
+        let stepped = match stepped {
+            Err(ExpressionError::UnknownRegister(X86_64::RBP)) => {
+                with_frame_pointer(&registers, &rules, link, index, modules, memory)
+                    .inspect(|with| registers = *with)
+                    .ok_or(ExpressionError::UnknownRegister(X86_64::RBP))
+                    .and_then(|registers| {
+                        let place = Place {
+                            module,
+                            registers: &registers,
+                            memory,
+                        };
+                        step(&place, &rules, link, &mut context)
+                    })
+            }
+            other => other,
         };
-        let (frame_address, caller) = match step(&place, &rules, link, &mut context) {
+        let (frame_address, caller) = match stepped {
             Ok(step) => step,
             Err(source) => {
                 break StackEnd::NoFrame {
+                    module: index,
                     address: link,
                     source,
                 };
@@ -154,6 +179,52 @@ impl<'data> Surroundings<'data> for Place<'_, 'data> {
     fn relocate(&self, link: u64) -> u64 {
         self.module.bias.to_address(LinkAddress(link)).0
     }
+}
+
+/// The registers of a frame with a frame pointer, as its prologue tells it. The frame that it
+/// makes must hold a return address, one behind a call in a known function.
+fn with_frame_pointer(
+    registers: &Registers,
+    rules: &Rules<'_>,
+    link: LinkAddress,
+    module: usize,
+    modules: &CodeModules<'_>,
+    memory: &dyn Memory,
+) -> Option<Registers> {
+    let tables = &modules.get(module)?.tables;
+    let section = tables.section();
+    let mut context = UnwindContext::new();
+    let mut rows = rules.rows(&section, tables.bases(), &mut context).ok()?;
+    // `mov rbp, rsp` ends where the frame's address is first relative to rbp.
+    let body = loop {
+        let row = rows.next_row().ok()??;
+        if let CfaRule::RegisterAndOffset {
+            register: X86_64::RBP,
+            offset: 16,
+        } = row.cfa()
+        {
+            break LinkAddress(row.start_address());
+        }
+    };
+    let code = tables.code(body, link)?;
+    let frame_pointer = registers
+        .stack_pointer()?
+        .add(frame_pointer_distance(code)?);
+    let return_address = memory.pointer(frame_pointer.add(8)).ok()?;
+    let (_, caller) = modules.find(return_address)?;
+    let returns_to = caller.link(return_address);
+    caller
+        .tables
+        .rules(LinkAddress(returns_to.0.checked_sub(1)?))?;
+    let before = caller
+        .tables
+        .code(LinkAddress(returns_to.0.checked_sub(8)?), returns_to)?;
+    if !ends_in_call(before) {
+        return None;
+    }
+    let mut with = *registers;
+    with.set(X86_64::RBP, Some(frame_pointer.0));
+    Some(with)
 }
 
 /// The frame's address, and the registers of its caller.
@@ -230,3 +301,6 @@ fn step(
     }
     Ok((Address(frame_address), caller))
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@
 mod expression;
 mod frames;
 mod modules;
+mod prologue;
 mod registers;
 pub mod stack;
 mod tables;

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use super::tables::UnwindTables;
 use crate::address::{Address, LinkAddress, LoadBias};
+use crate::locate::Module;
+use crate::object::Binary;
 
 /// One loaded file.
 #[derive(Clone, Debug)]
@@ -18,7 +20,18 @@ pub struct CodeModule<'data> {
     pub tables: UnwindTables<'data>,
 }
 
-impl CodeModule<'_> {
+impl<'data> CodeModule<'data> {
+    /// A module of a process with the tables of its file.
+    #[must_use]
+    pub fn new(module: &Module, binary: &'data Binary) -> Self {
+        Self {
+            name: module.path.clone(),
+            bias: module.bias,
+            range: module.range.clone(),
+            tables: UnwindTables::from_sections(binary.loaded_sections()),
+        }
+    }
+
     /// The link address of an address in this module.
     #[must_use]
     pub fn link(&self, address: Address) -> LinkAddress {

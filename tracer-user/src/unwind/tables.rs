@@ -26,6 +26,8 @@ pub struct UnwindTables<'data> {
     frames_address: LinkAddress,
     header: &'data [u8],
     header_address: LinkAddress,
+    code: &'data [u8],
+    code_address: LinkAddress,
     bases: BaseAddresses,
     /// Start address and offset in `.eh_frame` of each function, sorted.
     index: OnceLock<Vec<(u64, usize)>>,
@@ -52,7 +54,10 @@ impl<'data> UnwindTables<'data> {
                     (tables.header, tables.header_address) = (bytes, address);
                     bases.set_eh_frame_hdr(address.0)
                 }
-                ".text" => bases.set_text(address.0),
+                ".text" => {
+                    (tables.code, tables.code_address) = (bytes, address);
+                    bases.set_text(address.0)
+                }
                 ".got" => bases.set_got(address.0),
                 _ => bases,
             };
@@ -64,6 +69,13 @@ impl<'data> UnwindTables<'data> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
+    }
+
+    /// The instructions from `start` up to `end`; `None` where they are not all in `.text`.
+    pub(super) fn code(&self, start: LinkAddress, end: LinkAddress) -> Option<&'data [u8]> {
+        let from = usize::try_from(start.0.checked_sub(self.code_address.0)?).ok()?;
+        let to = usize::try_from(end.0.checked_sub(self.code_address.0)?).ok()?;
+        self.code.get(from..to)
     }
 
     pub(super) fn section(&self) -> EhFrame<Reader<'data>> {
