@@ -1,0 +1,279 @@
+//! The columns of a packet -> events. The columns are hostile input: every index and every count is
+//! checked, and a packet that does not hold together is refused as a whole.
+
+use std::sync::Arc;
+
+use super::kinds::{
+    BEGAN_HERE, BEGAN_TOLD, CAUSE_ELSEWHERE, CAUSE_HERE, END_EXACT, FIRST_ADDED_KIND, KIND_MASK,
+    effect, origin, outcome, unzigzag,
+};
+use super::strings::Strings;
+use crate::address::Address;
+use crate::proto::{self, Kind};
+use crate::rebuild::event::{
+    AwaitStep, Event, EventId, EventKind, TaskUnit, ThreadUnit, Unit, UnitId,
+};
+
+/// Why a packet does not hold together.
+pub(super) type Reason = &'static str;
+
+struct Columns<'a> {
+    strings: &'a Strings,
+    units: Vec<UnitId>,
+    bases: Vec<u64>,
+    next: Vec<u64>,
+    polled_since: Vec<Option<u64>>,
+    arguments: std::vec::IntoIter<u64>,
+    causes: std::vec::IntoIter<u64>,
+    descriptions: std::vec::IntoIter<proto::Unit>,
+    paths: std::vec::IntoIter<proto::Path>,
+}
+
+/// Decodes a packet's events. Those of a kind that this version does not have are left out; their
+/// sequence numbers stay theirs.
+pub(super) fn events(packet: proto::Events, strings: &Strings) -> Result<Vec<Event>, Reason> {
+    let count = packet.kinds.len();
+    if packet.owners.len() != count || packet.times.len() != count {
+        return Err("a packet's columns differ in length");
+    }
+    if packet.units.len() != packet.sequences.len() {
+        return Err("a packet's units and sequence numbers differ in number");
+    }
+    let mut columns = Columns {
+        strings,
+        polled_since: vec![None; packet.units.len()],
+        units: packet.units.into_iter().map(UnitId).collect(),
+        next: packet.sequences.clone(),
+        bases: packet.sequences,
+        arguments: packet.arguments.into_iter(),
+        causes: packet.causes.into_iter(),
+        descriptions: packet.descriptions.into_iter(),
+        paths: packet.paths.into_iter(),
+    };
+    let mut time = packet.time;
+    let mut events = Vec::with_capacity(count);
+    for ((kind, owner), step) in packet
+        .kinds
+        .into_iter()
+        .zip(packet.owners)
+        .zip(packet.times)
+    {
+        time = time.wrapping_add_signed(step);
+        if let Some(event) = columns.event(kind, owner as usize, time)? {
+            events.push(event);
+        }
+    }
+    if columns.arguments.len() + columns.causes.len() > 0 {
+        return Err("a packet has more arguments than its events take");
+    }
+    Ok(events)
+}
+
+impl Columns<'_> {
+    fn event(&mut self, byte: u8, owner: usize, time: u64) -> Result<Option<Event>, Reason> {
+        let unit = *self
+            .units
+            .get(owner)
+            .ok_or("an event's unit is not there")?;
+        let next = self
+            .next
+            .get_mut(owner)
+            .ok_or("an event's unit is not there")?;
+        let id = EventId {
+            unit,
+            sequence: *next,
+        };
+        *next = next.checked_add(1).ok_or("sequence numbers overflow")?;
+        let kind = self.kind(byte & KIND_MASK, owner, time)?;
+        let cause = self.cause(byte, id)?;
+        Ok(kind.map(|kind| Event {
+            id,
+            time,
+            kind,
+            cause,
+        }))
+    }
+
+    fn argument(&mut self) -> Result<u64, Reason> {
+        self.arguments
+            .next()
+            .ok_or("a packet has fewer arguments than its events take")
+    }
+
+    fn target(&mut self) -> Result<UnitId, Reason> {
+        let index = self.argument()?;
+        self.unit_at(index)
+    }
+
+    fn unit_at(&self, index: u64) -> Result<UnitId, Reason> {
+        usize::try_from(index)
+            .ok()
+            .and_then(|index| self.units.get(index))
+            .copied()
+            .ok_or("a unit is referred to that is not there")
+    }
+
+    fn number(&mut self) -> Result<i32, Reason> {
+        // A value that this version does not have becomes "not known".
+        Ok(i32::try_from(self.argument()?).unwrap_or(i32::MAX))
+    }
+
+    fn kind(&mut self, kind: u8, owner: usize, time: u64) -> Result<Option<EventKind>, Reason> {
+        if kind >= FIRST_ADDED_KIND {
+            for _ in 0..self.argument()? {
+                self.argument()?;
+            }
+            return Ok(None);
+        }
+        Ok(Some(match Kind::try_from(i32::from(kind)) {
+            Ok(Kind::Described) => {
+                let unit = self
+                    .descriptions
+                    .next()
+                    .ok_or("a unit's description is not there")?;
+                match self.unit(unit)? {
+                    Some(unit) => EventKind::Described(Arc::new(unit)),
+                    None => return Ok(None),
+                }
+            }
+            Ok(Kind::Spawned) => EventKind::Spawned {
+                task: self.target()?,
+            },
+            Ok(Kind::PollBegin) => {
+                if let Some(since) = self.polled_since.get_mut(owner) {
+                    *since = Some(time);
+                }
+                EventKind::PollBegin {
+                    thread: self.target()?,
+                }
+            }
+            Ok(Kind::PollEnd) => self.poll_end(owner, time)?,
+            Ok(Kind::AwaitChanged) => {
+                let path = self.paths.next().ok_or("an await path is not there")?;
+                EventKind::AwaitChanged {
+                    path: self.path(path)?,
+                }
+            }
+            Ok(kind @ (Kind::WakeByValue | Kind::WakeByReference)) => EventKind::Wake {
+                task: self.target()?,
+                by_value: kind == Kind::WakeByValue,
+                effect: effect(self.number()?),
+            },
+            Ok(Kind::WakerCloned) => EventKind::WakerCloned {
+                task: self.target()?,
+            },
+            Ok(Kind::WakerDropped) => EventKind::WakerDropped {
+                task: self.target()?,
+            },
+            Ok(Kind::Blocked) => EventKind::Blocked { preempted: false },
+            Ok(Kind::Preempted) => EventKind::Blocked { preempted: true },
+            Ok(Kind::Unblocked) => EventKind::Unblocked,
+            Ok(Kind::Finished) => EventKind::Finished {
+                outcome: outcome(self.number()?),
+            },
+            Ok(Kind::Gap) => EventKind::Gap {
+                lost: self.argument()?,
+            },
+            Ok(Kind::FuturePoll) => EventKind::FuturePoll {
+                future: Address(self.argument()?),
+                name: {
+                    let id = self.argument()?;
+                    self.strings.get(id)?
+                },
+                depth: u8::try_from(self.argument()?).unwrap_or(u8::MAX),
+            },
+            Ok(Kind::Unspecified) | Err(_) => return Err("an event has no known kind"),
+        }))
+    }
+
+    fn poll_end(&mut self, owner: usize, time: u64) -> Result<EventKind, Reason> {
+        let packed = self.argument()?;
+        let began = match packed & (BEGAN_HERE | BEGAN_TOLD) {
+            0 => None,
+            BEGAN_HERE => Some(
+                self.polled_since
+                    .get(owner)
+                    .copied()
+                    .flatten()
+                    .ok_or("a poll ends that did not begin in the packet")?,
+            ),
+            BEGAN_TOLD => Some(
+                time.checked_sub(self.argument()?)
+                    .ok_or("a poll began before time")?,
+            ),
+            _ => return Err("a poll's end is told in two ways"),
+        };
+        let number = i32::try_from(packed & 7).unwrap_or(0);
+        Ok(EventKind::PollEnd {
+            outcome: outcome(number),
+            exact: packed & END_EXACT != 0,
+            began,
+        })
+    }
+
+    fn cause(&mut self, byte: u8, event: EventId) -> Result<Option<EventId>, Reason> {
+        const MISSING: Reason = "a packet has fewer causes than its events take";
+        match byte & (CAUSE_HERE | CAUSE_ELSEWHERE) {
+            0 => Ok(None),
+            CAUSE_HERE => {
+                let back = self.causes.next().ok_or(MISSING)?;
+                let sequence = event
+                    .sequence
+                    .checked_sub(back)
+                    .filter(|_| back > 0)
+                    .ok_or("an event's cause is not before it")?;
+                Ok(Some(EventId {
+                    unit: event.unit,
+                    sequence,
+                }))
+            }
+            CAUSE_ELSEWHERE => {
+                let index = self.causes.next().ok_or(MISSING)?;
+                let distance = unzigzag(self.causes.next().ok_or(MISSING)?);
+                let unit = self.unit_at(index)?;
+                let base = usize::try_from(index)
+                    .ok()
+                    .and_then(|index| self.bases.get(index))
+                    .ok_or("a unit is referred to that is not there")?;
+                let sequence = base
+                    .checked_add_signed(distance)
+                    .ok_or("a cause's sequence number overflows")?;
+                Ok(Some(EventId { unit, sequence }))
+            }
+            _ => Err("an event's cause is told in two ways"),
+        }
+    }
+
+    /// `None` for a kind of unit that this version does not have.
+    fn unit(&self, unit: proto::Unit) -> Result<Option<Unit>, Reason> {
+        Ok(match unit.unit {
+            Some(proto::unit::Unit::Task(task)) => Some(Unit::Task(TaskUnit {
+                runtime: self.strings.text(task.runtime)?,
+                address: Address(task.address),
+                task_id: task.task_id,
+                generation: task.generation,
+                future: self.strings.get(task.future.into())?,
+                existing: task.existing,
+            })),
+            Some(proto::unit::Unit::Thread(thread)) => Some(Unit::Thread(ThreadUnit {
+                tid: thread.tid,
+                name: self.strings.get(thread.name.into())?,
+            })),
+            Some(proto::unit::Unit::Origin(number)) => origin(number).map(Unit::Origin),
+            None => None,
+        })
+    }
+
+    fn path(&self, path: proto::Path) -> Result<Arc<[AwaitStep]>, Reason> {
+        path.steps
+            .into_iter()
+            .map(|step| {
+                Ok(AwaitStep {
+                    future: self.strings.text(step.future)?,
+                    file: self.strings.get(step.file.into())?,
+                    line: (step.line > 0).then_some(step.line),
+                })
+            })
+            .collect()
+    }
+}

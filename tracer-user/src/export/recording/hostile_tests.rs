@@ -1,0 +1,343 @@
+//! Files that somebody changed: no panic, no more memory than the limits say, and never a word
+//! about what follows the damage.
+
+use proptest::prelude::*;
+use prost::Message as _;
+
+use super::samples::{any_events, header, read, recording};
+use super::{Ending, RecordingError, Writer, encode, frame, strings};
+use crate::error::{Advice as _, ExitCode};
+use crate::proto::{self, packet::Content};
+
+fn framed(payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    assert!(frame::append(payload, &mut bytes));
+    bytes
+}
+
+fn headed(payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    drop(Writer::new(std::path::Path::new("test"), &mut bytes, &header()).unwrap());
+    bytes.extend(framed(payload));
+    bytes
+}
+
+fn damage(content: Content) -> String {
+    let packet = proto::Packet {
+        content: Some(content),
+        ..proto::Packet::default()
+    };
+    match read(&headed(&packet.encode_to_vec())).unwrap().ending {
+        Ending::Damaged { reason, .. } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn columns() -> proto::Events {
+    proto::Events {
+        units: vec![5],
+        sequences: vec![9],
+        kinds: vec![12],
+        owners: vec![0],
+        times: vec![0],
+        ..proto::Events::default()
+    }
+}
+
+#[test]
+fn columns_that_do_not_hold_together_are_refused() {
+    let reasons = [
+        proto::Events {
+            owners: vec![],
+            ..columns()
+        },
+        proto::Events {
+            units: vec![],
+            ..columns()
+        },
+        proto::Events {
+            owners: vec![1],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![0],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![23],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![2],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![2],
+            arguments: vec![1],
+            ..columns()
+        },
+        proto::Events {
+            arguments: vec![1],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![1],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![5],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![4],
+            arguments: vec![16],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![4],
+            arguments: vec![48],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![4],
+            arguments: vec![32, 1],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![12 | 0x40],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![12 | 0x40],
+            causes: vec![10],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![12 | 0x40],
+            causes: vec![0],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![12 | 0x80],
+            causes: vec![0],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![12 | 0x80],
+            causes: vec![1, 0],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![12 | 0xc0],
+            causes: vec![1, 0],
+            ..columns()
+        },
+        proto::Events {
+            sequences: vec![u64::MAX],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![15],
+            arguments: vec![1, 1, 1],
+            ..columns()
+        },
+        proto::Events {
+            kinds: vec![31],
+            arguments: vec![u64::MAX],
+            ..columns()
+        },
+    ]
+    .map(|events| damage(Content::Events(events)));
+    for reason in &reasons {
+        assert!(!reason.is_empty());
+    }
+    assert_eq!(reasons[3], "an event has no known kind");
+}
+
+#[test]
+fn trees_that_are_none_are_refused() {
+    for depths in [&[1_u32][..], &[0, 2], &[0, 0], &[0, 1, 1, 3]] {
+        let tree = depths.iter().map(|depth| proto::Node {
+            depth: *depth,
+            ..proto::Node::default()
+        });
+        let task = proto::SnapshotTask {
+            tree: tree.collect(),
+            ..proto::SnapshotTask::default()
+        };
+        let reason = damage(Content::Snapshot(proto::Snapshot {
+            tasks: vec![task],
+            ..proto::Snapshot::default()
+        }));
+        assert_eq!(reason, "an await tree is not a tree");
+    }
+}
+
+#[test]
+fn a_chain_as_deep_as_a_packet_is_long_is_refused() {
+    let tree = (0..100_000).map(|depth| proto::Node {
+        depth,
+        ..proto::Node::default()
+    });
+    let task = proto::SnapshotTask {
+        tree: tree.collect(),
+        ..proto::SnapshotTask::default()
+    };
+    damage(Content::Snapshot(proto::Snapshot {
+        tasks: vec![task],
+        ..proto::Snapshot::default()
+    }));
+}
+
+#[test]
+fn packets_out_of_place_are_refused() {
+    let header = || Content::Header(header().to_proto());
+    assert_eq!(damage(header()), "there is a second header");
+    let mut bytes = recording();
+    bytes.extend(framed(&proto::Packet::default().encode_to_vec()));
+    let packet = proto::Packet {
+        strings: vec!["x".into()],
+        ..proto::Packet::default()
+    };
+    bytes.extend(framed(&packet.encode_to_vec()));
+    let read = read(&bytes).unwrap();
+    assert!(matches!(read.ending, Ending::Damaged { .. }));
+}
+
+#[test]
+fn a_length_that_lies_takes_no_memory() {
+    let mut bytes = headed(&[]);
+    bytes.extend_from_slice(&(frame::MAX_PAYLOAD as u32).to_le_bytes());
+    bytes.extend_from_slice(&[0; 20]);
+    assert!(matches!(
+        read(&bytes).unwrap().ending,
+        Ending::CutOff { bytes: 24 }
+    ));
+    let mut bytes = headed(&[]);
+    bytes.extend_from_slice(&u32::MAX.to_le_bytes());
+    bytes.extend_from_slice(&[0; 20]);
+    assert!(matches!(
+        read(&bytes).unwrap().ending,
+        Ending::Damaged { .. }
+    ));
+}
+
+#[test]
+fn zeros_after_a_crash_of_the_machine_are_damage_and_no_packets() {
+    let mut bytes = recording();
+    let length = bytes.len() as u64;
+    bytes.extend([0; 4096]);
+    assert!(matches!(
+        read(&bytes).unwrap().ending,
+        Ending::Damaged { offset, .. } if offset == length
+    ));
+}
+
+#[test]
+fn foreign_files_are_named_for_what_they_look_like() {
+    for (bytes, word) in [
+        (&b"\x7fELF\x02\x01\x01\0"[..], "ELF"),
+        (b"{\"schema\":1}", "JSON"),
+        (b"PERFILE2", "perf"),
+        (b"\x1f\x8b\x08\0\0\0\0\0", "gzip"),
+        (b"\x89ATRC\n\x1a\x01", "text"),
+        (b"\0\0\0\0\0\0\0\0", "00 00"),
+        (b"x", "78"),
+    ] {
+        let error = read(bytes).unwrap_err();
+        assert!(matches!(error, RecordingError::Foreign { .. }));
+        assert!(error.to_string().contains(word), "{error}");
+        assert_eq!(error.exit_code(), ExitCode::BadFile);
+        assert!(error.next_step().is_some());
+    }
+    let mut bytes = recording();
+    bytes[20] ^= 1;
+    let error = read(&bytes).unwrap_err();
+    assert!(matches!(error, RecordingError::DamagedHeader { .. }));
+}
+
+/// A recording with events, as payloads that can be changed below the checksums.
+fn payloads(events: &[crate::rebuild::event::Event]) -> Vec<Vec<u8>> {
+    let bytes = recording();
+    let mut payloads = Vec::new();
+    let mut rest = &bytes[frame::MAGIC.len()..];
+    let mut payload = Vec::new();
+    while frame::read(&mut rest, &mut payload).unwrap() == frame::Frame::Whole {
+        payloads.push(payload.clone());
+    }
+    let mut interner = strings::Interner::default();
+    let events = encode::events(events, &mut interner);
+    let (_, strings) = interner.take();
+    payloads.insert(
+        1,
+        proto::Packet {
+            restart_strings: true,
+            strings,
+            content: Some(Content::Events(events)),
+        }
+        .encode_to_vec(),
+    );
+    payloads
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn bytes_changed_anywhere_are_noticed(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 1..=u8::MAX), 1..6),
+    ) {
+        let sample = recording();
+        let whole = read(&sample).unwrap();
+        let mut bytes = sample.clone();
+        for (at, change) in changes {
+            bytes[at.index(sample.len())] ^= change;
+        }
+        if bytes == sample {
+            return Ok(());
+        }
+        if let Ok(read) = read(&bytes) {
+            prop_assert_ne!(&read.ending, &Ending::Complete);
+            prop_assert!(whole.events().starts_with(&read.events()));
+        }
+    }
+
+    #[test]
+    fn contents_changed_below_the_checksum_never_panic(
+        events in any_events(),
+        changes in prop::collection::vec(
+            (any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>(), 0..3_u8),
+            1..12,
+        ),
+    ) {
+        let mut payloads = payloads(&events);
+        for (packet, at, byte, how) in changes {
+            let packet = packet.index(payloads.len());
+            let payload = &mut payloads[packet];
+            if payload.is_empty() {
+                continue;
+            }
+            let at = at.index(payload.len());
+            match how {
+                0 => payload[at] = byte,
+                1 => payload.insert(at, byte),
+                _ => {
+                    payload.remove(at);
+                }
+            }
+        }
+        let mut bytes = frame::MAGIC.to_vec();
+        for payload in payloads {
+            bytes.extend(framed(&payload));
+        }
+        // Whatever it says, it says it without a panic.
+        let _ = read(&bytes);
+    }
+
+    #[test]
+    fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = read(&bytes);
+        let _ = read(&headed(&bytes));
+        let _ = read(&[frame::MAGIC.to_vec(), framed(&bytes)].concat());
+    }
+}

@@ -1,0 +1,37 @@
+//! The recording: a trace as a file, written while it happens and readable up to its last whole
+//! packet, wherever it was cut off. `docs/recording-format.md` is its specification.
+//!
+//! [`Writer`] takes the header, events, losses, statistics and snapshots; [`Reader`] gives them
+//! back in the same order. Everything read is hostile input: lengths are bounded, references
+//! checked, and nothing in a file makes the reader panic or take more than some 100 MB.
+
+mod decode;
+mod encode;
+mod error;
+mod frame;
+mod header;
+mod kinds;
+mod names;
+mod reader;
+mod strings;
+mod trees;
+mod writer;
+
+#[cfg(test)]
+mod format_tests;
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod samples;
+
+pub use self::error::RecordingError;
+pub use self::header::{End, Header, Host, Loss, ProbeCount};
+pub use self::reader::{Ending, Item, Reader};
+pub use self::trees::SnapshotPart;
+pub use self::writer::{Writer, Written};
+
+/// Major version of the format: another one cannot be read.
+pub const MAJOR: u32 = 1;
+
+/// Minor version of the format: a reader skips what a later one added.
+pub const MINOR: u32 = 0;

@@ -1,0 +1,405 @@
+//! Recordings for the tests of this module.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::{End, Header, Host, Loss, ProbeCount, Reader, RecordingError, Writer};
+use crate::address::Address;
+use crate::export::recording::{Ending, Item};
+use crate::plan::Unseen;
+use crate::rebuild::event::{
+    AwaitStep, Event, EventId, EventKind, Origin, Outcome, TaskUnit, ThreadUnit, Unit, UnitId,
+    WakeEffect,
+};
+use crate::rebuild::snapshot::{
+    Coverage, DebugInfoLevel, ProcessInfo, RuntimeInfo, SCHEMA, Snapshot, TaskInfo, TaskState,
+};
+use crate::rebuild::tracker::Statistics;
+use crate::rebuild::tree::{AwaitNode, NodeKind, NodeState, WaitsFor};
+
+pub(super) fn header() -> Header {
+    Header {
+        trace_id: Uuid::from_bytes([0x01, 0x8f, 0, 0, 0, 0, 0x70, 1, 0x80, 2, 3, 4, 5, 6, 7, 8]),
+        tool: "asynctrace 0.1.0".into(),
+        process: process(),
+        clock_monotonic: 1_000_000,
+        clock_realtime: 1_700_000_000_000_000_000,
+        host: Host {
+            kernel: "6.18.0".into(),
+            architecture: "x86_64".into(),
+            cpus: 2,
+        },
+        started: 1_000_500,
+        runtime: "tokio".into(),
+        debug_info: Some(DebugInfoLevel::Full),
+        probes: vec![ProbeCount {
+            kind: "task_poll".into(),
+            count: 62,
+        }],
+        unseen: vec![Unseen {
+            what: "app::inlined".into(),
+            reason: "inlined".into(),
+            remedy: None,
+        }],
+    }
+}
+
+fn process() -> ProcessInfo {
+    ProcessInfo {
+        pid: 4242,
+        exe: "/srv/app".into(),
+        build_id: Some("c0ffee".into()),
+    }
+}
+
+fn task(number: u64) -> Arc<Unit> {
+    Arc::new(Unit::Task(TaskUnit {
+        runtime: "tokio".into(),
+        address: Address(0x7f00_0000_0000 + number * 0x100),
+        task_id: Some(number),
+        generation: 0,
+        future: Some("app::serve::{async_fn#0}".into()),
+        existing: number == 1,
+    }))
+}
+
+/// Units 0 to 3: a thread, two tasks, an origin.
+pub(super) fn events() -> Vec<Event> {
+    let id = |unit, sequence| EventId {
+        unit: UnitId(unit),
+        sequence,
+    };
+    let event = |unit, sequence, time, kind, cause| Event {
+        id: id(unit, sequence),
+        time,
+        kind,
+        cause,
+    };
+    let thread = Arc::new(Unit::Thread(ThreadUnit {
+        tid: 77,
+        name: Some("tokio-rt-worker".into()),
+    }));
+    let task_one = UnitId(1);
+    let task_two = UnitId(2);
+    let pending = EventKind::PollEnd {
+        outcome: Outcome::Pending,
+        exact: false,
+        began: Some(1_010_000),
+    };
+    let path: Arc<[AwaitStep]> = Arc::from([
+        AwaitStep {
+            future: "app::serve::{async_fn#0}".into(),
+            file: Some("src/main.rs".into()),
+            line: Some(23),
+        },
+        AwaitStep {
+            future: "tokio::time::Sleep".into(),
+            file: None,
+            line: None,
+        },
+    ]);
+    let over = EventKind::PollEnd {
+        outcome: Outcome::Over,
+        exact: true,
+        began: Some(900_000),
+    };
+    vec![
+        event(0, 0, 1_002_000, EventKind::Described(thread), None),
+        event(1, 0, 1_002_000, EventKind::Described(task(1)), None),
+        event(
+            3,
+            0,
+            1_002_500,
+            EventKind::Described(Arc::new(Unit::Origin(Origin::Io))),
+            None,
+        ),
+        event(
+            0,
+            1,
+            1_003_000,
+            EventKind::Wake {
+                task: task_one,
+                by_value: true,
+                effect: WakeEffect::Scheduled,
+            },
+            None,
+        ),
+        event(
+            1,
+            1,
+            1_010_000,
+            EventKind::PollBegin { thread: UnitId(0) },
+            Some(id(0, 1)),
+        ),
+        event(
+            1,
+            2,
+            1_010_100,
+            EventKind::FuturePoll {
+                future: Address(0x7fff_0000),
+                name: Some("app::inner".into()),
+                depth: 1,
+            },
+            Some(id(1, 1)),
+        ),
+        event(
+            1,
+            3,
+            1_010_200,
+            EventKind::Blocked { preempted: false },
+            None,
+        ),
+        event(1, 4, 1_010_300, EventKind::Unblocked, None),
+        event(
+            1,
+            5,
+            1_010_310,
+            EventKind::Blocked { preempted: true },
+            None,
+        ),
+        event(1, 6, 1_010_320, EventKind::Unblocked, None),
+        event(
+            1,
+            7,
+            1_010_400,
+            EventKind::Spawned { task: task_two },
+            Some(id(1, 1)),
+        ),
+        event(2, 0, 1_010_400, EventKind::Described(task(2)), None),
+        event(
+            1,
+            8,
+            1_010_500,
+            EventKind::WakerCloned { task: task_one },
+            Some(id(1, 1)),
+        ),
+        event(
+            1,
+            9,
+            1_010_600,
+            EventKind::WakerDropped { task: task_one },
+            Some(id(1, 1)),
+        ),
+        event(1, 10, 1_011_000, pending, None),
+        event(1, 11, 1_011_000, EventKind::AwaitChanged { path }, None),
+        event(2, 1, 1_020_000, EventKind::Gap { lost: 3 }, None),
+        event(2, 2, 1_021_000, over, None),
+        event(
+            2,
+            3,
+            1_021_000,
+            EventKind::Finished {
+                outcome: Outcome::Over,
+            },
+            None,
+        ),
+    ]
+}
+
+fn leaf() -> AwaitNode {
+    AwaitNode {
+        future: "tokio::time::Sleep".into(),
+        kind: NodeKind::Leaf,
+        state: NodeState::Suspended,
+        file: None,
+        line: None,
+        waits_for: Some(WaitsFor::new("sleep").with("deadline_ns", 5_000_000_000_u64)),
+        notes: vec!["torn once".into()],
+        children: Vec::new(),
+    }
+}
+
+pub(super) fn tree(depth: usize) -> AwaitNode {
+    (0..depth).fold(leaf(), |child, level| AwaitNode {
+        future: format!("app::level{level}").into(),
+        kind: NodeKind::AsyncFn,
+        state: NodeState::Suspended,
+        file: Some("src/main.rs".into()),
+        line: Some(level as u32 + 1),
+        waits_for: None,
+        notes: Vec::new(),
+        children: vec![child, leaf()],
+    })
+}
+
+pub(super) fn snapshot(tasks: u64, depth: usize) -> Snapshot {
+    Snapshot {
+        schema: SCHEMA,
+        process: process(),
+        runtimes: vec![RuntimeInfo {
+            runtime: "tokio",
+            scheduler: "multi_thread",
+            address: Address(0x7f00_1000_0000),
+            tasks_listed: tasks,
+            tasks_counted: Some(tasks),
+        }],
+        tasks: (0..tasks)
+            .map(|number| TaskInfo {
+                id: format!("tokio/{number}"),
+                runtime: "tokio",
+                scheduler: "multi_thread",
+                state: TaskState::Idle,
+                future: "app::serve::{async_fn#0}".into(),
+                tree: Some(tree(depth)),
+                notes: Vec::new(),
+                address: Address(0x7f00_0000_0000 + number * 0x100),
+                references: Some(2),
+            })
+            .collect(),
+        coverage: Coverage {
+            debug_info: DebugInfoLevel::Full,
+            tasks_listed: tasks,
+            tasks_counted: tasks,
+            opaque_nodes: 0,
+            torn_tasks: 0,
+        },
+        warnings: vec!["one thing".into()],
+    }
+}
+
+pub(super) fn end() -> End {
+    End {
+        time: 2_000_000,
+        reason: "interrupted".into(),
+        events: events().len() as u64,
+        statistics: Statistics {
+            records: 20,
+            events: 19,
+            polls: 2,
+            ..Statistics::default()
+        },
+    }
+}
+
+/// A recording with every kind of packet.
+pub(super) fn recording() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(Path::new("sample"), &mut bytes, &header()).unwrap();
+    writer.snapshot(&snapshot(2, 2), 1_001_000).unwrap();
+    writer.events(&events()[..12]).unwrap();
+    writer
+        .losses(&[Loss {
+            cpu: 1,
+            count: 12,
+            until: 1_020_000,
+        }])
+        .unwrap();
+    writer.dropped(4, 1_019_000).unwrap();
+    writer.events(&events()[12..]).unwrap();
+    writer.statistics(&end().statistics, 1_500_000).unwrap();
+    writer.finish(&end()).unwrap();
+    bytes
+}
+
+/// Everything that a recording says.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) items: Vec<Item>,
+    pub(super) ending: Ending,
+    pub(super) offset: u64,
+}
+
+impl Read {
+    pub(super) fn events(&self) -> Vec<Event> {
+        let events = self.items.iter().filter_map(|item| match item {
+            Item::Events(events) => Some(events.clone()),
+            _ => None,
+        });
+        events.flatten().collect()
+    }
+}
+
+pub(super) fn read(bytes: &[u8]) -> Result<Read, RecordingError> {
+    let mut reader = Reader::new(Path::new("sample"), bytes)?;
+    let mut items = Vec::new();
+    while let Some(item) = reader.next_item()? {
+        items.push(item);
+    }
+    Ok(Read {
+        items,
+        ending: reader.ending().unwrap().clone(),
+        offset: reader.offset(),
+    })
+}
+
+/// Any events: units, sequence numbers with holes, causes anywhere.
+pub(super) fn any_events() -> impl Strategy<Value = Vec<Event>> {
+    let unit = || (0..6_u64).prop_map(UnitId);
+    let outcome = || {
+        prop_oneof![
+            Just(Outcome::Pending),
+            Just(Outcome::Ready),
+            Just(Outcome::Cancelled),
+            Just(Outcome::Panicked),
+            Just(Outcome::Over),
+            Just(Outcome::Unknown),
+        ]
+    };
+    let effect = prop_oneof![
+        Just(WakeEffect::Scheduled),
+        Just(WakeEffect::PollAgain),
+        Just(WakeEffect::Redundant),
+        Just(WakeEffect::AlreadyOver),
+        Just(WakeEffect::Unknown),
+    ];
+    let kind = prop_oneof![
+        (0..9_u64).prop_map(|number| EventKind::Described(task(number))),
+        unit().prop_map(|task| EventKind::Spawned { task }),
+        unit().prop_map(|thread| EventKind::PollBegin { thread }),
+        (outcome(), any::<bool>(), prop::option::of(0..500_u64)).prop_map(
+            |(outcome, exact, began)| EventKind::PollEnd {
+                outcome,
+                exact,
+                began
+            }
+        ),
+        (unit(), any::<bool>(), effect).prop_map(|(task, by_value, effect)| EventKind::Wake {
+            task,
+            by_value,
+            effect
+        }),
+        unit().prop_map(|task| EventKind::WakerDropped { task }),
+        any::<bool>().prop_map(|preempted| EventKind::Blocked { preempted }),
+        Just(EventKind::Unblocked),
+        outcome().prop_map(|outcome| EventKind::Finished { outcome }),
+        any::<u64>().prop_map(|lost| EventKind::Gap { lost }),
+        (any::<u64>(), prop::option::of("[a-z]{0,4}"), any::<u8>()).prop_map(
+            |(future, name, depth)| EventKind::FuturePoll {
+                future: Address(future),
+                name: name.map(Into::into),
+                depth
+            }
+        ),
+    ];
+    let cause = prop::option::of((0..8_u64, any::<u32>()));
+    let event = (
+        unit(),
+        prop::bool::weighted(0.05),
+        500..u64::MAX,
+        kind,
+        cause,
+    );
+    prop::collection::vec(event, 0..120).prop_map(|steps| {
+        let mut sequences = [0_u64; 6];
+        let made = steps.into_iter().map(|(unit, hole, time, kind, cause)| {
+            let sequence = &mut sequences[unit.0 as usize];
+            *sequence += 1 + u64::from(hole) * 7;
+            Event {
+                id: EventId {
+                    unit,
+                    sequence: *sequence,
+                },
+                time,
+                kind,
+                cause: cause.map(|(unit, sequence)| EventId {
+                    unit: UnitId(unit),
+                    sequence: sequence.into(),
+                }),
+            }
+        });
+        made.collect()
+    })
+}
