@@ -3,6 +3,7 @@
 //! In: a module's binary with its debug information, and what the kernel emulates. Out: a
 //! [`Plan`]. Nothing here attaches, and no memory of the process is read.
 
+mod debug_names;
 mod emulation;
 mod error;
 mod functions;

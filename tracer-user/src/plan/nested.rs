@@ -73,7 +73,8 @@ fn by_debug_information(
         if entries.is_empty() {
             nested.unseen.push(Unseen {
                 what: name.to_owned(),
-                reason: "inlined: it has no code of its own".to_owned(),
+                reason: "it has no code of its own: inlined where it is polled, or never polled"
+                    .to_owned(),
                 remedy: None,
             });
         }

@@ -97,7 +97,14 @@ struct Site {
 impl Site {
     fn describe(&self) -> Instruction {
         let mut text = String::new();
-        IntelFormatter::new().format(&self.decoded, &mut text);
+        let mut formatter = IntelFormatter::new();
+        let options = formatter.options_mut();
+        options.set_hex_prefix("0x");
+        options.set_hex_suffix("");
+        options.set_uppercase_hex(false);
+        options.set_branch_leading_zeros(false);
+        options.set_space_after_operand_separator(true);
+        formatter.format(&self.decoded, &mut text);
         Instruction {
             offset_in_function: self.offset,
             text,
@@ -186,6 +193,15 @@ fn stack_change(info: &mut InstructionInfoFactory, decoded: &Decoded) -> Option<
     }
 }
 
+/// Whether an indirect jump leaves the function for certain: through a field of an object
+/// (`jmp [rax + 16]`, a vtable) or through the global offset table. A jump table is indexed, or its
+/// entry was loaded and added up in a register.
+fn is_tail_call(decoded: &Decoded) -> bool {
+    decoded.op0_kind() == OpKind::Memory
+        && decoded.memory_index() == Register::None
+        && decoded.memory_base() != Register::None
+}
+
 /// The branches of a function.
 struct Branches {
     targets: Vec<u64>,
@@ -207,7 +223,7 @@ impl Branches {
                 | FlowControl::XbeginXabortXend => {
                     branches.targets.push(decoded.near_branch_target())
                 }
-                FlowControl::IndirectBranch => branches.computed = true,
+                FlowControl::IndirectBranch => branches.computed |= !is_tail_call(&decoded),
                 _ => {}
             }
         }
@@ -361,6 +377,13 @@ mod tests {
         assert_eq!(site.offset_in_function, 3);
         let site = at(&[MOV_RBX_RDI, NOP5, jmp_rax]).unwrap();
         assert_eq!(site.offset_in_function, 3);
+        let jmp_table = &[0xff, 0x24, 0xc5, 0, 0x10, 0, 0];
+        let site = at(&[SUB_RSP_24, JNE_FAR, jmp_table]).unwrap();
+        assert_eq!(site.offset_in_function, 0);
+        // A call through a vtable at the end is no jump table.
+        let jmp_field = &[0xff, 0x60, 0x10];
+        let site = at(&[SUB_RSP_24, JNE_FAR, jmp_field]).unwrap();
+        assert_eq!((site.offset_in_function, site.pushed), (4, 24));
     }
 
     #[test]
