@@ -2,8 +2,8 @@
 
 use tracer_common::{PollEndCause, Record, RecordKind, STATE_UNREADABLE};
 
-use crate::thread::{Moment, Thread, settle};
 use crate::Machine;
+use crate::thread::{Moment, Thread, settle};
 
 /// What the scheduler says when a thread leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,13 @@ pub fn on_leave<M: Machine>(thread: &mut Thread, machine: &mut M, leave: &Leave)
     settle(thread, machine, &now, cause, leave.dead);
     if thread.depth != 0 {
         thread.off_cpu = 1;
-        send(thread, machine, &now, RecordKind::OffCpu, leave.runnable as u8);
+        send(
+            thread,
+            machine,
+            &now,
+            RecordKind::OffCpu,
+            leave.runnable as u8,
+        );
     }
 }
 

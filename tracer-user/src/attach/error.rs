@@ -50,12 +50,12 @@ pub enum AttachError {
         error: io::Error,
     },
     /// The verifier or the loader refused a program. A bug, or a kernel that is not known yet.
-    #[error("the kernel refused the BPF program {program}{}", last_line(log))]
+    #[error("the kernel refused the BPF program {program}{}", log.verdict())]
     Refused {
         /// Name of the program.
         program: &'static str,
         /// The verifier's log.
-        log: String,
+        log: VerifierLog,
         /// The error of the call.
         #[source]
         error: io::Error,
@@ -101,13 +101,30 @@ pub enum AttachError {
     },
 }
 
-/// The verifier's verdict is at the end of its log.
-fn last_line(log: &str) -> String {
-    log.lines()
-        .rev()
-        .find(|line| !line.is_empty() && !line.starts_with("processed "))
-        .map(|line| format!(" ({line})"))
-        .unwrap_or_default()
+/// What the verifier said of a program; thousands of lines.
+#[derive(Clone, Default)]
+pub struct VerifierLog(pub String);
+
+impl VerifierLog {
+    /// The verdict, which is at the end, in brackets; empty when there is none.
+    fn verdict(&self) -> String {
+        self.0
+            .lines()
+            .rev()
+            .find(|line| !line.is_empty() && !line.starts_with("processed "))
+            .map(|line| format!(" ({line})"))
+            .unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for VerifierLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lines: Vec<&str> = self.0.lines().collect();
+        for line in &lines[lines.len().saturating_sub(12)..] {
+            writeln!(f, "{line}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Advice for AttachError {

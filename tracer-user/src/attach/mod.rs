@@ -27,7 +27,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tracer_common::{Counters, Record, Settings};
 
 pub use cost::{Overhead, ProbeHits, RunTime};
-pub use error::AttachError;
+pub use error::{AttachError, VerifierLog};
 pub use links::LinkKind;
 
 use crate::plan::{Method, Plan, Unseen};

@@ -173,7 +173,7 @@ impl Loaded {
             } else {
                 AttachError::Refused {
                     program: name,
-                    log,
+                    log: super::error::VerifierLog(log),
                     error,
                 }
             }

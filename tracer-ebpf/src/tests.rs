@@ -1,0 +1,371 @@
+//! Tests of the logic on the host, with a made-up target.
+
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
+use tracer_common::{
+    ArgumentRegister, Cookie, PollEndCause, ProbeKind, Record, RecordKind, STATE_UNREADABLE,
+};
+
+use crate::{Header, Hit, Leave, MAX_POLLS, Machine, Thread, on_hit, on_leave, on_return};
+
+const RUNNING: u64 = 1;
+const COMPLETE: u64 = 2;
+const VTABLE: u64 = 0x7000;
+
+/// A target's memory, word by word, and what was sent.
+#[derive(Default)]
+struct Fake {
+    memory: BTreeMap<u64, u64>,
+    vtables: Option<BTreeMap<u64, u32>>,
+    sent: Vec<Record>,
+    too_deep: u32,
+}
+
+impl Machine for Fake {
+    fn word(&mut self, address: u64) -> Option<u64> {
+        self.memory.get(&address).copied()
+    }
+
+    fn header(&mut self, task: u64, into: &mut Header) -> bool {
+        for (index, word) in into.words.iter_mut().enumerate() {
+            match self.memory.get(&(task + 8 * index as u64)) {
+                Some(value) => *word = *value,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    fn task_id_offset(&mut self, vtable: u64) -> Option<u32> {
+        match &self.vtables {
+            None => Some(0),
+            Some(known) => known.get(&vtable).copied(),
+        }
+    }
+
+    fn send(&mut self, record: &Record) {
+        self.sent.push(*record);
+    }
+
+    fn too_deep(&mut self) {
+        self.too_deep += 1;
+    }
+}
+
+/// A thread of the fake target.
+struct World {
+    fake: Fake,
+    thread: Thread,
+    time: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            fake: Fake::default(),
+            thread: Thread::EMPTY,
+            time: 100,
+        }
+    }
+
+    fn task(&mut self, at: u64, id: u64, state: u64) {
+        let words = [state, 0, VTABLE, 0, 0, id, 0, 0];
+        for (index, word) in words.into_iter().enumerate() {
+            self.fake.memory.insert(at + 8 * index as u64, word);
+        }
+    }
+
+    fn set_state(&mut self, at: u64, state: u64) {
+        self.fake.memory.insert(at, state);
+    }
+
+    /// A call: the return address goes on the stack.
+    fn call(&mut self, stack_pointer: u64, return_address: u64) {
+        self.fake.memory.insert(stack_pointer, return_address);
+    }
+
+    fn hit(&mut self, kind: ProbeKind, argument: u64, stack_pointer: u64) -> Vec<Record> {
+        self.time += 10;
+        let cookie = Cookie {
+            kind,
+            argument: ArgumentRegister::Rdi,
+            pushed: 0,
+            task_id_offset: 40,
+            probe: kind as u32,
+        };
+        let hit = Hit {
+            time: self.time,
+            cpu: 3,
+            active_state: RUNNING | COMPLETE,
+            stack_pointer,
+            arguments: [argument, 0, 0],
+        };
+        on_hit(&mut self.thread, &mut self.fake, &cookie, &hit);
+        std::mem::take(&mut self.fake.sent)
+    }
+
+    fn leave(&mut self, stack_pointer: u64, runnable: bool, dead: bool) -> Vec<Record> {
+        self.time += 10;
+        let leave = Leave {
+            time: self.time,
+            cpu: 3,
+            active_state: RUNNING | COMPLETE,
+            stack_pointer,
+            runnable,
+            dead,
+        };
+        on_leave(&mut self.thread, &mut self.fake, &leave);
+        std::mem::take(&mut self.fake.sent)
+    }
+
+    fn back(&mut self) -> Vec<Record> {
+        self.time += 10;
+        on_return(&mut self.thread, &mut self.fake, self.time, 1);
+        std::mem::take(&mut self.fake.sent)
+    }
+}
+
+fn kinds(records: &[Record]) -> Vec<RecordKind> {
+    records
+        .iter()
+        .map(|record| RecordKind::from_u8(record.kind).unwrap())
+        .collect()
+}
+
+const A: u64 = 0x10000;
+const B: u64 = 0x20000;
+
+/// A worker with a poll of A open: entered at stack 0x1000.
+fn in_poll_of_a() -> (World, u64) {
+    let mut world = World::new();
+    world.task(A, 7, RUNNING);
+    world.task(B, 8, 0);
+    world.call(0x1000, 0xca11);
+    let begin = world.hit(ProbeKind::TaskPoll, A, 0x1000);
+    assert_eq!(kinds(&begin), [RecordKind::PollBegin]);
+    assert_eq!(
+        (begin[0].task, begin[0].task_id, begin[0].state),
+        (A, 7, RUNNING)
+    );
+    assert_eq!((begin[0].by, begin[0].poll), (0, 0));
+    (world, begin[0].time)
+}
+
+#[test]
+fn a_wake_inside_a_poll_is_by_that_task() {
+    let (mut world, begin) = in_poll_of_a();
+    let wake = world.hit(ProbeKind::WakeByReference, B, 0xf00);
+    assert_eq!(kinds(&wake), [RecordKind::WakeByReference]);
+    assert_eq!((wake[0].task, wake[0].task_id), (B, 8));
+    assert_eq!((wake[0].by, wake[0].by_id, wake[0].poll), (A, 7, begin));
+}
+
+#[test]
+fn a_task_that_completes_wakes_its_joiner_itself() {
+    let (mut world, begin) = in_poll_of_a();
+    world.set_state(A, COMPLETE);
+    let wake = world.hit(ProbeKind::WakeByValue, B, 0xf00);
+    assert_eq!((wake[0].by_id, wake[0].poll), (7, begin));
+}
+
+#[test]
+fn the_next_poll_from_the_same_frame_ends_the_one_before() {
+    let (mut world, begin) = in_poll_of_a();
+    world.set_state(A, 0x40);
+    let next = world.hit(ProbeKind::TaskPoll, B, 0x1000);
+    assert_eq!(kinds(&next), [RecordKind::PollEnd, RecordKind::PollBegin]);
+    assert_eq!(next[0].aux, PollEndCause::NextEvent as u8);
+    assert_eq!((next[0].poll, next[0].state), (begin, 0x40));
+    assert_eq!(next[0].time, next[1].time);
+    assert_eq!(world.thread.depth, 1);
+}
+
+/// Parked: the driver wakes a task from deep inside the worker's own calls.
+#[test]
+fn a_wake_by_the_driver_is_by_nobody() {
+    let (mut world, _) = in_poll_of_a();
+    world.set_state(A, 0x40);
+    // The worker has called something else: another return address stands there now.
+    world.call(0x1000, 0xd1fe);
+    let wake = world.hit(ProbeKind::WakeByValue, B, 0xe00);
+    assert_eq!(kinds(&wake), [RecordKind::PollEnd, RecordKind::WakeByValue]);
+    assert_eq!((wake[1].by, wake[1].by_id, wake[1].poll), (0, 0, 0));
+}
+
+#[test]
+fn a_stale_return_address_is_unmasked_by_the_tasks_state() {
+    let (mut world, _) = in_poll_of_a();
+    // Idle again, but nothing has overwritten the word on the stack.
+    world.set_state(A, 0x40);
+    let wake = world.hit(ProbeKind::WakeByValue, B, 0xe00);
+    assert_eq!(wake[1].by, 0);
+}
+
+#[test]
+fn a_freed_or_reused_header_has_no_state() {
+    for freed in [true, false] {
+        let (mut world, _) = in_poll_of_a();
+        if freed {
+            world.fake.memory.remove(&(A + 8));
+        } else {
+            world.task(A, 99, RUNNING);
+        }
+        let next = world.hit(ProbeKind::TaskPoll, B, 0x1000);
+        assert_eq!((next[0].task, next[0].task_id), (A, 7));
+        assert_eq!(next[0].state, STATE_UNREADABLE);
+    }
+}
+
+/// A task that blocks in place runs another runtime on its own stack.
+#[test]
+fn polls_nest() {
+    let (mut world, outer) = in_poll_of_a();
+    world.task(B, 8, RUNNING);
+    world.call(0x800, 0xb10c);
+    let inner = world.hit(ProbeKind::TaskPoll, B, 0x800);
+    assert_eq!(kinds(&inner), [RecordKind::PollBegin]);
+    assert_eq!((inner[0].by_id, inner[0].poll), (7, outer));
+    let wake = world.hit(ProbeKind::WakeByReference, A, 0x700);
+    assert_eq!((wake[0].by_id, wake[0].poll), (8, inner[0].time));
+    // Back in the outer one.
+    world.set_state(B, 0x40);
+    let wake = world.hit(ProbeKind::WakeByReference, B, 0x900);
+    assert_eq!(
+        kinds(&wake),
+        [RecordKind::PollEnd, RecordKind::WakeByReference]
+    );
+    assert_eq!((wake[0].task_id, wake[0].by_id), (8, 7));
+    assert_eq!(wake[1].by_id, 7);
+}
+
+#[test]
+fn too_deep_a_nesting_is_counted_and_does_no_harm() {
+    let mut world = World::new();
+    for level in 0..MAX_POLLS as u64 + 3 {
+        let (task, stack) = (A + 0x1000 * level, 0x10000 - 0x100 * level);
+        world.task(task, level + 1, RUNNING);
+        world.call(stack, 0xca11 + level);
+        world.hit(ProbeKind::TaskPoll, task, stack);
+    }
+    assert_eq!(world.fake.too_deep, 3);
+    assert_eq!(world.thread.depth as usize, MAX_POLLS);
+    let ended = world.leave(0xfffff, false, false);
+    assert_eq!(ended.len(), MAX_POLLS);
+    assert_eq!(world.thread.depth, 0);
+}
+
+#[test]
+fn what_is_no_task_has_no_id_and_no_state() {
+    let mut world = World::new();
+    world.task(A, 7, 0x80);
+    world.fake.vtables = Some(BTreeMap::from([(VTABLE, 40)]));
+    let wake = world.hit(ProbeKind::WakeByValue, A, 0x1000);
+    assert_eq!((wake[0].task_id, wake[0].state), (7, 0x80));
+    // A parker: its words are no header.
+    world.fake.memory.insert(A + 16, 0x1234);
+    let wake = world.hit(ProbeKind::WakeByValue, A, 0x1000);
+    assert_eq!((wake[0].task_id, wake[0].state), (0, STATE_UNREADABLE));
+    // Unreadable.
+    let wake = world.hit(ProbeKind::WakeByValue, 0xdead_0000, 0x1000);
+    assert_eq!((wake[0].task_id, wake[0].state), (0, STATE_UNREADABLE));
+}
+
+#[test]
+fn an_unusual_id_offset_is_read_for_itself() {
+    let mut world = World::new();
+    world.task(A, 7, 0);
+    world.fake.memory.insert(A + 88, 4711);
+    world.fake.vtables = Some(BTreeMap::from([(VTABLE, 88)]));
+    let wake = world.hit(ProbeKind::WakeByValue, A, 0x1000);
+    assert_eq!(wake[0].task_id, 4711);
+}
+
+#[test]
+fn blocking_inside_a_poll_is_told_from_leaving_it() {
+    let (mut world, begin) = in_poll_of_a();
+    let off = world.leave(0xc00, false, false);
+    assert_eq!(kinds(&off), [RecordKind::OffCpu]);
+    assert_eq!((off[0].aux, off[0].task_id, off[0].poll), (0, 7, begin));
+    let on = world.back();
+    assert_eq!(kinds(&on), [RecordKind::OnCpu]);
+    assert_eq!(world.back(), []);
+    let off = world.leave(0xc00, true, false);
+    assert_eq!(off[0].aux, 1);
+    // Back, returned from the poll, parked.
+    world.back();
+    world.set_state(A, 0x40);
+    world.call(0x1000, 0xd1fe);
+    let left = world.leave(0xc00, false, false);
+    assert_eq!(kinds(&left), [RecordKind::PollEnd]);
+    assert_eq!(left[0].aux, PollEndCause::LeftCpu as u8);
+    assert_eq!(left[0].state, 0x40);
+    assert_eq!(world.back(), [], "outside any poll nobody cares");
+}
+
+#[test]
+fn a_thread_that_ends_inside_a_poll_ends_the_poll() {
+    let (mut world, _) = in_poll_of_a();
+    let ended = world.leave(0xc00, false, true);
+    assert_eq!(kinds(&ended), [RecordKind::PollEnd]);
+    assert_eq!(ended[0].aux, PollEndCause::ThreadExit as u8);
+    assert_eq!(world.thread.depth, 0);
+}
+
+#[test]
+fn nested_futures_have_a_depth() {
+    let (mut world, begin) = in_poll_of_a();
+    let mut poll = |stack: u64, from: u64| {
+        world.call(stack, from);
+        let record = world.hit(ProbeKind::FuturePoll, 0xf000 + stack, stack)[0];
+        assert_eq!((record.by_id, record.poll), (7, begin));
+        record.aux
+    };
+    assert_eq!(poll(0xf00, 1), 1);
+    assert_eq!(poll(0xe00, 2), 2);
+    assert_eq!(poll(0xd00, 3), 3);
+    // The third has returned and the second polls another child from the same frame.
+    assert_eq!(poll(0xd00, 4), 3);
+    // The first polls its second child.
+    assert_eq!(poll(0xe00, 5), 2);
+    // A child of the task's future, from a deeper frame than before: the words of the earlier ones
+    // have been overwritten.
+    world.call(0xf00, 0x66);
+    world.call(0xe00, 0x67);
+    let mut poll = |stack: u64, from: u64| {
+        world.call(stack, from);
+        world.hit(ProbeKind::FuturePoll, 0xf000 + stack, stack)[0].aux
+    };
+    assert_eq!(poll(0xa00, 6), 1);
+    // The task's next poll starts afresh.
+    world.set_state(A, RUNNING);
+    world.call(0x1000, 0xca11);
+    world.hit(ProbeKind::TaskPoll, A, 0x1000);
+    world.call(0x900, 7);
+    assert_eq!(world.hit(ProbeKind::FuturePoll, 1, 0x900)[0].aux, 1);
+}
+
+#[test]
+fn pushed_bytes_and_the_register_are_honoured() {
+    let mut world = World::new();
+    world.task(A, 7, 0xcc);
+    let cookie = Cookie {
+        kind: ProbeKind::Spawn,
+        argument: ArgumentRegister::Rsi,
+        pushed: 24,
+        task_id_offset: 40,
+        probe: 9,
+    };
+    let hit = Hit {
+        time: 1,
+        cpu: 0,
+        active_state: 3,
+        stack_pointer: 0x1000,
+        arguments: [0x99, A, 0],
+    };
+    on_hit(&mut world.thread, &mut world.fake, &cookie, &hit);
+    let record = world.fake.sent[0];
+    assert_eq!(record.kind, RecordKind::Spawn as u8);
+    assert_eq!((record.task_id, record.state, record.probe), (7, 0xcc, 9));
+    assert_eq!(record.stack_pointer, 0x1018);
+}
