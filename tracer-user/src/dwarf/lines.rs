@@ -67,7 +67,14 @@ fn file_name(units: &Units<'_>, number: u32, index: u64) -> Option<String> {
     } else {
         format!("{directory}/{name}")
     };
-    Some(match working {
+    // A dependency is compiled in its own folder; without it, its `src/lib.rs` would pass for the
+    // user's.
+    let is_dependency = |folder: &str| {
+        ["/registry/src/", "/git/checkouts/", "/rustc/"]
+            .iter()
+            .any(|part| folder.contains(part))
+    };
+    Some(match working.filter(|working| !is_dependency(working)) {
         Some(working) => match full.strip_prefix(&working) {
             Some(rest) => rest.trim_start_matches('/').to_owned(),
             None => full,

@@ -135,22 +135,29 @@ fn key(task: &TaskInfo) -> String {
         task.notes.join("|")
     );
     if let Some(tree) = &task.tree {
-        tree.visit(&mut |node| {
-            // Writing to a `String` cannot fail.
-            let _ = write!(
-                key,
-                ";{}@{}:{}={:?}({})",
-                node.future,
-                node.file.as_deref().unwrap_or(""),
-                node.line.unwrap_or(0),
-                node.state,
-                node.children.len()
-            );
-            if let Some(waits_for) = &node.waits_for {
-                key.push_str(waits_for.kind);
-            }
-        });
+        key.push_str(&tree_key(tree));
     }
+    key
+}
+
+/// Everything about a tree but its values.
+fn tree_key(tree: &AwaitNode) -> String {
+    let mut key = String::new();
+    tree.visit(&mut |node| {
+        // Writing to a `String` cannot fail.
+        let _ = write!(
+            key,
+            ";{}@{}:{}={:?}({}){}",
+            node.future,
+            node.file.as_deref().unwrap_or(""),
+            node.line.unwrap_or(0),
+            node.state,
+            node.children.len(),
+            node.waits_for
+                .as_ref()
+                .map_or("", |waits_for| waits_for.kind)
+        );
+    });
     key
 }
 
@@ -243,32 +250,96 @@ fn node(node: &AwaitNode, lead: &str, branch: &str, out: &mut dyn Write) -> io::
     for note in &node.notes {
         writeln!(out, "{lead}{FAINT}note: {}{FAINT:#}", escape(note))?;
     }
-    let last = node.children.len().saturating_sub(1);
-    for (index, child) in node.children.iter().enumerate() {
-        let (branch, below) = if index == last {
+    let mut runs = equal_runs(&node.children).into_iter().peekable();
+    while let Some((child, count)) = runs.next() {
+        let is_last = runs.peek().is_none();
+        let (branch, below) = if is_last {
             ("└─ ", "   ")
         } else {
             ("├─ ", "│  ")
         };
-        self::node(child, &format!("{lead}{below}"), branch, out)?;
+        if count > 1 {
+            writeln!(
+                out,
+                "{lead}{branch}{FAINT}{count} times, as an example:{FAINT:#}"
+            )?;
+            self::node(child, &format!("{lead}{below}   "), "└─ ", out)?;
+        } else {
+            self::node(child, &format!("{lead}{below}"), branch, out)?;
+        }
     }
     Ok(())
 }
 
-fn is_plain_wrapper(node: &AwaitNode) -> bool {
-    let base = node.future.split('<').next().unwrap_or("");
-    base.ends_with("::MaybeDone") && node.waits_for.is_none() && node.notes.is_empty()
+/// Fewer equal neighbours than this are shown one by one.
+const MANY: usize = 4;
+
+/// The children, a run of many equal neighbours as its first with their number.
+fn equal_runs(children: &[AwaitNode]) -> Vec<(&AwaitNode, usize)> {
+    let keys: Vec<String> = children.iter().map(tree_key).collect();
+    let mut out = Vec::new();
+    let mut rest = children.iter().zip(&keys).peekable();
+    while let Some((first, key)) = rest.next() {
+        let mut run = vec![first];
+        while let Some((child, _)) = rest.next_if(|(_, other)| *other == key) {
+            run.push(child);
+        }
+        if run.len() >= MANY {
+            out.push((first, run.len()));
+        } else {
+            out.extend(run.into_iter().map(|child| (child, 1)));
+        }
+    }
+    out
 }
 
-/// A long name without its generic arguments, which repeat the tree below.
+fn is_plain_wrapper(node: &AwaitNode) -> bool {
+    const WRAPPERS: [&str; 4] = [
+        "::MaybeDone",
+        "::TryMaybeDone",
+        "::OrderWrapper",
+        "::into_future::IntoFuture",
+    ];
+    let base = node.future.split('<').next().unwrap_or("");
+    WRAPPERS.iter().any(|wrapper| base.ends_with(wrapper))
+        && node.waits_for.is_none()
+        && node.notes.is_empty()
+}
+
+/// A long name without its generic arguments, which repeat the tree below; the `<T as Trait>` that
+/// starts a path stays.
 fn shown_name(name: &str) -> String {
     if name.chars().count() <= LONG_NAME {
         return name.to_owned();
     }
-    match name.split_once('<') {
-        Some((base, _)) if !base.is_empty() => format!("{base}<..>"),
-        _ => name.to_owned(),
+    let mut short = String::new();
+    let mut depth = 0_u32;
+    let mut qualified = name.starts_with('<');
+    for character in name.chars() {
+        match character {
+            '<' if qualified && depth == 0 && short.is_empty() => short.push('<'),
+            '<' => {
+                if depth == 0 {
+                    short.push_str("<..");
+                }
+                depth += 1;
+            }
+            // `->` of a function type is no bracket.
+            '>' if depth > 0 && !short.ends_with('-') => {
+                depth -= 1;
+                if depth == 0 {
+                    short.push('>');
+                }
+            }
+            '>' if qualified => {
+                qualified = false;
+                short.push('>');
+            }
+            other if depth == 0 => short.push(other),
+            _ => {}
+        }
     }
+    short
 }
 
 #[cfg(test)]

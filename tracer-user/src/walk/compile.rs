@@ -100,7 +100,12 @@ impl<'d, 'a> Futures<'d, 'a> {
     /// The name of the type's future as a user would write it.
     #[must_use]
     pub fn future_name(&self, die: DieRef) -> Arc<str> {
-        self.display_name(&self.info.path(die))
+        self.display_name(die, &self.info.path(die))
+    }
+
+    /// Whether a node's name is that of a type that is only ever polled as a stream.
+    pub(super) fn is_stream(&self, future: &str) -> bool {
+        self.reach.is_stream(base_name(future))
     }
 
     /// Nodes compiled so far.
@@ -135,12 +140,12 @@ impl<'d, 'a> Futures<'d, 'a> {
         let coroutine = is_coroutine(&this);
         let future = if coroutine {
             Some(FutureName {
-                path: self.display_name(&path),
+                path: self.display_name(die, &path),
                 kind: names::coroutine_kind(this.name),
             })
         } else if self.reach.is_future(die, &this) || forced && !is_transparent(&this, &path) {
             Some(FutureName {
-                path: self.display_name(&path),
+                path: self.display_name(die, &path),
                 kind: NodeKind::Future,
             })
         } else {
@@ -479,13 +484,13 @@ impl<'d, 'a> Futures<'d, 'a> {
 
     /// Methods of impl blocks have no readable path in the debug information (`{impl#3}`); the
     /// body's symbol has.
-    fn display_name(&self, path: &str) -> Arc<str> {
+    fn display_name(&self, die: DieRef, path: &str) -> Arc<str> {
         if path.contains("{impl#")
             && let Some(body) = self.bodies.get(format!("Pin<&mut {path}>").as_str())
             && let Some(name) = self.info.linkage_name(*body)
         {
             let demangled = format!("{:#}", rustc_demangle::demangle(name));
-            if let Some(readable) = names::of_body(&demangled, path) {
+            if let Some(readable) = names::of_body(&demangled, &self.info.base_path(die)) {
                 return readable.into();
             }
         }

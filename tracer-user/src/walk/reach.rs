@@ -50,6 +50,8 @@ pub(super) enum Holds {
 pub(super) struct Reach<'d, 'a> {
     info: &'d DebugInfo<'a>,
     bases: HashSet<String>,
+    /// Types that are polled as streams and not as futures.
+    streams: HashSet<String>,
     base_paths: RefCell<HashMap<DieRef, std::sync::Arc<str>>>,
     known: RefCell<HashMap<DieRef, bool>>,
 }
@@ -57,13 +59,19 @@ pub(super) struct Reach<'d, 'a> {
 impl<'d, 'a> Reach<'d, 'a> {
     pub(super) fn new(info: &'d DebugInfo<'a>) -> Self {
         let mut bases = HashSet::new();
+        let mut streams = HashSet::new();
         for function in info.poll_functions() {
             if let Some(name) = function
                 .receiver
                 .strip_prefix("Pin<&mut ")
                 .and_then(|name| name.strip_suffix('>'))
             {
-                bases.insert(base_of(name).to_owned());
+                let set = if function.name.starts_with("poll_next") {
+                    &mut streams
+                } else {
+                    &mut bases
+                };
+                set.insert(base_of(name).to_owned());
             }
         }
         for vtable in info.vtables() {
@@ -78,10 +86,13 @@ impl<'d, 'a> Reach<'d, 'a> {
         }
         for wrapper in TRANSPARENT {
             bases.remove(wrapper);
+            streams.remove(wrapper);
         }
+        streams.retain(|stream| !bases.contains(stream));
         Self {
             info,
             bases,
+            streams,
             base_paths: RefCell::new(HashMap::new()),
             known: RefCell::new(HashMap::new()),
         }
@@ -103,7 +114,15 @@ impl<'d, 'a> Reach<'d, 'a> {
         is_coroutine(this)
             || matches!(this.kind, Kind::Structure { .. })
                 && !this.name.starts_with(['&', '*', '('])
-                && self.bases.contains(&*self.base_path(die))
+                && {
+                    let path = self.base_path(die);
+                    self.bases.contains(&*path) || self.streams.contains(&*path)
+                }
+    }
+
+    /// Whether the type with this path is polled as a stream and not as a future.
+    pub(super) fn is_stream(&self, base_path: &str) -> bool {
+        self.streams.contains(base_path)
     }
 
     /// Whether a walk from the type can come to a future.

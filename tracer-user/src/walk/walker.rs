@@ -216,6 +216,7 @@ impl Walker<'_, '_, '_> {
                 &mut children,
             );
         }
+        self.leave_out_idle_streams(&mut children);
         let leaf = if is_body(future.kind) {
             Leaf::default()
         } else {
@@ -240,6 +241,27 @@ impl Walker<'_, '_, '_> {
             notes: leaf.notes,
             children,
         });
+    }
+
+    /// `Then`, `Buffered` and their like hold the stream that they draw from beside the futures
+    /// that they wait for. A source in which nothing waits (`Iter`) is no branch of the tree.
+    fn leave_out_idle_streams(&self, children: &mut Vec<AwaitNode>) {
+        let idle: Vec<bool> = children
+            .iter()
+            .map(|child| self.is_idle_stream(child))
+            .collect();
+        if idle.iter().all(|idle| *idle) {
+            return;
+        }
+        let mut idle = idle.into_iter();
+        children.retain(|_| idle.next() == Some(false));
+    }
+
+    fn is_idle_stream(&self, node: &AwaitNode) -> bool {
+        node.waits_for.is_none()
+            && node.notes.is_empty()
+            && self.futures.is_stream(&node.future)
+            && node.children.iter().all(|child| self.is_idle_stream(child))
     }
 
     #[expect(

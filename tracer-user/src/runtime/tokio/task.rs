@@ -187,6 +187,12 @@ impl TaskReader<'_, '_, '_, '_> {
         root: Result<Rc<RootType>, RootError>,
         contents: Contents,
     ) -> TaskInfo {
+        // Of a `Pin<Box<dyn Future>>` only the tree tells which future it is.
+        let future = match (&root, &contents.tree) {
+            (Ok(root), Some(tree)) if root.future.starts_with("(dyn ") => Arc::clone(&tree.future),
+            (Ok(root), _) => Arc::clone(&root.future),
+            (Err(_), _) => Arc::from("?"),
+        };
         TaskInfo {
             id: contents
                 .id
@@ -194,7 +200,7 @@ impl TaskReader<'_, '_, '_, '_> {
             runtime: "tokio",
             scheduler: scheduler.name(),
             state: state_of(seen.state),
-            future: root.map_or_else(|_| Arc::from("?"), |root| Arc::clone(&root.future)),
+            future,
             tree: contents.tree,
             notes: contents.notes,
             address: header,
