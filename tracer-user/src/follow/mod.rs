@@ -16,3 +16,4 @@ pub mod recorder;
 pub mod session;
 pub mod summary;
 pub mod table_maker;
+pub mod tasks;

@@ -1,0 +1,109 @@
+//! tokio's tasks in a live process, for the reader of memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::reader::ReadTasks;
+use crate::address::Address;
+use crate::locate::Process;
+use crate::memory::LiveMemory;
+use crate::rebuild::snapshot::{DebugInfoLevel, ProcessInfo, SCHEMA, Snapshot, TaskInfo};
+use crate::rebuild::tracker::{TaskKey, key_of_listed};
+use crate::runtime::tokio::{Inspector, Scheduler, coverage};
+
+/// Reads through an [`Inspector`], or says why there is none.
+pub struct TokioTasks<'p, 'd, 'a> {
+    process: &'p Process,
+    inspector: Result<Inspector<'d, 'a>, String>,
+    level: DebugInfoLevel,
+    build_id: Option<String>,
+    /// Roots without a task header, as they were found with all tasks.
+    roots: HashMap<Address, TaskInfo>,
+}
+
+impl<'p, 'd, 'a> TokioTasks<'p, 'd, 'a> {
+    /// Of a process. `inspector` reads it; or says why its tasks cannot be read.
+    #[must_use]
+    pub fn new(
+        process: &'p Process,
+        inspector: Result<Inspector<'d, 'a>, String>,
+        level: DebugInfoLevel,
+        build_id: Option<String>,
+    ) -> Self {
+        Self {
+            process,
+            inspector,
+            level,
+            build_id,
+            roots: HashMap::new(),
+        }
+    }
+
+    fn inspector(&self) -> Result<&Inspector<'d, 'a>, String> {
+        if !self.process.is_alive() {
+            return Err("the process has ended".to_owned());
+        }
+        self.inspector.as_ref().map_err(Clone::clone)
+    }
+
+    fn memory(&self) -> LiveMemory {
+        self.process.memory()
+    }
+}
+
+impl ReadTasks for TokioTasks<'_, '_, '_> {
+    fn all(&mut self) -> Result<Snapshot, String> {
+        let found = self.inspector()?.tasks(self.process, &self.memory());
+        if !self.process.is_alive() {
+            return Err("the process ended while it was read".to_owned());
+        }
+        self.roots = found
+            .tasks
+            .iter()
+            .filter(|task| key_of_listed(task).id.is_none())
+            .map(|task| (task.address, task.clone()))
+            .collect();
+        Ok(Snapshot {
+            schema: SCHEMA,
+            process: ProcessInfo {
+                pid: self.process.pid,
+                exe: self.process.exe.display().to_string(),
+                build_id: self.build_id.clone(),
+            },
+            coverage: coverage(&found, self.level),
+            runtimes: found.runtimes,
+            tasks: found.tasks,
+            warnings: found.warnings,
+        })
+    }
+
+    fn one(&mut self, key: TaskKey) -> Result<TaskInfo, String> {
+        let inspector = self.inspector()?;
+        if key.id.is_none() {
+            let mut root = self
+                .roots
+                .get(&key.address)
+                .cloned()
+                .ok_or("it was not there when all tasks were read last")?;
+            root.notes
+                .push("as it was when all tasks were read last".to_owned());
+            return Ok(root);
+        }
+        // What is only known of the list it is in does not matter for its tree.
+        let task = inspector
+            .task(key.address, Scheduler::MultiThread, &self.memory())
+            .ok_or("there is no task at its address any more")?;
+        if key_of_listed(&task) != key {
+            return Err("it has ended; another task is at its address now".to_owned());
+        }
+        Ok(task)
+    }
+
+    fn threads(&mut self) -> Vec<(u32, Arc<str>)> {
+        self.process
+            .threads()
+            .into_iter()
+            .map(|thread| (thread.tid.unsigned_abs(), thread.name.into()))
+            .collect()
+    }
+}
