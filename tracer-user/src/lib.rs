@@ -15,6 +15,7 @@
 //! | [`unwind`] | the stacks of blocked threads |
 //! | [`rebuild`] | tasks, await trees, causes: pure |
 //! | [`export`] | recordings and other files |
+//! | [`follow`] | a live session: threads, signals, tables, summary |
 //! | [`show`] | text, tables, the live view |
 //! | [`cli`] | arguments, subcommands, exit codes |
 
@@ -28,6 +29,7 @@ pub mod follow;
 pub mod locate;
 pub mod memory;
 pub mod object;
+pub mod pipeline;
 pub mod plan;
 mod proto;
 pub mod rebuild;

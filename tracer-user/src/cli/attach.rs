@@ -1,5 +1,6 @@
 //! `asynctrace attach`.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,9 @@ use clap::Args;
 use super::duration::seconds;
 use super::target::{FutureArguments, TargetArguments};
 use crate::error::{ExitCode, Result};
+use crate::follow::outlet::Showing;
+use crate::pipeline::{self, Request};
+use crate::show::live::terminal;
 
 /// Arguments of `attach`.
 #[derive(Clone, Debug, Args)]
@@ -27,11 +31,36 @@ pub(super) struct Arguments {
     pub(super) output: Option<PathBuf>,
 }
 
-/// Runs `attach`.
+/// Runs `attach`: the live view on a terminal, a line a second elsewhere.
 ///
 /// # Errors
 /// Any stage's.
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let _ = arguments;
-    Err(super::unfinished::Unfinished("attach").into())
+    let showing = if terminal::is_interactive() {
+        Showing::View
+    } else {
+        Showing::LinesOnStdout
+    };
+    trace(&Request {
+        target: arguments.target.selector(),
+        debug_file: arguments.target.debug_file,
+        futures: arguments.futures.futures,
+        duration: arguments.duration,
+        output: arguments.output,
+        showing,
+    })
+}
+
+/// Traces and tells the open line and the summary on standard error.
+///
+/// # Errors
+/// Any stage's.
+pub(super) fn trace(request: &Request) -> Result<ExitCode> {
+    let say = |text: &str| {
+        // Nobody listens to the talk: the results do not depend on it.
+        let _ = write!(anstream::stderr(), "{text}");
+    };
+    let summary = pipeline::trace(request, |line| say(&format!("{line}\n")))?;
+    say(&summary.to_string());
+    Ok(ExitCode::Done)
 }

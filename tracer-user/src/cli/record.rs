@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::attach::trace;
 use super::duration::seconds;
 use super::target::{FutureArguments, TargetArguments};
 use crate::error::{ExitCode, Result};
+use crate::follow::outlet::Showing;
+use crate::pipeline::Request;
 
 /// Arguments of `record`.
 #[derive(Clone, Debug, Args)]
@@ -27,11 +30,17 @@ pub(super) struct Arguments {
     pub(super) output: PathBuf,
 }
 
-/// Runs `record`.
+/// Runs `record`: as `attach`, with a line a second on standard error.
 ///
 /// # Errors
 /// Any stage's.
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let _ = arguments;
-    Err(super::unfinished::Unfinished("record").into())
+    trace(&Request {
+        target: arguments.target.selector(),
+        debug_file: arguments.target.debug_file,
+        futures: arguments.futures.futures,
+        duration: arguments.duration,
+        output: Some(arguments.output),
+        showing: Showing::LinesOnStderr,
+    })
 }

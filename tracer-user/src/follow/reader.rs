@@ -104,6 +104,8 @@ pub fn run(
     if at_end() {
         read_all(tasks, Moment::End);
     }
+    // The follower waits for this: nothing more will come.
+    drop(readings);
 }
 
 fn all(tasks: &mut impl ReadTasks, clock: &impl Fn() -> u64, moment: Moment) -> Reading {

@@ -1,0 +1,242 @@
+//! The whole path of a live session as one readable function: [`trace`].
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracer_common::ProbeKind;
+
+use crate::attach::{LinkKind, Session, SessionOptions, permission};
+use crate::dwarf::DebugInfo;
+use crate::error::{Error, Result};
+use crate::follow::follower::About;
+use crate::follow::outlet::Showing;
+use crate::follow::session::{self, Ended, Setup};
+use crate::follow::summary::{FileSummary, Summary};
+use crate::follow::tasks::TokioTasks;
+use crate::locate::{Process, TargetSelector};
+use crate::object::{Binary, DebugSource};
+use crate::plan::{self, Names, Plan, Rules};
+use crate::rebuild::snapshot::DebugInfoLevel;
+use crate::rebuild::tracker::Options;
+use crate::runtime::tokio::Inspector;
+use crate::show::progress::Progress;
+use crate::stream::monotonic_ns;
+use crate::walk::Futures;
+
+/// What the user asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The target.
+    pub target: TargetSelector,
+    /// Debug information that the user gave.
+    pub debug_file: Option<PathBuf>,
+    /// Patterns of nested futures to probe as well.
+    pub futures: Vec<String>,
+    /// When to end.
+    pub duration: Option<Duration>,
+    /// The recording's file.
+    pub output: Option<PathBuf>,
+    /// What to show meanwhile.
+    pub showing: Showing,
+}
+
+/// Traces a process until the user, the clock or the target ends it. `announce` is called with the
+/// open line once the probes are in place.
+///
+/// # Errors
+/// Those of each stage, see there.
+pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> {
+    permission::check()?;
+    // locate
+    let mut process = find(request)?;
+    process.check_memory_access()?;
+    let module = process.executable()?;
+    // object
+    let binary = Arc::new(Binary::open(&module.file)?);
+    let source = DebugSource::find(Arc::clone(&binary), &process, request.debug_file.as_deref())?;
+    // dwarf
+    let reading = Progress::of(format!("reading the debug information of {}", module.path));
+    let info = DebugInfo::load(&source).map_err(|error| Error::Bug(error.into()))?;
+    let futures = Futures::new(&info);
+    drop(reading);
+    // plan
+    let plan = plan::make(plan::Request {
+        module: &module,
+        source: &source,
+        names: &Names::default(),
+        futures: &request.futures,
+        rules: Rules::of_this_kernel(),
+    })?;
+    // attach
+    let started = monotonic_ns();
+    let session = Session::start(&plan, process.pid, &SessionOptions::default())?;
+    announce(&open_line(&process, &session));
+    // stream -> rebuild -> show | export
+    let notes = notes(&plan, &session);
+    let setup = Setup {
+        tracking: Options {
+            started,
+            probe_names: probe_names(&plan),
+            ..Options::default()
+        },
+        about: About {
+            program: program_name(&process),
+            pid: process.pid,
+            recording: request
+                .output
+                .as_ref()
+                .map(|path| path.display().to_string()),
+            notice: notice(source.level()),
+        },
+        session,
+        showing: request.showing,
+        duration: request.duration,
+        sink: None::<crate::follow::recorder::Nowhere>,
+    };
+    let inspector = Inspector::new(process.pid, &binary, module.bias, &futures);
+    let inspector = inspector.map_err(|error| error.to_string());
+    let build_id = binary.build_id().map(str::to_owned);
+    let mut tasks = TokioTasks::new(&process, inspector, source.level(), build_id);
+    let ended = session::run(setup, &mut tasks)?;
+    drop(tasks);
+    Ok(summarise(ended, request, &mut process, notes))
+}
+
+/// Finds the target, or starts it.
+fn find(request: &Request) -> Result<Process> {
+    Ok(Process::find(&request.target)?)
+}
+
+fn open_line(process: &Process, session: &Session) -> String {
+    let probes = session.probes();
+    let links = match session.link_kind() {
+        LinkKind::Multi => "one link for each program and file",
+        LinkKind::Perf => "a link for each (this kernel has no uprobe_multi)",
+    };
+    format!(
+        "Attached to {} ({}) with {probes} probes, {links}, in {:.0} ms. Press Ctrl-C to stop.",
+        program_name(process),
+        process.pid,
+        session.attach_time().as_secs_f64() * 1e3,
+    )
+}
+
+fn program_name(process: &Process) -> String {
+    let name = process.exe.file_name().unwrap_or(OsStr::new("?"));
+    name.to_string_lossy().into_owned()
+}
+
+/// The futures of task polls and nested polls, by index of the probe.
+fn probe_names(plan: &Plan) -> Vec<Option<Arc<str>>> {
+    plan.probes
+        .iter()
+        .map(|probe| match probe.kind {
+            ProbeKind::TaskPoll | ProbeKind::FuturePoll => Some(Arc::clone(&probe.name)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What the user should know from the first moment on.
+fn notice(level: DebugInfoLevel) -> Option<String> {
+    match level {
+        DebugInfoLevel::Full => None,
+        DebugInfoLevel::Symbols => Some(
+            "no types in the debug information: awaits are not shown; see `asynctrace probes`"
+                .to_owned(),
+        ),
+        DebugInfoLevel::None => Some(
+            "no debug information: awaits and most names are not shown; see `asynctrace probes`"
+                .to_owned(),
+        ),
+    }
+}
+
+/// What the summary says beside its numbers, as far as it is known at the attach.
+fn notes(plan: &Plan, session: &Session) -> Vec<String> {
+    let refused = session
+        .refused
+        .iter()
+        .map(|unseen| format!("refused by the kernel: {} ({})", unseen.what, unseen.reason));
+    let without = session
+        .without
+        .iter()
+        .map(|unseen| format!("not seen: {} ({})", unseen.what, unseen.reason));
+    let mut notes: Vec<String> = refused.chain(without).collect();
+    if !plan.unseen.is_empty() {
+        let count = plan.unseen.len();
+        notes.push(format!(
+            "{count} things cannot be seen in this binary; `asynctrace probes` lists them"
+        ));
+    }
+    notes
+}
+
+fn summarise<S>(
+    ended: Ended<S>,
+    request: &Request,
+    process: &mut Process,
+    mut notes: Vec<String>,
+) -> Summary {
+    use crate::follow::ending::Ending;
+    let ending = match ended.ending {
+        Ending::TargetExited(None) => Ending::TargetExited(process.exit_status()),
+        ending => ending,
+    };
+    let counters = tracer_common::Counters::sum(&ended.finished.counters);
+    for (count, what) in [
+        (
+            ended.finished.late,
+            "records came too late to be put in order",
+        ),
+        (
+            counters.too_deep,
+            "polls were nested too deep to be followed",
+        ),
+        (
+            counters.no_thread,
+            "events were on more threads than can be followed",
+        ),
+        (
+            ended.statistics.forgotten,
+            "live tasks were dropped because there were too many",
+        ),
+    ] {
+        if count > 0 {
+            notes.push(format!("{count} {what}"));
+        }
+    }
+    notes.extend(ended.unread);
+    notes.extend(
+        ended
+            .nested
+            .iter()
+            .map(|(name, count)| format!("{count} polls of {name}")),
+    );
+    let statistics = ended.statistics;
+    Summary {
+        ending,
+        elapsed: ended.elapsed,
+        records: statistics.records,
+        lost: (0..).zip(ended.losses).collect(),
+        polls: statistics.polls,
+        wakes: statistics.wakes,
+        live: statistics.live as u64,
+        spawned: statistics.spawned,
+        over: statistics.over,
+        overhead: Some(ended.finished.overhead.of_one_cpu()),
+        notes,
+        file: ended
+            .recording
+            .zip(request.output.clone())
+            .map(|((_, progress), path)| FileSummary {
+                path,
+                bytes: progress.bytes,
+                events: progress.events,
+                dropped: progress.dropped,
+                failure: progress.failure,
+            }),
+    }
+}
