@@ -1,7 +1,8 @@
 //! The whole path of a live session as one readable function: [`trace`].
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,19 +10,21 @@ use tracer_common::ProbeKind;
 
 use crate::attach::{LinkKind, Session, SessionOptions, permission};
 use crate::dwarf::DebugInfo;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::export::recording::{Header, ProbeCount};
 use crate::follow::follower::About;
 use crate::follow::outlet::Showing;
+use crate::follow::recording_file::RecordingFile;
 use crate::follow::session::{self, Ended, Setup};
-use crate::follow::summary::{FileSummary, Summary};
+use crate::follow::summary::Summary;
 use crate::follow::tasks::TokioTasks;
 use crate::locate::{Process, TargetSelector};
 use crate::object::{Binary, DebugSource};
 use crate::plan::{self, Names, Plan, Rules};
-use crate::rebuild::snapshot::DebugInfoLevel;
+use crate::rebuild::snapshot::{DebugInfoLevel, ProcessInfo};
 use crate::rebuild::tracker::Options;
 use crate::runtime::tokio::Inspector;
-use crate::show::progress::Progress;
+use crate::show::progress::while_slow;
 use crate::stream::monotonic_ns;
 use crate::walk::Futures;
 
@@ -54,27 +57,40 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
     process.check_memory_access()?;
     let module = process.executable()?;
     // object
-    let binary = Arc::new(Binary::open(&module.file)?);
+    let binary = Arc::new(Binary::of_module(&module)?);
     let source = DebugSource::find(Arc::clone(&binary), &process, request.debug_file.as_deref())?;
     // dwarf
-    let reading = Progress::of(format!("reading the debug information of {}", module.path));
-    let info = DebugInfo::load(&source).map_err(|error| Error::Bug(error.into()))?;
+    let mut notes = Vec::new();
+    let what = format!("reading the debug information of {}", module.path);
+    let info = match while_slow(&what, || DebugInfo::load(&source)) {
+        Ok(info) => info,
+        Err(error) => {
+            notes.push(format!("without debug information: {error}"));
+            DebugInfo::new(gimli::Dwarf::default(), None)?
+        }
+    };
     let futures = Futures::new(&info);
-    drop(reading);
+    let names = Names::from_debug_info(&info, &plan::task_polls(&source));
     // plan
     let plan = plan::make(plan::Request {
         module: &module,
         source: &source,
-        names: &Names::default(),
+        names: &names,
         futures: &request.futures,
         rules: Rules::of_this_kernel(),
     })?;
     // attach
     let started = monotonic_ns();
     let session = Session::start(&plan, process.pid, &SessionOptions::default())?;
+    let sink = match &request.output {
+        Some(path) => Some(recording(
+            path, &process, &source, &plan, &session, started,
+        )?),
+        None => None,
+    };
     announce(&open_line(&process, &session));
     // stream -> rebuild -> show | export
-    let notes = notes(&plan, &session);
+    notes.extend(what_is_missing(&plan, &session));
     let setup = Setup {
         tracking: Options {
             started,
@@ -93,7 +109,7 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
         session,
         showing: request.showing,
         duration: request.duration,
-        sink: None::<crate::follow::recorder::Nowhere>,
+        sink,
     };
     let inspector = Inspector::new(process.pid, &binary, module.bias, &futures);
     let inspector = inspector.map_err(|error| error.to_string());
@@ -154,8 +170,58 @@ fn notice(level: DebugInfoLevel) -> Option<String> {
     }
 }
 
-/// What the summary says beside its numbers, as far as it is known at the attach.
-fn notes(plan: &Plan, session: &Session) -> Vec<String> {
+/// Begins the recording. The file is made once the probes are in place, so that an attach that
+/// fails leaves no file behind.
+fn recording(
+    path: &Path,
+    process: &Process,
+    source: &DebugSource,
+    plan: &Plan,
+    session: &Session,
+    started: u64,
+) -> Result<RecordingFile> {
+    let process = ProcessInfo {
+        pid: process.pid,
+        exe: process.exe.display().to_string(),
+        build_id: source.binary().build_id().map(str::to_owned),
+    };
+    let mut header = Header::new(process, "tokio");
+    header.started = started;
+    header.debug_info = Some(source.level());
+    header.probes = probe_counts(plan);
+    header.unseen = [&plan.unseen[..], &session.refused, &session.without].concat();
+    Ok(RecordingFile::create(path, &header)?)
+}
+
+fn probe_counts(plan: &Plan) -> Vec<ProbeCount> {
+    let mut counts: BTreeMap<ProbeKind, u32> = BTreeMap::new();
+    for probe in &plan.probes {
+        *counts.entry(probe.kind).or_default() += 1;
+    }
+    counts
+        .into_iter()
+        .map(|(kind, count)| ProbeCount {
+            kind: kind_name(kind).to_owned(),
+            count,
+        })
+        .collect()
+}
+
+/// As the recording's format has it (docs/recording-format.md).
+const fn kind_name(kind: ProbeKind) -> &'static str {
+    match kind {
+        ProbeKind::TaskPoll => "task_poll",
+        ProbeKind::WakeByValue => "wake_by_value",
+        ProbeKind::WakeByReference => "wake_by_reference",
+        ProbeKind::WakerClone => "waker_clone",
+        ProbeKind::WakerDrop => "waker_drop",
+        ProbeKind::Spawn => "spawn",
+        ProbeKind::FuturePoll => "future_poll",
+    }
+}
+
+/// What the summary says of what is missing, as far as it is known at the attach.
+fn what_is_missing(plan: &Plan, session: &Session) -> Vec<String> {
     let refused = session
         .refused
         .iter()
@@ -174,8 +240,8 @@ fn notes(plan: &Plan, session: &Session) -> Vec<String> {
     notes
 }
 
-fn summarise<S>(
-    ended: Ended<S>,
+fn summarise(
+    ended: Ended<RecordingFile>,
     request: &Request,
     process: &mut Process,
     mut notes: Vec<String>,
@@ -216,6 +282,10 @@ fn summarise<S>(
             .map(|(name, count)| format!("{count} polls of {name}")),
     );
     let statistics = ended.statistics;
+    let file = ended
+        .recording
+        .zip(request.output.clone())
+        .map(|((file, progress), path)| file.finish(path, ending, &statistics, progress));
     Summary {
         ending,
         elapsed: ended.elapsed,
@@ -228,15 +298,6 @@ fn summarise<S>(
         over: statistics.over,
         overhead: Some(ended.finished.overhead.of_one_cpu()),
         notes,
-        file: ended
-            .recording
-            .zip(request.output.clone())
-            .map(|((_, progress), path)| FileSummary {
-                path,
-                bytes: progress.bytes,
-                events: progress.events,
-                dropped: progress.dropped,
-                failure: progress.failure,
-            }),
+        file,
     }
 }

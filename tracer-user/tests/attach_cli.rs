@@ -2,6 +2,13 @@
 //!
 //! Needs root (uprobes and BPF); says so and passes where that is missing.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::io::{BufRead, BufReader, Read};

@@ -27,6 +27,22 @@ pub enum Ending {
     OutputClosed,
 }
 
+impl Ending {
+    /// The word for it in a recording (docs/recording-format.md).
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Interrupted | Self::Quit => "interrupted",
+            Self::Terminated => "terminated",
+            Self::TimeUp => "duration",
+            Self::TargetExited(_) => "target exited",
+            Self::TargetReplaced => "target replaced",
+            Self::ViewFailed => "terminal closed",
+            Self::OutputClosed => "output closed",
+        }
+    }
+}
+
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

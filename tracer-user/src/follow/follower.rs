@@ -216,6 +216,14 @@ impl Follower {
         table
     }
 
+    /// Puts the counts of this moment (CLOCK_MONOTONIC, nanoseconds) into the recording.
+    pub fn record_statistics(&mut self, time: u64) {
+        if let Some(recorder) = &mut self.recorder {
+            let counts = self.tracker.statistics();
+            recorder.entry(Entry::Statistics { counts, time });
+        }
+    }
+
     /// The numbers of a line.
     #[must_use]
     pub fn counts(&self) -> Counts {

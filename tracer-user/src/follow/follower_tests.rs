@@ -24,7 +24,7 @@ impl Sink for Remember {
             Entry::Events(events) => self.events += events.len(),
             Entry::Lost { cpu, count, until } => self.lost.push((*cpu, *count, *until)),
             Entry::Snapshot { .. } => self.snapshots += 1,
-            Entry::Dropped { .. } => {}
+            Entry::Dropped { .. } | Entry::Statistics { .. } => {}
         }
         Ok(())
     }

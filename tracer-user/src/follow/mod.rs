@@ -13,6 +13,7 @@ pub mod pidfd;
 pub mod rates;
 pub mod reader;
 pub mod recorder;
+pub mod recording_file;
 pub mod session;
 pub mod summary;
 pub mod table_maker;

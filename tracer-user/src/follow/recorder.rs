@@ -3,14 +3,19 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::rebuild::event::Event;
 use crate::rebuild::snapshot::Snapshot;
+use crate::rebuild::tracker::Statistics;
 
 /// Events that wait for the disk at most: about 100 MB of memory.
 const MAX_WAITING: u64 = 1_000_000;
+
+/// How long the writer waits for the next entry before it flushes.
+const IDLE: Duration = Duration::from_millis(500);
 
 /// Something for the file, in order.
 #[derive(Debug)]
@@ -33,6 +38,13 @@ pub enum Entry {
         /// Time of the last of them.
         until: u64,
     },
+    /// Counts as they were at `time` (CLOCK_MONOTONIC, nanoseconds).
+    Statistics {
+        /// The counts.
+        counts: Statistics,
+        /// When.
+        time: u64,
+    },
     /// What memory told at `time` (CLOCK_MONOTONIC, nanoseconds).
     Snapshot {
         /// What it told.
@@ -50,7 +62,8 @@ pub trait Sink: Send {
     /// When it cannot be written. Nothing is written after that.
     fn write(&mut self, entry: &Entry) -> io::Result<()>;
 
-    /// Makes what was written reach the file, called after every batch.
+    /// Called after every batch, and twice a second when nothing comes: the time to let what waits
+    /// reach the file.
     ///
     /// # Errors
     /// As [`Sink::write`].
@@ -58,24 +71,6 @@ pub trait Sink: Send {
 
     /// Bytes written.
     fn bytes(&self) -> u64;
-}
-
-/// No recording.
-#[derive(Clone, Copy, Debug)]
-pub enum Nowhere {}
-
-impl Sink for Nowhere {
-    fn write(&mut self, _: &Entry) -> io::Result<()> {
-        match *self {}
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match *self {}
-    }
-
-    fn bytes(&self) -> u64 {
-        match *self {}
-    }
 }
 
 /// What the writer and the follower both see.
@@ -240,8 +235,12 @@ impl<S: Sink> Writer<S> {
     /// Writes until the recorder is dropped and everything that waited is written. After a failure
     /// the rest is thrown away, so that the recorder is never held up. Returns the sink.
     pub fn run(mut self) -> S {
-        while let Ok(first) = self.queue.recv() {
-            let mut next = Some(first);
+        loop {
+            let mut next = match self.queue.recv_timeout(IDLE) {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return self.sink,
+            };
             // Whole bursts between two flushes.
             while let Some(entry) = next {
                 self.write(&entry);
@@ -252,7 +251,6 @@ impl<S: Sink> Writer<S> {
             let bytes = self.sink.bytes();
             self.shared.bytes.store(bytes, Ordering::Relaxed);
         }
-        self.sink
     }
 
     fn write(&mut self, entry: &Entry) {

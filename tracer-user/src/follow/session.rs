@@ -194,6 +194,7 @@ async fn follow(
                 if showing == Showing::View {
                     follower.take_overhead(session.overhead().of_one_cpu());
                 }
+                follower.record_statistics(monotonic_ns());
                 outlet.line(started.elapsed(), follower.counts());
             }
         }

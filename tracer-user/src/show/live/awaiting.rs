@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::table::Awaiting;
-use crate::rebuild::tree::{AwaitNode, NodeState, WaitsFor};
+use crate::rebuild::tree::{AwaitNode, NodeState};
+use crate::show::waits::describe;
 
 /// Where the task with this tree waits: the innermost await in the program's own code on the way
 /// to the leaf, and what the leaf waits for. The way ends where the tree forks (a join or a select
@@ -89,27 +88,10 @@ impl Origin {
     }
 }
 
-/// What a leaf waits for, in words: the kind, then its details in the order in which they stand.
-#[must_use]
-pub fn describe(waits_for: &WaitsFor) -> String {
-    let mut text = waits_for.kind.to_owned();
-    for (name, value) in &waits_for.details {
-        let shown = match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        text.push(' ');
-        text.push_str(name);
-        text.push(' ');
-        text.push_str(&shown);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rebuild::tree::NodeKind;
+    use crate::rebuild::tree::{NodeKind, WaitsFor};
 
     fn node(future: &str, file: Option<&str>, children: Vec<AwaitNode>) -> AwaitNode {
         AwaitNode {
@@ -129,7 +111,7 @@ mod tests {
     #[test]
     fn the_programs_own_await_wins_over_deeper_ones_of_libraries() {
         let mut leaf = node("tokio::time::Sleep", None, vec![]);
-        leaf.waits_for = Some(WaitsFor::new("sleep").with("deadline_ns", 12));
+        leaf.waits_for = Some(WaitsFor::new("sleep").with("remaining_ms", 12_000));
         let tokio = node(
             "tokio::x",
             Some(&format!("{REGISTRY}tokio-1.54.1/src/a.rs")),
@@ -144,7 +126,7 @@ mod tests {
         let tree = node("app::outer", Some("src/outer.rs"), vec![inner]);
         let awaiting = summarise(&tree, 3);
         assert_eq!(awaiting.site.unwrap().0.as_ref(), "src/inner.rs");
-        assert_eq!(&*awaiting.what, "sleep deadline_ns 12");
+        assert_eq!(&*awaiting.what, "sleep, 12.0s left");
         assert_eq!(awaiting.read_at_poll, 3);
 
         // Where the whole program came from a registry, the innermost crate that is not plumbing.

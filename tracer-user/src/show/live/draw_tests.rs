@@ -70,7 +70,7 @@ fn with_tree(mut model: Model, tree: Option<AwaitNode>, notes: &[&str]) -> Model
 fn select_tree() -> AwaitNode {
     let mut leaf = node("tokio::time::Sleep", None, vec![]);
     leaf.kind = NodeKind::Leaf;
-    leaf.waits_for = Some(WaitsFor::new("sleep").with("deadline_ns", 1_500));
+    leaf.waits_for = Some(WaitsFor::new("sleep").with("remaining_ms", 1_500));
     let timeout = node("app::db::query", Some(("src/db.rs", 88)), vec![leaf]);
     let mut other = node("app::db::cancelled", None, vec![]);
     other.state = NodeState::Unresumed;

@@ -5,12 +5,12 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph};
 
-use super::awaiting::describe;
 use super::format;
 use super::model::Model;
 use super::palette::Palette;
 use crate::rebuild::tree::{AwaitNode, NodeState};
 use crate::show::escape::escape;
+use crate::show::waits::describe;
 
 /// Draws the pane.
 pub(super) fn draw(model: &Model, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
