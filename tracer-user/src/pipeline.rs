@@ -234,7 +234,7 @@ fn what_is_missing(plan: &Plan, session: &Session) -> Vec<String> {
     if !plan.unseen.is_empty() {
         let count = plan.unseen.len();
         notes.push(format!(
-            "{count} things cannot be seen in this binary; `asynctrace probes` lists them"
+            "not everything can be seen in this binary: `asynctrace probes` lists {count} entries"
         ));
     }
     notes
