@@ -96,7 +96,10 @@ async fn polls_agree(links: LinkKind, arguments: &[&str]) {
         finished.overhead
     );
     assert!(voided < 20);
-    assert_eq!(begins.len() as u64 - voided, polls);
+    // The state is read at the entry; each of the two workers may be overtaken by the cancelling
+    // thread between that and its own look at it.
+    let unexplained = begins.len() as u64 - voided - polls;
+    assert!(unexplained <= 2, "{unexplained}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,6 +185,54 @@ async fn records_name_the_waker_and_the_poll() {
     );
     assert!(ended > 1000 && left <= open.len());
     assert!(unreadable < 20);
+}
+
+/// Sleeps of the thread inside a poll, told from parking by their number and length, which the
+/// program knows; and polls that run inside another one on the same thread.
+#[tokio::test(flavor = "multi_thread")]
+async fn blocking_and_nesting_are_seen_as_they_are() {
+    if !permitted() {
+        return;
+    }
+    let mut target = Fixture::start("blocking", &["--wait", "--count", "100"]);
+    let plan = tokio_plan(&target.exe, target.pid());
+    let mut session = Session::start(&plan, target.pid(), &SessionOptions::default()).unwrap();
+    target.go();
+    let mut records = read_for(&mut session, Duration::from_secs(60)).await;
+    let truth: serde_json::Value = serde_json::from_str(&target.line_with("blocked")).unwrap();
+    let number = |name: &str| truth[name].as_u64().unwrap();
+    finish(session, &mut records);
+
+    let mut asleep: HashMap<u32, Record> = HashMap::new();
+    let mut long = 0;
+    for record in &records {
+        match RecordKind::from_u8(record.kind).unwrap() {
+            RecordKind::OffCpu if record.aux == 0 => {
+                asleep.insert(record.tid, *record);
+            }
+            RecordKind::OnCpu => {
+                let Some(off) = asleep.remove(&record.tid) else {
+                    continue;
+                };
+                assert_eq!((off.poll, off.task_id), (record.poll, record.task_id));
+                long += u64::from(
+                    off.task_id == number("blocked_id") && record.time - off.time >= 3_000_000,
+                );
+            }
+            _ => {}
+        }
+    }
+    println!("{truth}: {long} sleeps seen");
+    assert!(long.abs_diff(number("blocked")) <= 1, "{long}");
+
+    // The inner runtime's task is polled inside the outer task's poll.
+    let nested = of_kind(&records, RecordKind::PollBegin)
+        .filter(|record| record.task_id == number("inner_id"))
+        .collect::<Vec<_>>();
+    assert_eq!(nested.len() as u64, number("inner_polls"));
+    for record in &nested {
+        assert_eq!(record.by_id, number("outer_id"), "{record:?}");
+    }
 }
 
 /// Wakers carry a header only; the id is found by the task's vtable.
