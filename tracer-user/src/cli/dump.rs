@@ -11,7 +11,7 @@ use crate::error::{Advice, ExitCode, Result};
 use crate::locate::Process;
 use crate::object::{Binary, DebugSource};
 use crate::rebuild::snapshot::{ProcessInfo, SCHEMA, Snapshot};
-use crate::runtime::tokio::{self, Inspector};
+use crate::runtime::tokio::{self, Inspector, ShapeInspector};
 use crate::show;
 use crate::walk::Futures;
 
@@ -66,9 +66,17 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
     let what = format!("reading the debug information of {}", module.path);
     let info = show::progress::while_slow(&what, || DebugInfo::load(&source))?;
     let futures = Futures::new(&info);
-    let inspector = Inspector::new(process.pid, &binary, module.bias, &futures)?;
     let memory = process.memory();
-    let mut found = inspector.tasks(&process, &memory);
+    let mut found = match Inspector::new(process.pid, &binary, module.bias, &futures) {
+        Ok(inspector) => inspector.tasks(&process, &memory),
+        // Without types there are still tasks to be told, in every release build.
+        Err(error) => {
+            let symbols = source.symbol_file();
+            ShapeInspector::new(process.pid, &binary, symbols, module.bias)
+                .ok_or(error)?
+                .tasks(&process, &memory)
+        }
+    };
     if !process.is_alive() {
         return Err(crate::locate::TargetError::Gone { pid: process.pid }.into());
     }

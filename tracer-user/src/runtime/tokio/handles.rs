@@ -20,6 +20,8 @@ pub enum Scheduler {
     CurrentThread,
     /// A `LocalSet`.
     LocalSet,
+    /// A runtime found without type information, where nothing tells.
+    Unknown,
 }
 
 impl Scheduler {
@@ -30,6 +32,7 @@ impl Scheduler {
             Self::MultiThread => "multi_thread",
             Self::CurrentThread => "current_thread",
             Self::LocalSet => "local_set",
+            Self::Unknown => "unknown",
         }
     }
 }

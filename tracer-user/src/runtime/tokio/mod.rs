@@ -9,8 +9,10 @@ mod layout;
 mod leaves;
 mod lists;
 mod roots;
+mod shape;
 mod task;
 
 pub use handles::Scheduler;
 pub use inspector::{Found, Inspector, InspectorError, coverage};
 pub use layout::{StateWord, TaskLayout};
+pub use shape::ShapeInspector;

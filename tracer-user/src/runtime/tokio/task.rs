@@ -215,7 +215,7 @@ struct Contents {
     notes: Vec<String>,
 }
 
-fn state_of(word: StateWord) -> TaskState {
+pub(super) fn state_of(word: StateWord) -> TaskState {
     if word.is_complete() {
         TaskState::Complete
     } else if word.is_running() {

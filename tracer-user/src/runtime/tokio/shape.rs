@@ -1,0 +1,331 @@
+//! Tasks without type information: by the shape of tokio's structures alone.
+//!
+//! For binaries with symbols only, or none. The anchor is the task vtable, a constant that is
+//! recognised in the file (`plan/vtable.rs`) and that every task's header points to. A runtime is
+//! found by looking, behind each pointer in the threads' thread-local storage, for a boxed slice of
+//! lists whose every entry is empty or leads to headers with such vtables, with the number of tasks
+//! stored beside it. Nothing is believed that this does not confirm.
+//!
+//! Layout (tokio 1.35 to 1.54, read from the source; without `tokio_unstable`): `Header { state@0,
+//! vtable@16 }`; `Trailer { owned: { prev@0, next@8 } }`; a shard is 24 bytes: a mutex's word, head,
+//! tail; `ShardedList { lists: Box<[_]>, added, count, shard_mask }` in any order.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::handles::Scheduler;
+use super::inspector::Found;
+use super::layout::StateWord;
+use super::task::state_of;
+use crate::address::{Address, LoadBias};
+use crate::locate::{self, Process};
+use crate::memory::Memory;
+use crate::object::{Binary, TlsSegment};
+use crate::plan::{TaskVtable, task_vtables};
+use crate::rebuild::snapshot::{RuntimeInfo, TaskInfo};
+
+const STATE: u64 = 0;
+const VTABLE: u64 = 16;
+const NEXT: u64 = 8;
+const SHARD: u64 = 24;
+/// tokio's own limit of shards.
+const MAX_SHARDS: u64 = 65_536;
+/// A handle's `shared.owned` was at +368 and +184 in tokio 1.54.
+const HANDLE_BYTES: usize = 2048;
+/// How far from the lists the count and the mask are looked for.
+const NEIGHBOURHOOD: usize = 8;
+/// Thread-local blocks are a few KiB; a larger one is hostile or not ours.
+const MAX_TLS: u64 = 1 << 20;
+const MAX_TASKS: usize = 20_000_000;
+
+/// Finds tasks by shape.
+pub struct ShapeInspector {
+    pid: i32,
+    tls: Option<TlsSegment>,
+    vtables: HashMap<Address, TaskVtable>,
+    names: HashMap<Address, Arc<str>>,
+}
+
+/// Where a thread-local pointer leads.
+struct Candidate {
+    handle: Address,
+    scheduler: Scheduler,
+}
+
+impl ShapeInspector {
+    /// Prepares reading; `None` when the binary holds no task vtable. `symbols` is the binary or
+    /// the file with its symbols.
+    #[must_use]
+    pub fn new(pid: i32, binary: &Binary, symbols: &Binary, bias: LoadBias) -> Option<Self> {
+        let found = task_vtables(binary);
+        if found.is_empty() {
+            return None;
+        }
+        let names = found
+            .iter()
+            .map(|vtable| {
+                let symbol = symbols
+                    .function_at(vtable.poll)
+                    .map(|symbol| symbol.demangled());
+                let name = symbol.as_deref().and_then(future_of_symbol).map_or_else(
+                    || format!("unknown future (its poll function is at {})", vtable.poll),
+                    str::to_owned,
+                );
+                (bias.to_address(vtable.address), Arc::from(name))
+            })
+            .collect();
+        let vtables = found
+            .into_iter()
+            .map(|vtable| (bias.to_address(vtable.address), vtable))
+            .collect();
+        Some(Self {
+            pid,
+            tls: binary.tls_segment(),
+            vtables,
+            names,
+        })
+    }
+
+    /// Every live task that can be found, now.
+    #[must_use]
+    pub fn tasks(&self, process: &Process, memory: &dyn Memory) -> Found {
+        let mut found = Found::default();
+        let mut seen_handles = HashSet::new();
+        let mut seen_lists = HashSet::new();
+        let threads: Vec<i32> = process.threads().iter().map(|thread| thread.tid).collect();
+        for (tid, pointer) in locate::thread_pointers(self.pid, memory, &threads) {
+            match pointer {
+                Ok(pointer) => {
+                    for candidate in self.candidates(pointer, memory) {
+                        if seen_handles.insert(candidate.handle) {
+                            self.handle(&candidate, memory, &mut seen_lists, &mut found);
+                        }
+                    }
+                }
+                Err(error) => found.warnings.push(format!(
+                    "thread {tid}: its thread-locals were not found: {error}"
+                )),
+            }
+        }
+        found.warnings.push(
+            "found by the shape of tokio's structures: tasks of a LocalSet, the futures of \
+             block_on and await trees need debug information"
+                .to_owned(),
+        );
+        found
+    }
+
+    /// Aligned, non-null words in a thread's block of thread-local storage.
+    fn candidates(&self, thread_pointer: Address, memory: &dyn Memory) -> Vec<Candidate> {
+        let Some(tls) = self.tls else {
+            return Vec::new();
+        };
+        let size = tls
+            .memory_size
+            .next_multiple_of(tls.align.max(8))
+            .min(MAX_TLS);
+        let start = Address(thread_pointer.0.wrapping_sub(size));
+        let Some(words) = words(memory, start, size) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for (index, word) in words.iter().enumerate() {
+            let plausible = *word > 0xffff && word.is_multiple_of(8) && *word < 1 << 47;
+            if plausible {
+                // `scheduler::Handle` is an enum: its discriminant stands before the pointer.
+                let before = index.checked_sub(1).and_then(|before| words.get(before));
+                let scheduler = match before {
+                    Some(0) => Scheduler::CurrentThread,
+                    Some(1) => Scheduler::MultiThread,
+                    _ => Scheduler::Unknown,
+                };
+                found.push(Candidate {
+                    handle: Address(*word),
+                    scheduler,
+                });
+            }
+        }
+        found
+    }
+
+    fn handle(
+        &self,
+        candidate: &Candidate,
+        memory: &dyn Memory,
+        seen: &mut HashSet<Address>,
+        found: &mut Found,
+    ) {
+        let read = [HANDLE_BYTES, HANDLE_BYTES / 2, HANDLE_BYTES / 4]
+            .into_iter()
+            .find_map(|size| words(memory, candidate.handle, size as u64));
+        let Some(handle) = read else { return };
+        for index in 0..handle.len().saturating_sub(1) {
+            let (Some(&lists), Some(&shards)) = (handle.get(index), handle.get(index + 1)) else {
+                continue;
+            };
+            let plausible = lists > 0xffff
+                && lists.is_multiple_of(8)
+                && shards.is_power_of_two()
+                && shards <= MAX_SHARDS
+                && !seen.contains(&Address(lists));
+            if !plausible {
+                continue;
+            }
+            let Some(headers) = self.lists(Address(lists), shards, memory) else {
+                continue;
+            };
+            let near = handle
+                .get(index.saturating_sub(NEIGHBOURHOOD)..)
+                .map_or(&[][..], |rest| {
+                    rest.get(..2 * NEIGHBOURHOOD).unwrap_or(rest)
+                });
+            let listed = headers.len() as u64;
+            if headers.is_empty() || !near.contains(&(shards - 1)) {
+                continue;
+            }
+            seen.insert(Address(lists));
+            let scheduler = candidate.scheduler;
+            let counted = near.iter().copied().find(|word| *word == listed);
+            if counted.is_none() {
+                found.warnings.push(format!(
+                    "the tasks of the runtime at {} came and went while they were listed",
+                    candidate.handle
+                ));
+            }
+            found.runtimes.push(RuntimeInfo {
+                runtime: "tokio",
+                scheduler: scheduler.name(),
+                address: candidate.handle,
+                tasks_listed: listed,
+                tasks_counted: counted,
+            });
+            found.tasks.extend(
+                headers
+                    .into_iter()
+                    .filter_map(|header| self.task(header, scheduler, memory)),
+            );
+        }
+    }
+
+    /// All tasks of a slice of lists, or `None` when it is no such thing.
+    fn lists(&self, lists: Address, shards: u64, memory: &dyn Memory) -> Option<Vec<Address>> {
+        let shards = words(memory, lists, shards.checked_mul(SHARD)?)?;
+        let mut headers = Vec::new();
+        let mut seen = HashSet::new();
+        for shard in shards.chunks_exact(3) {
+            let &[_, head, tail] = shard else { return None };
+            if (head == 0) != (tail == 0) {
+                return None;
+            }
+            let mut header = Address(head);
+            while !header.is_null() {
+                if seen.len() > MAX_TASKS || !seen.insert(header) {
+                    return None;
+                }
+                headers.push(header);
+                header = self.next(header, memory)?;
+            }
+        }
+        Some(headers)
+    }
+
+    fn vtable(&self, header: Address, memory: &dyn Memory) -> Option<(Address, TaskVtable)> {
+        let vtable = memory.pointer(header.add(VTABLE)).ok()?;
+        Some((vtable, *self.vtables.get(&vtable)?))
+    }
+
+    fn next(&self, header: Address, memory: &dyn Memory) -> Option<Address> {
+        let (_, vtable) = self.vtable(header, memory)?;
+        let state = StateWord(memory.u64(header.add(STATE)).ok()?);
+        if !state.is_plausible() {
+            return None;
+        }
+        memory
+            .pointer(header.add(vtable.trailer_offset).add(NEXT))
+            .ok()
+    }
+
+    /// The task at `header`, if there is one.
+    #[must_use]
+    pub fn task(
+        &self,
+        header: Address,
+        scheduler: Scheduler,
+        memory: &dyn Memory,
+    ) -> Option<TaskInfo> {
+        let (address, vtable) = self.vtable(header, memory)?;
+        let state = StateWord(memory.u64(header.add(STATE)).ok()?);
+        if !state.is_plausible() {
+            return None;
+        }
+        let id = memory.u64(header.add(u64::from(vtable.id_offset))).ok()?;
+        Some(TaskInfo {
+            id: format!("tokio/{id}"),
+            runtime: "tokio",
+            scheduler: scheduler.name(),
+            state: state_of(state),
+            future: self
+                .names
+                .get(&address)
+                .map_or_else(|| Arc::from("?"), Arc::clone),
+            tree: None,
+            notes: vec!["no await tree: no debug information about its future".to_owned()],
+            address: header,
+            references: Some(state.references()),
+        })
+    }
+}
+
+/// The future's type from the symbol of a `raw::poll`, which names it with v0 mangling only:
+/// `tokio::runtime::task::raw::poll::<F, S>`.
+fn future_of_symbol(symbol: &str) -> Option<&str> {
+    let arguments = symbol.split_once("raw::poll::<")?.1;
+    let mut depth = 0_u32;
+    for (at, character) in arguments.char_indices() {
+        match character {
+            '<' | '(' | '[' | '{' => depth += 1,
+            '>' | ')' | ']' | '}' => depth = depth.checked_sub(1)?,
+            ',' if depth == 0 => return arguments.get(..at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// `size` bytes at `start` as words.
+fn words(memory: &dyn Memory, start: Address, size: u64) -> Option<Vec<u64>> {
+    let bytes = memory.bytes(start, usize::try_from(size).ok()?).ok()?;
+    Some(
+        bytes
+            .chunks_exact(8)
+            .filter_map(|word| Some(u64::from_le_bytes(word.try_into().ok()?)))
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v0_symbols_name_the_future() {
+        assert_eq!(
+            future_of_symbol(
+                "tokio::runtime::task::raw::poll::<app::f::{closure#0}, alloc::sync::Arc<H>>"
+            ),
+            Some("app::f::{closure#0}")
+        );
+        assert_eq!(
+            future_of_symbol("tokio::runtime::task::raw::poll::<M<(A, B)>, S>"),
+            Some("M<(A, B)>")
+        );
+        assert_eq!(
+            future_of_symbol("tokio::runtime::task::raw::poll::h0123"),
+            None
+        );
+        assert_eq!(
+            future_of_symbol("tokio::runtime::task::raw::poll::<)"),
+            None
+        );
+    }
+}
