@@ -12,9 +12,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tracer_user::locate::{Process, TargetSelector};
-use tracer_user::object::Binary;
 use tracer_user::unwind::stack::StackCopy;
-use tracer_user::unwind::{CodeModule, CodeModules, StackEnd};
+use tracer_user::unwind::{LoadedFiles, StackEnd};
 
 fn compile(options: &[&str], out: &Path) -> PathBuf {
     let program = out.join("nested");
@@ -59,22 +58,10 @@ fn stacks(program: &Path) -> Vec<(Vec<String>, StackEnd)> {
     assert_eq!(line, "ready\n");
     let pid = i32::try_from(target.0.id()).unwrap();
     let process = Process::find(&TargetSelector::Pid(pid)).unwrap();
-    let loaded = process.modules().unwrap();
-    let binaries: Vec<Binary> = loaded
-        .iter()
-        .map(|module| Binary::of_module(module).unwrap())
-        .collect();
-    let modules = CodeModules::new(
-        loaded
-            .iter()
-            .zip(&binaries)
-            .map(|(module, binary)| CodeModule::new(module, binary))
-            .collect(),
-    );
-    let executable = &binaries[loaded
-        .iter()
-        .position(|module| module.is_executable_of_process)
-        .unwrap()];
+    let files = LoadedFiles::open(&process).unwrap();
+    let modules = files.modules();
+    let executable = files.executable().unwrap();
+    let binary = files.binary(executable).unwrap();
     process
         .threads()
         .iter()
@@ -89,8 +76,8 @@ fn stacks(program: &Path) -> Vec<(Vec<String>, StackEnd)> {
             let names = stack
                 .frames
                 .iter()
-                .filter(|frame| modules.get(frame.module).unwrap().name.ends_with("nested"))
-                .filter_map(|frame| executable.function_at(frame.link))
+                .filter(|frame| frame.module == executable)
+                .filter_map(|frame| binary.function_at(frame.link))
                 .map(|symbol| format!("{:#}", symbol.demangled()))
                 .filter(|name| name.starts_with("nested::"))
                 .collect();

@@ -222,7 +222,7 @@ fn argument(info: &DebugInfo<'_>, die: DieRef, name: &str) -> Option<DieRef> {
 
 /// tokio boxes a future larger than 16 KiB (2 KiB in debug builds): T is `Pin<Box<F>>` then, and
 /// the user means F.
-fn unboxed(info: &DebugInfo<'_>, die: DieRef) -> DieRef {
+pub(super) fn unboxed(info: &DebugInfo<'_>, die: DieRef) -> DieRef {
     if info.base_path(die) != "core::pin::Pin" {
         return die;
     }

@@ -1,0 +1,475 @@
+//! Which functions, real and inlined, an address of the code is in, and their variables.
+//!
+//! In: a link address. Out: its [`Scope`]s, the innermost first, with the variables of the blocks
+//! around the address. Nothing is read ahead: a unit's list of functions is made when an address
+//! in it is first asked for, and a function's body when an address in it is.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::units::{DieRef, Slice, Units};
+use crate::address::LinkAddress;
+
+/// At most so many nested blocks and inlined functions; rustc's own nesting stays below 100.
+const DEPTH: usize = 512;
+/// At most so many locations of variables of one function are kept.
+const VARIABLES: usize = 4096;
+/// A chain of references between entries is followed so far.
+const REFERENCES: usize = 8;
+
+type Entry<'a> = gimli::DebuggingInformationEntry<Slice<'a>>;
+type Node<'a, 'u, 't> = gimli::EntriesTreeNode<'u, 't, Slice<'a>>;
+
+/// A function around an address.
+#[derive(Clone, Debug)]
+pub struct Scope<'a> {
+    /// The entry of this instance: `DW_TAG_subprogram` or `DW_TAG_inlined_subroutine`.
+    pub instance: DieRef,
+    /// The entry that names the function: the abstract one or its declaration, where there is one.
+    pub function: DieRef,
+    /// Whether it was inlined into the next scope.
+    pub inlined: bool,
+    /// The frame base of the real function that it is part of (`DW_AT_frame_base`).
+    pub frame_base: Option<gimli::Expression<Slice<'a>>>,
+    /// Its parameters and the variables of its blocks around the address, outer blocks first.
+    pub variables: Vec<Variable<'a>>,
+}
+
+/// A parameter or variable.
+#[derive(Clone, Debug)]
+pub struct Variable<'a> {
+    /// Its name.
+    pub name: Option<&'a str>,
+    /// Its type.
+    pub type_die: DieRef,
+    /// Where it is at the address, `None` when it was optimised out there.
+    pub location: Option<gimli::Expression<Slice<'a>>>,
+}
+
+/// A function's name and type arguments.
+#[derive(Clone, Debug, Default)]
+pub struct Function<'a> {
+    /// `DW_AT_name`, with the generic arguments.
+    pub name: Option<&'a str>,
+    /// `DW_AT_linkage_name`, mangled.
+    pub linkage_name: Option<&'a str>,
+    /// Template type arguments by name.
+    pub arguments: Vec<(&'a str, DieRef)>,
+}
+
+/// Finds scopes, and keeps the lists of functions that it made.
+pub struct Scopes<'u, 'a> {
+    units: &'u Units<'a>,
+    /// Address ranges of all units, sorted by their start.
+    ranges: OnceCell<Vec<(gimli::Range, u32)>>,
+    functions: RefCell<HashMap<u32, Rc<[(gimli::Range, u32)]>>>,
+}
+
+impl<'u, 'a> Scopes<'u, 'a> {
+    /// Scopes of the code that `units` describe.
+    #[must_use]
+    pub fn new(units: &'u Units<'a>) -> Self {
+        Self {
+            units,
+            ranges: OnceCell::new(),
+            functions: RefCell::default(),
+        }
+    }
+
+    /// The units.
+    #[must_use]
+    pub fn units(&self) -> &'u Units<'a> {
+        self.units
+    }
+
+    /// The functions around a link address, innermost first; none where nothing describes it.
+    #[must_use]
+    pub fn at(&self, address: LinkAddress) -> Vec<Scope<'a>> {
+        let Some(die) = self.real_function(address) else {
+            return Vec::new();
+        };
+        let mut scopes = self.body(die, address).unwrap_or_default();
+        scopes.reverse();
+        scopes
+    }
+
+    /// The entry of the function that was not inlined.
+    fn real_function(&self, address: LinkAddress) -> Option<DieRef> {
+        self.units_at(address).into_iter().find_map(|unit| {
+            let functions = self.functions_of(unit);
+            // Ranges of real functions do not overlap.
+            let after = functions.partition_point(|(range, _)| range.begin <= address.0);
+            let (range, offset) = *functions.get(after.checked_sub(1)?)?;
+            (address.0 < range.end).then_some(DieRef { unit, offset })
+        })
+    }
+
+    /// The variables of the real function around a link address, of all its blocks and inlined
+    /// functions, each at every point of the function: what `wanted` takes, by type. For stack
+    /// slots, which keep their place in a frame, the point does not matter.
+    #[must_use]
+    pub fn everywhere(
+        &self,
+        address: LinkAddress,
+        wanted: &mut dyn FnMut(DieRef) -> bool,
+    ) -> Option<Scope<'a>> {
+        let die = self.real_function(address)?;
+        let unit = self.units.unit(die.unit).ok()?;
+        let mut tree = unit.entries_tree(Some(die.in_unit())).ok()?;
+        let root = tree.root().ok()?;
+        let mut walk = Walk::new(self, &unit, die.unit, address);
+        walk.wanted = Some(wanted);
+        walk.enter(root.entry(), false, frame_base(root.entry()));
+        // What was read before damage is as good as the rest.
+        let _ = walk.children(root, 0, DEPTH);
+        walk.found.into_iter().next()
+    }
+
+    /// Name and type arguments of a function entry; they may stand on its declaration.
+    #[must_use]
+    pub fn function(&self, die: DieRef) -> Function<'a> {
+        let mut function = Function::default();
+        let mut at = Some(die);
+        for _ in 0..REFERENCES {
+            let Some(die) = at else { break };
+            at = self.describe(die, &mut function);
+        }
+        function
+    }
+
+    /// Adds what `die` says to `function`; the entry to go on with.
+    fn describe(&self, die: DieRef, function: &mut Function<'a>) -> Option<DieRef> {
+        let unit = self.units.unit(die.unit).ok()?;
+        let mut tree = unit.entries_tree(Some(die.in_unit())).ok()?;
+        let root = tree.root().ok()?;
+        let entry = root.entry();
+        let text = |entry: &Entry<'a>, name| {
+            let value = entry.attr_value(name)?;
+            self.units.string((die.unit, &unit), value)
+        };
+        function.name = function.name.or_else(|| text(entry, gimli::DW_AT_name));
+        function.linkage_name = function
+            .linkage_name
+            .or_else(|| text(entry, gimli::DW_AT_linkage_name));
+        let next = [gimli::DW_AT_abstract_origin, gimli::DW_AT_specification]
+            .into_iter()
+            .find_map(|name| self.units.resolve(die.unit, &entry.attr_value(name)?));
+        if function.arguments.is_empty() {
+            let mut children = root.children();
+            while let Ok(Some(child)) = children.next() {
+                let entry = child.entry();
+                if entry.tag() == gimli::DW_TAG_template_type_parameter
+                    && let Some(name) = text(entry, gimli::DW_AT_name)
+                    && let Some(type_die) = self.reference(die.unit, entry, gimli::DW_AT_type)
+                {
+                    function.arguments.push((name, type_die));
+                }
+            }
+        }
+        next
+    }
+
+    fn reference(&self, unit: u32, entry: &Entry<'a>, name: gimli::DwAt) -> Option<DieRef> {
+        self.units.resolve(unit, &entry.attr_value(name)?)
+    }
+
+    /// The units whose ranges hold an address: one, unless the file contradicts itself.
+    fn units_at(&self, address: LinkAddress) -> Vec<u32> {
+        let ranges = self.ranges.get_or_init(|| {
+            let mut all = Vec::new();
+            for (number, entry) in self.units.entries().iter().enumerate() {
+                let Ok(number) = u32::try_from(number) else {
+                    break;
+                };
+                let Ok(unit) = self.units.parse(entry) else {
+                    continue;
+                };
+                let Ok(mut ranges) = entry.dwarf.unit_ranges(&unit) else {
+                    continue;
+                };
+                while let Ok(Some(range)) = ranges.next() {
+                    if is_live(range) {
+                        all.push((range, number));
+                    }
+                }
+            }
+            all.sort_unstable_by_key(|(range, _)| range.begin);
+            all
+        });
+        let after = ranges.partition_point(|(range, _)| range.begin <= address.0);
+        let before = ranges.get(..after).unwrap_or_default();
+        // A few back: ranges may overlap when functions were merged.
+        let mut units: Vec<u32> = before
+            .iter()
+            .rev()
+            .take(16)
+            .filter(|(range, _)| address.0 < range.end)
+            .map(|(_, unit)| *unit)
+            .collect();
+        units.dedup();
+        units
+    }
+
+    /// Address ranges of a unit's real functions with the offsets of their entries, sorted.
+    fn functions_of(&self, number: u32) -> Rc<[(gimli::Range, u32)]> {
+        if let Some(known) = self.functions.borrow().get(&number) {
+            return Rc::clone(known);
+        }
+        let mut functions = Vec::new();
+        // A malformed unit gives what could be read before the damage.
+        let _ = self.list_functions(number, &mut functions);
+        functions.sort_unstable_by_key(|(range, _)| range.begin);
+        let functions: Rc<[_]> = functions.into();
+        self.functions
+            .borrow_mut()
+            .insert(number, Rc::clone(&functions));
+        functions
+    }
+
+    fn list_functions(
+        &self,
+        number: u32,
+        functions: &mut Vec<(gimli::Range, u32)>,
+    ) -> gimli::Result<()> {
+        let unit = self.units.unit(number)?;
+        let Some(dwarf) = self.units.dwarf(number) else {
+            return Ok(());
+        };
+        let mut entries = unit.entries_raw(None)?;
+        let mut entry = Entry::null();
+        while !entries.is_empty() {
+            let start = entries.next_offset();
+            let Some(abbreviation) = entries.read_abbreviation()? else {
+                continue;
+            };
+            if abbreviation.tag() != gimli::DW_TAG_subprogram {
+                entries.skip_attributes(abbreviation.attributes())?;
+                continue;
+            }
+            // Few entries are functions: reading them once more by their offset costs little.
+            entries.skip_attributes(abbreviation.attributes())?;
+            let mut at = unit.entries_raw(Some(start))?;
+            at.read_entry(&mut entry)?;
+            let Ok(offset) = u32::try_from(start.0) else {
+                return Ok(());
+            };
+            let mut ranges = dwarf.die_ranges(&unit, &entry)?;
+            while let Some(range) = ranges.next()? {
+                if is_live(range) {
+                    functions.push((range, offset));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The scopes around `address` in a real function, outermost first.
+    fn body(&self, die: DieRef, address: LinkAddress) -> gimli::Result<Vec<Scope<'a>>> {
+        let unit = self.units.unit(die.unit)?;
+        let mut tree = unit.entries_tree(Some(die.in_unit()))?;
+        let root = tree.root()?;
+        let mut walk = Walk::new(self, &unit, die.unit, address);
+        walk.enter(root.entry(), false, frame_base(root.entry()));
+        walk.children(root, 0, DEPTH)?;
+        Ok(walk.found)
+    }
+}
+
+fn frame_base<'a>(function: &Entry<'a>) -> Option<gimli::Expression<Slice<'a>>> {
+    match function.attr_value(gimli::DW_AT_frame_base) {
+        Some(gimli::AttributeValue::Exprloc(expression)) => Some(expression),
+        _ => None,
+    }
+}
+
+/// One descent into a function's body.
+struct Walk<'s, 'u, 'a> {
+    scopes: &'s Scopes<'u, 'a>,
+    unit: &'s gimli::Unit<Slice<'a>>,
+    number: u32,
+    address: LinkAddress,
+    /// Set when every block is entered, for the variables of these types.
+    wanted: Option<&'s mut dyn FnMut(DieRef) -> bool>,
+    found: Vec<Scope<'a>>,
+    variables: usize,
+}
+
+impl<'s, 'u, 'a> Walk<'s, 'u, 'a> {
+    fn new(
+        scopes: &'s Scopes<'u, 'a>,
+        unit: &'s gimli::Unit<Slice<'a>>,
+        number: u32,
+        address: LinkAddress,
+    ) -> Self {
+        Self {
+            scopes,
+            unit,
+            number,
+            address,
+            wanted: None,
+            found: Vec::new(),
+            variables: 0,
+        }
+    }
+
+    /// Adds the scope of a function entry; its position in `found`.
+    fn enter(
+        &mut self,
+        entry: &Entry<'a>,
+        inlined: bool,
+        frame_base: Option<gimli::Expression<Slice<'a>>>,
+    ) -> usize {
+        let instance = DieRef {
+            unit: self.number,
+            offset: u32::try_from(entry.offset().0).unwrap_or(0),
+        };
+        let function = [gimli::DW_AT_abstract_origin, gimli::DW_AT_specification]
+            .into_iter()
+            .find_map(|name| self.scopes.reference(self.number, entry, name))
+            .unwrap_or(instance);
+        self.found.push(Scope {
+            instance,
+            function,
+            inlined,
+            frame_base,
+            variables: Vec::new(),
+        });
+        self.found.len() - 1
+    }
+
+    /// Goes through the children of a function or block that belongs to the scope at `scope`.
+    fn children(
+        &mut self,
+        node: Node<'a, '_, '_>,
+        scope: usize,
+        depth: usize,
+    ) -> gimli::Result<()> {
+        let Some(depth) = depth.checked_sub(1) else {
+            return Ok(());
+        };
+        let mut children = node.children();
+        while let Some(child) = children.next()? {
+            let entry = child.entry();
+            match entry.tag() {
+                gimli::DW_TAG_formal_parameter | gimli::DW_TAG_variable => {
+                    self.variable(entry, scope);
+                }
+                gimli::DW_TAG_lexical_block | gimli::DW_TAG_inlined_subroutine
+                    if self.wanted.is_some() =>
+                {
+                    self.children(child, scope, depth)?;
+                }
+                gimli::DW_TAG_lexical_block if self.holds(entry) => {
+                    self.children(child, scope, depth)?;
+                }
+                gimli::DW_TAG_inlined_subroutine if self.holds(entry) => {
+                    let frame_base = self.found.get(scope).and_then(|scope| scope.frame_base);
+                    let inner = self.enter(entry, true, frame_base);
+                    self.children(child, inner, depth)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the ranges of a block or inlined function hold the address.
+    fn holds(&self, entry: &Entry<'a>) -> bool {
+        let Some(dwarf) = self.scopes.units.dwarf(self.number) else {
+            return false;
+        };
+        let Ok(mut ranges) = dwarf.die_ranges(self.unit, entry) else {
+            return false;
+        };
+        while let Ok(Some(range)) = ranges.next() {
+            if (range.begin..range.end).contains(&self.address.0) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Adds a variable to a scope.
+    fn variable(&mut self, entry: &Entry<'a>, scope: usize) {
+        if self.variables >= VARIABLES {
+            return;
+        }
+        let Some((name, type_die)) = self.describe(entry) else {
+            return;
+        };
+        let mut add = |location| {
+            self.variables += 1;
+            if let Some(scope) = self.found.get_mut(scope) {
+                scope.variables.push(Variable {
+                    name,
+                    type_die,
+                    location,
+                });
+            }
+        };
+        let Some(value) = entry.attr_value(gimli::DW_AT_location) else {
+            if self.wanted.is_none() {
+                add(None);
+            }
+            return;
+        };
+        let everywhere = self.wanted.is_some();
+        if let Some(wanted) = &mut self.wanted
+            && !wanted(type_die)
+        {
+            return;
+        }
+        if let gimli::AttributeValue::Exprloc(expression) = value {
+            return add(Some(expression));
+        }
+        let dwarf = self.scopes.units.dwarf(self.number);
+        let Some(Ok(Some(mut locations))) =
+            dwarf.map(|dwarf| dwarf.attr_locations(self.unit, value))
+        else {
+            return;
+        };
+        let mut here = None;
+        while let Ok(Some(entry)) = locations.next() {
+            if everywhere {
+                add(Some(entry.data));
+            } else if (entry.range.begin..entry.range.end).contains(&self.address.0) {
+                here = Some(entry.data);
+                break;
+            }
+        }
+        if !everywhere {
+            add(here);
+        }
+    }
+
+    /// Name and type of a variable; for an inlined function they stand on the abstract entry.
+    fn describe(&self, entry: &Entry<'a>) -> Option<(Option<&'a str>, DieRef)> {
+        let mut name = None;
+        let mut type_die = None;
+        let mut at = Some((self.number, entry.clone()));
+        for _ in 0..REFERENCES {
+            let Some((number, entry)) = at else { break };
+            let unit = self.scopes.units.unit(number).ok()?;
+            name = name.or_else(|| {
+                let value = entry.attr_value(gimli::DW_AT_name)?;
+                self.scopes.units.string((number, &unit), value)
+            });
+            type_die =
+                type_die.or_else(|| self.scopes.reference(number, &entry, gimli::DW_AT_type));
+            at = self
+                .scopes
+                .reference(number, &entry, gimli::DW_AT_abstract_origin)
+                .and_then(|die| {
+                    let unit = self.scopes.units.unit(die.unit).ok()?;
+                    Some((die.unit, unit.entry(die.in_unit()).ok()?))
+                });
+        }
+        Some((name, type_die?))
+    }
+}
+
+/// Linkers leave functions that they dropped at address 0 or 1, or at the highest ones.
+fn is_live(range: gimli::Range) -> bool {
+    range.begin > 1 && range.begin < range.end && range.end < u64::MAX - 1
+}

@@ -1,0 +1,182 @@
+//! Which of several places holds the future: the one whose bytes decode to one that waits.
+
+use super::Target;
+use super::activations::Activation;
+use super::candidates::{Candidate, Candidates, Via};
+use super::plausible::Plausible;
+use crate::address::Address;
+use crate::memory::Memory;
+use crate::rebuild::tree::{AwaitNode, NodeKind, NodeState};
+use crate::unwind::Stack;
+
+/// Frames scanned from that of `block_on` outwards; the future is pinned in one of tokio's.
+const FRAMES: usize = 16;
+/// At most so many bytes are scanned.
+const SCAN_LIMIT: u64 = 256 << 10;
+
+/// What was chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    One { address: Address, evidence: String },
+    Several(usize),
+    None,
+}
+
+/// What the bytes at a place decode to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// A future that has been polled and waits.
+    Waits,
+    /// One that was not polled yet or is done: a stale copy.
+    Stale,
+    /// A future without a state that tells, or one of which parts cannot be decoded.
+    Unclear,
+    /// Nothing that could be one.
+    Nonsense,
+}
+
+fn verdict(tree: &AwaitNode) -> Verdict {
+    match tree.state {
+        NodeState::Suspended if tree.opaque_nodes() == 0 => Verdict::Waits,
+        NodeState::Suspended => Verdict::Unclear,
+        NodeState::Unresumed | NodeState::Returned | NodeState::Panicked => Verdict::Stale,
+        NodeState::Unknown if tree.kind == NodeKind::Unknown => Verdict::Nonsense,
+        NodeState::Unknown => {
+            let inner: Vec<Verdict> = tree.children.iter().map(verdict).collect();
+            if inner.contains(&Verdict::Waits) && tree.opaque_nodes() == 0 {
+                Verdict::Waits
+            } else if !inner.is_empty() && inner.iter().all(|inner| *inner == Verdict::Stale) {
+                Verdict::Stale
+            } else {
+                Verdict::Unclear
+            }
+        }
+    }
+}
+
+/// Chooses among what variables lead to: first what waits; then, by reference only (a copy is
+/// never referred to by a pin), what has no clear state; then, unless the thread is parked, what
+/// is being polled for the first time.
+pub(super) fn judge(
+    activation: &Activation,
+    candidates: &Candidates,
+    target: &Target<'_, '_>,
+    memory: &dyn Memory,
+) -> Choice {
+    let judged: Vec<(&Candidate, Verdict)> = candidates
+        .found
+        .iter()
+        .map(|candidate| {
+            let tree = target
+                .judge
+                .tree(activation.future_type, candidate.address, memory);
+            (candidate, verdict(&tree))
+        })
+        .collect();
+    let tiers: [&dyn Fn(&Candidate, Verdict) -> bool; 4] = [
+        &|_, verdict| verdict == Verdict::Waits,
+        &|candidate, verdict| candidate.via == Via::Reference && verdict == Verdict::Unclear,
+        &|_, verdict| verdict == Verdict::Unclear,
+        &|candidate, verdict| {
+            !activation.parked && candidate.via == Via::Reference && verdict == Verdict::Stale
+        },
+    ];
+    for tier in tiers {
+        let chosen: Vec<&Candidate> = judged
+            .iter()
+            .filter(|(candidate, verdict)| tier(candidate, *verdict))
+            .map(|(candidate, _)| *candidate)
+            .collect();
+        if !chosen.is_empty() {
+            return decide(activation, &chosen, target, memory);
+        }
+    }
+    Choice::None
+}
+
+/// One of several equally good candidates: the one that is pinned, where only one is.
+fn decide(
+    activation: &Activation,
+    chosen: &[&Candidate],
+    target: &Target<'_, '_>,
+    memory: &dyn Memory,
+) -> Choice {
+    let pinned = || {
+        chosen
+            .iter()
+            .filter(|candidate| candidate.via == Via::Reference)
+    };
+    let mut addresses: Vec<Address> = pinned().map(|candidate| candidate.address).collect();
+    if addresses.is_empty() {
+        addresses = chosen.iter().map(|candidate| candidate.address).collect();
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    if addresses.len() > 1 {
+        addresses.retain(|address| {
+            Plausible::new(target.info, memory).future(activation.future_type, *address)
+        });
+    }
+    match addresses.as_slice() {
+        [only] => Choice::One {
+            address: *only,
+            evidence: chosen
+                .iter()
+                .find(|candidate| candidate.address == *only)
+                .map_or_else(String::new, |candidate| format!("by {}", candidate.origin)),
+        },
+        several => Choice::Several(several.len().max(2)),
+    }
+}
+
+/// Looks for a future that waits at every word of the frames from `block_on` outwards. Only async
+/// bodies are looked for: their state is a strong sign.
+pub(super) fn scan(
+    activation: &Activation,
+    stack: &Stack,
+    target: &Target<'_, '_>,
+    memory: &dyn Memory,
+) -> Choice {
+    let future_type = activation.future_type;
+    let Some(future) = target.info.type_at(future_type) else {
+        return Choice::None;
+    };
+    let Some(state) = future.variants().and_then(|part| part.discriminant) else {
+        return Choice::None;
+    };
+    if state.name != "__state" || future.size == 0 {
+        return Choice::None;
+    }
+    let mut scanned = 0;
+    let mut found = Vec::new();
+    for frame in stack.frames.iter().skip(activation.frame).take(FRAMES) {
+        let Some(start) = frame.registers.stack_pointer() else {
+            continue;
+        };
+        // The topmost word of a frame is its return address: no variable lies across it.
+        let end = frame.frame_address.0.saturating_sub(8);
+        scanned += end.saturating_sub(start.0);
+        let mut at = Address(start.0.saturating_add(7) & !7);
+        while at.0.saturating_add(future.size) <= end && scanned <= SCAN_LIMIT {
+            // States from 3 on are suspended (rustc: 0 unresumed, 1 returned, 2 panicked).
+            let suspended = memory
+                .u8(at.add(state.offset))
+                .is_ok_and(|state| state >= 3);
+            if suspended
+                && Plausible::new(target.info, memory).future(future_type, at)
+                && verdict(&target.judge.tree(future_type, at, memory)) == Verdict::Waits
+            {
+                found.push(at);
+            }
+            at = at.add(8);
+        }
+    }
+    match found.as_slice() {
+        [] => Choice::None,
+        [only] => Choice::One {
+            address: *only,
+            evidence: format!("by a scan of {scanned} bytes of the stack"),
+        },
+        several => Choice::Several(several.len()),
+    }
+}
