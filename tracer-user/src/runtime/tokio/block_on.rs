@@ -159,6 +159,15 @@ fn resolve(
         parked: activation.parked,
         evidence,
     };
+    if let Some(frame) = stack.frames.get(activation.frame)
+        && target
+            .info
+            .type_at(activation.future_type)
+            .is_some_and(|future| future.size == 0)
+    {
+        // `pending()` and the like: every address is as good.
+        return Ok(root(frame.frame_address, "it has no size".to_owned()));
+    }
     let judged = verdict::judge(activation, candidates, target, memory);
     match judged {
         verdict::Choice::One { address, evidence } => return Ok(root(address, evidence)),
