@@ -21,6 +21,9 @@ const REFERENCES: usize = 8;
 type Entry<'a> = gimli::DebuggingInformationEntry<Slice<'a>>;
 type Node<'a, 'u, 't> = gimli::EntriesTreeNode<'u, 't, Slice<'a>>;
 
+/// Address ranges of a unit's real functions with the offsets of their entries, sorted.
+type Functions = Rc<[(gimli::Range, u32)]>;
+
 /// A function around an address.
 #[derive(Clone, Debug)]
 pub struct Scope<'a> {
@@ -63,7 +66,7 @@ pub struct Scopes<'u, 'a> {
     units: &'u Units<'a>,
     /// Address ranges of all units, sorted by their start.
     ranges: OnceCell<Vec<(gimli::Range, u32)>>,
-    functions: RefCell<HashMap<u32, Rc<[(gimli::Range, u32)]>>>,
+    functions: RefCell<HashMap<u32, Functions>>,
 }
 
 impl<'u, 'a> Scopes<'u, 'a> {
@@ -212,7 +215,7 @@ impl<'u, 'a> Scopes<'u, 'a> {
     }
 
     /// Address ranges of a unit's real functions with the offsets of their entries, sorted.
-    fn functions_of(&self, number: u32) -> Rc<[(gimli::Range, u32)]> {
+    fn functions_of(&self, number: u32) -> Functions {
         if let Some(known) = self.functions.borrow().get(&number) {
             return Rc::clone(known);
         }
@@ -220,7 +223,7 @@ impl<'u, 'a> Scopes<'u, 'a> {
         // A malformed unit gives what could be read before the damage.
         let _ = self.list_functions(number, &mut functions);
         functions.sort_unstable_by_key(|(range, _)| range.begin);
-        let functions: Rc<[_]> = functions.into();
+        let functions: Functions = functions.into();
         self.functions
             .borrow_mut()
             .insert(number, Rc::clone(&functions));

@@ -54,44 +54,46 @@ fn verdict(tree: &AwaitNode) -> Verdict {
     }
 }
 
-/// Chooses among what variables lead to: first what waits; then, by reference only (a copy is
-/// never referred to by a pin), what has no clear state; then, unless the thread is parked, what
-/// is being polled for the first time.
+/// How good a candidate is, 0 the best: first what waits; then, by reference rather than by value
+/// (a copy is never referred to by a pin), what has no clear state; then, unless the thread is
+/// parked, what is being polled for the first time.
+fn rank(candidate: &Candidate, verdict: Verdict, parked: bool) -> Option<u8> {
+    match (verdict, candidate.via) {
+        (Verdict::Waits, _) => Some(0),
+        (Verdict::Unclear, Via::Reference) => Some(1),
+        (Verdict::Unclear, Via::Value) => Some(2),
+        (Verdict::Stale, Via::Reference) if !parked => Some(3),
+        (Verdict::Stale | Verdict::Nonsense, _) => None,
+    }
+}
+
+/// Chooses among what variables lead to.
 pub(super) fn judge(
     activation: &Activation,
     candidates: &Candidates,
     target: &Target<'_, '_>,
     memory: &dyn Memory,
 ) -> Choice {
-    let judged: Vec<(&Candidate, Verdict)> = candidates
+    let ranked: Vec<(u8, &Candidate)> = candidates
         .found
         .iter()
-        .map(|candidate| {
+        .filter_map(|candidate| {
             let tree = target
                 .judge
                 .tree(activation.future_type, candidate.address, memory);
-            (candidate, verdict(&tree))
+            let rank = rank(candidate, verdict(&tree), activation.parked)?;
+            Some((rank, candidate))
         })
         .collect();
-    let tiers: [&dyn Fn(&Candidate, Verdict) -> bool; 4] = [
-        &|_, verdict| verdict == Verdict::Waits,
-        &|candidate, verdict| candidate.via == Via::Reference && verdict == Verdict::Unclear,
-        &|_, verdict| verdict == Verdict::Unclear,
-        &|candidate, verdict| {
-            !activation.parked && candidate.via == Via::Reference && verdict == Verdict::Stale
-        },
-    ];
-    for tier in tiers {
-        let chosen: Vec<&Candidate> = judged
-            .iter()
-            .filter(|(candidate, verdict)| tier(candidate, *verdict))
-            .map(|(candidate, _)| *candidate)
-            .collect();
-        if !chosen.is_empty() {
-            return decide(activation, &chosen, target, memory);
-        }
-    }
-    Choice::None
+    let Some(best) = ranked.iter().map(|(rank, _)| *rank).min() else {
+        return Choice::None;
+    };
+    let chosen: Vec<&Candidate> = ranked
+        .into_iter()
+        .filter(|(rank, _)| *rank == best)
+        .map(|(_, candidate)| candidate)
+        .collect();
+    decide(activation, &chosen, target, memory)
 }
 
 /// One of several equally good candidates: the one that is pinned, where only one is.
