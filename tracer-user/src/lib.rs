@@ -14,12 +14,14 @@
 //! | [`stream`] | ring buffers -> records in order, with losses |
 //! | [`unwind`] | the stacks of blocked threads |
 //! | [`rebuild`] | tasks, await trees, causes: pure |
+//! | [`analyse`] | what a trace says: pure |
 //! | [`export`] | recordings and other files |
 //! | [`follow`] | a live session: threads, signals, tables, summary |
 //! | [`show`] | text, tables, the live view |
 //! | [`cli`] | arguments, subcommands, exit codes |
 
 pub mod address;
+pub mod analyse;
 pub mod attach;
 pub mod cli;
 pub mod dwarf;

@@ -1,10 +1,17 @@
-//! `asynctrace report`.
+//! `asynctrace report`: a recording -> activity -> text or JSON.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::output;
+use crate::analyse::activity::Collector;
 use crate::error::{ExitCode, Result};
+use crate::export::recording::{Ending, Item, MAJOR, Reader, RecordingError};
+use crate::show::report::{self, FileInfo, Report, SCHEMA};
+
+/// Open tasks that the report lists at most.
+const MAX_OPEN: usize = 10_000;
 
 /// Arguments of `report`.
 #[derive(Clone, Debug, Args)]
@@ -21,8 +28,95 @@ pub(super) struct Arguments {
 /// Runs `report`.
 ///
 /// # Errors
-/// Any stage's.
+/// When the file cannot be read, or standard output not written.
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
-    let _ = arguments;
-    Err(super::unfinished::Unfinished("report").into())
+    let report = read(&arguments.file)?;
+    if arguments.json {
+        output::print_json(&report)?;
+    } else {
+        output::print(|out| report::write(&report, out))?;
+    }
+    Ok(ExitCode::Done)
+}
+
+/// Reads a recording to its end, or as far as it is whole.
+fn read(path: &Path) -> Result<Report, RecordingError> {
+    let mut reader = Reader::open(path)?;
+    let header = reader.header().clone();
+    let mut collector = Collector::new(header.started);
+    let mut ended_because = None;
+    while let Some(item) = reader.next_item()? {
+        match item {
+            Item::Events(events) => collector.events(&events),
+            Item::Losses(losses) => {
+                for loss in losses {
+                    collector.lost(loss.cpu, loss.count);
+                }
+            }
+            Item::Dropped { count, .. } => collector.dropped(count),
+            Item::Statistics { time, .. } => collector.reached(time),
+            Item::Snapshot(part) => {
+                collector.snapshot(part.number, part.time, part.last, part.tasks);
+            }
+            Item::End(end) => {
+                collector.reached(end.time);
+                ended_because = Some(end.reason).filter(|reason| !reason.is_empty());
+            }
+        }
+    }
+    let (ending, note) = tell(reader.ending());
+    let mut activity = collector.finish();
+    let open_left_out = activity.open.len().saturating_sub(MAX_OPEN) as u64;
+    activity.open.truncate(MAX_OPEN);
+    Ok(Report {
+        schema: SCHEMA,
+        file: FileInfo {
+            path: path.display().to_string(),
+            bytes: reader.offset(),
+            format: format!("{MAJOR}.{}", reader.minor()),
+            ending,
+            ended_because,
+            note,
+            skipped_packets: reader.skipped(),
+        },
+        trace_id: header.trace_id.to_string(),
+        tool: header.tool.clone(),
+        started_unix_ns: header.realtime(header.started),
+        process: header.process,
+        host: header.host,
+        runtime: header.runtime,
+        debug_info: header.debug_info,
+        probes: header.probes,
+        unseen: header.unseen,
+        activity,
+        open_left_out,
+    })
+}
+
+/// The word for an ending, and what to say of it.
+fn tell(ending: Option<&Ending>) -> (&'static str, Option<String>) {
+    match ending {
+        Some(Ending::Complete) => ("complete", None),
+        None | Some(Ending::Open) => (
+            "open",
+            Some(
+                "the recording has no end: it is still being written, or its writer was killed; \
+                 this is what it has so far"
+                    .to_owned(),
+            ),
+        ),
+        Some(Ending::CutOff { bytes }) => (
+            "cut_off",
+            Some(format!(
+                "the recording was cut off, or is being written: its last {bytes} bytes are no \
+                 whole packet and were left out"
+            )),
+        ),
+        Some(Ending::Damaged { offset, reason }) => (
+            "damaged",
+            Some(format!(
+                "the recording is damaged at byte {offset} ({reason}): this is what stands before"
+            )),
+        ),
+    }
 }

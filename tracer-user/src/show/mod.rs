@@ -4,4 +4,5 @@ pub mod dump;
 pub mod escape;
 pub mod live;
 pub mod progress;
+pub mod report;
 pub mod waits;

@@ -1,0 +1,390 @@
+//! Activity: who was polled how often and how long, who woke whom, and what was still open at the
+//! end.
+//!
+//! One pass over the trace, fed bit by bit; memory is bounded by the number of tasks that are alive
+//! at once and by limits, not by the length of the trace. What is beyond a limit is counted.
+
+mod open;
+mod units;
+mod wakes;
+
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+pub use self::open::{AwaitPlace, OpenTask, Waiting};
+pub use self::wakes::{WakePair, Waker, Wakes};
+
+use self::open::Snapshots;
+use self::units::{TaskRow, Units};
+use self::wakes::WakeCounts;
+use crate::address::Address;
+use crate::rebuild::event::{Event, EventKind, Unit, UnitId};
+use crate::rebuild::snapshot::TaskInfo;
+
+/// Polls that are named as the longest.
+const LONGEST: usize = 20;
+
+/// Types of tasks that are told apart.
+const MAX_TYPES: usize = 100_000;
+
+/// Tasks of one type.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TypeActivity {
+    /// Path of the future; `None` for tasks whose future is not known.
+    pub future: Option<Arc<str>>,
+    /// Tasks seen.
+    pub tasks: u64,
+    /// Those of them that were there before the trace.
+    pub existing: u64,
+    /// Those of them that were not over at its end.
+    pub open: u64,
+    /// Polls that ended.
+    pub polls: u64,
+    /// Those of them whose begin was not seen, so that their length is not known.
+    pub polls_of_unknown_length: u64,
+    /// Nanoseconds inside the polls of known length. An upper bound where ends were noticed late.
+    pub busy_ns: u64,
+    /// Nanoseconds of these off the CPU.
+    pub off_cpu_ns: u64,
+    /// The longest poll.
+    pub longest_poll_ns: u64,
+    /// Wake-ups of these tasks.
+    pub wakes: u64,
+}
+
+/// A poll.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Poll {
+    /// The task, as `asynctrace dump` names it.
+    pub task: String,
+    /// Its future.
+    pub future: Option<Arc<str>>,
+    /// Nanoseconds from the start of the trace to its begin; 0 if it began before.
+    pub began_ns: u64,
+    /// Its length in nanoseconds.
+    pub length_ns: u64,
+    /// Whether the length is exact; otherwise it is an upper bound.
+    pub exact: bool,
+    /// Id of the thread.
+    pub thread: Option<u32>,
+}
+
+/// What polled tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ThreadActivity {
+    /// Thread id.
+    pub tid: u32,
+    /// Its name.
+    pub name: Option<Arc<str>>,
+    /// Polls that began on it.
+    pub polls: u64,
+    /// Nanoseconds inside polls of known length.
+    pub busy_ns: u64,
+}
+
+/// What is missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// Records that the kernel lost.
+    pub records: u64,
+    /// The same by CPU.
+    pub by_cpu: std::collections::BTreeMap<u32, u64>,
+    /// Events that did not get into the file.
+    pub events_dropped: u64,
+    /// Events that are known to be missing in tasks and threads, at least.
+    pub gaps: u64,
+    /// Tasks or threads that were not followed here, for there are limits.
+    pub not_followed: u64,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Activity {
+    /// Nanoseconds from the start to the last event.
+    pub duration_ns: u64,
+    /// Events.
+    pub events: u64,
+    /// Tasks seen.
+    pub tasks: u64,
+    /// Those of them that were there before the trace.
+    pub tasks_existing: u64,
+    /// Those that are over.
+    pub tasks_over: u64,
+    /// Polls that ended.
+    pub polls: u64,
+    /// Tasks by type, the busiest first.
+    pub types: Vec<TypeActivity>,
+    /// Threads that polled, the busiest first.
+    pub threads: Vec<ThreadActivity>,
+    /// Wake-ups.
+    pub wakes: Wakes,
+    /// The longest polls, the longest first.
+    pub longest_polls: Vec<Poll>,
+    /// Tasks that were not over, those that did nothing for longest first.
+    pub open: Vec<OpenTask>,
+    /// What is missing.
+    pub missing: Missing,
+}
+
+/// Collects [`Activity`].
+#[derive(Debug)]
+pub struct Collector {
+    started: u64,
+    last: u64,
+    events: u64,
+    tasks: u64,
+    tasks_existing: u64,
+    tasks_over: u64,
+    units: Units,
+    types: HashMap<Option<Arc<str>>, TypeActivity>,
+    wakes: WakeCounts,
+    longest: Vec<Poll>,
+    snapshots: Snapshots,
+    missing: Missing,
+}
+
+impl Collector {
+    /// Begins with a trace that started at this time (CLOCK_MONOTONIC, nanoseconds).
+    #[must_use]
+    pub fn new(started: u64) -> Self {
+        Self {
+            started,
+            last: started,
+            events: 0,
+            tasks: 0,
+            tasks_existing: 0,
+            tasks_over: 0,
+            units: Units::default(),
+            types: HashMap::new(),
+            wakes: WakeCounts::default(),
+            longest: Vec::new(),
+            snapshots: Snapshots::default(),
+            missing: Missing::default(),
+        }
+    }
+
+    /// Takes events, in the order of the trace.
+    pub fn events(&mut self, events: &[Event]) {
+        for event in events {
+            self.events += 1;
+            self.last = self.last.max(event.time);
+            self.event(event);
+        }
+    }
+
+    /// Takes note that the kernel lost records of a CPU.
+    pub fn lost(&mut self, cpu: u32, count: u64) {
+        self.missing.records = self.missing.records.saturating_add(count);
+        // Only so many CPUs exist; a hostile file may name more.
+        let of_cpu = self.missing.by_cpu.entry(cpu.min(4095)).or_default();
+        *of_cpu = of_cpu.saturating_add(count);
+    }
+
+    /// Takes note that events are not in the file.
+    pub fn dropped(&mut self, count: u64) {
+        self.missing.events_dropped = self.missing.events_dropped.saturating_add(count);
+    }
+
+    /// Takes tasks of a snapshot of memory that was taken from `time` on, and whether they are the
+    /// last ones of it.
+    pub fn snapshot(&mut self, number: u32, time: u64, last: bool, tasks: Vec<TaskInfo>) {
+        self.snapshots.part(number, time, last, tasks);
+    }
+
+    /// Takes note that the trace went on until this time.
+    pub fn reached(&mut self, time: u64) {
+        self.last = self.last.max(time);
+    }
+
+    fn event(&mut self, event: &Event) {
+        let unit = event.id.unit;
+        match &event.kind {
+            EventKind::Described(described) => self.described(unit, described, event.time),
+            EventKind::PollBegin { thread } => {
+                self.units.thread_polls(*thread);
+                if let Some(task) = self.task(unit, event.time) {
+                    task.polled_on = Some(*thread);
+                    task.polled_since = Some(event.time);
+                    task.off_cpu = 0;
+                }
+            }
+            EventKind::PollEnd { began, exact, .. } => self.poll_end(event, *began, *exact),
+            EventKind::Blocked { .. } => {
+                if let Some(task) = self.task(unit, event.time) {
+                    task.off_since = Some(event.time);
+                }
+            }
+            EventKind::Unblocked => {
+                if let Some(task) = self.task(unit, event.time)
+                    && let Some(since) = task.off_since.take()
+                {
+                    task.off_cpu += event.time.saturating_sub(since);
+                }
+            }
+            EventKind::Wake { task, effect, .. } => {
+                self.wakes.count(&self.units, unit, *task, *effect);
+                if let Some(woken) = self.units.task_mut(*task) {
+                    woken.counts.wakes += 1;
+                }
+                self.touch(unit, event.time);
+            }
+            EventKind::Finished { .. } => {
+                if let Some(task) = self.units.remove_task(unit) {
+                    self.tasks_over += 1;
+                    self.fold(task, false);
+                }
+            }
+            EventKind::Gap { lost } => {
+                self.missing.gaps = self.missing.gaps.saturating_add(*lost);
+                self.touch(unit, event.time);
+            }
+            EventKind::Spawned { .. }
+            | EventKind::AwaitChanged { .. }
+            | EventKind::WakerCloned { .. }
+            | EventKind::WakerDropped { .. }
+            | EventKind::FuturePoll { .. } => self.touch(unit, event.time),
+        }
+    }
+
+    fn described(&mut self, id: UnitId, unit: &Unit, time: u64) {
+        match unit {
+            Unit::Task(unit) => {
+                if let Some(task) = self.units.task_mut(id) {
+                    task.describe(unit);
+                    return;
+                }
+                if self.units.add_task(id, TaskRow::new(unit, time)) {
+                    self.tasks += 1;
+                    self.tasks_existing += u64::from(unit.existing);
+                } else {
+                    self.missing.not_followed += 1;
+                }
+            }
+            Unit::Thread(unit) => {
+                if !self.units.add_thread(id, unit) {
+                    self.missing.not_followed += 1;
+                }
+            }
+            Unit::Origin(origin) => self.units.add_origin(id, *origin),
+        }
+    }
+
+    fn task(&mut self, unit: UnitId, time: u64) -> Option<&mut TaskRow> {
+        let task = self.units.task_mut(unit)?;
+        task.last = task.last.max(time);
+        Some(task)
+    }
+
+    fn touch(&mut self, unit: UnitId, time: u64) {
+        let _ = self.task(unit, time);
+    }
+
+    fn poll_end(&mut self, event: &Event, began: Option<u64>, exact: bool) {
+        let started = self.started;
+        let worst = match self.longest.last() {
+            Some(last) if self.longest.len() == LONGEST => last.length_ns,
+            _ => 0,
+        };
+        let Some(task) = self.task(event.id.unit, event.time) else {
+            return;
+        };
+        let thread = task.polled_on.take();
+        let seen = task.polled_since.take();
+        let off = task.off_cpu
+            + task
+                .off_since
+                .take()
+                .map_or(0, |since| event.time.saturating_sub(since));
+        task.counts.polls += 1;
+        let Some(began) = began.or(seen) else {
+            task.counts.polls_of_unknown_length += 1;
+            return;
+        };
+        let length = event.time.saturating_sub(began);
+        let counts = &mut task.counts;
+        counts.busy_ns = counts.busy_ns.saturating_add(length);
+        counts.off_cpu_ns = counts.off_cpu_ns.saturating_add(off.min(length));
+        counts.longest_poll_ns = counts.longest_poll_ns.max(length);
+        let named = (length > worst).then(|| (task.name.clone(), task.counts.future.clone()));
+        if let Some((task, future)) = named {
+            let poll = Poll {
+                task,
+                future,
+                began_ns: began.saturating_sub(started),
+                length_ns: length,
+                exact,
+                thread: thread.and_then(|thread| self.units.tid(thread)),
+            };
+            let at = self
+                .longest
+                .partition_point(|other| other.length_ns >= length);
+            self.longest.insert(at, poll);
+            self.longest.truncate(LONGEST);
+        }
+        if let Some(thread) = thread {
+            self.units.thread_busy(thread, length);
+        }
+    }
+
+    /// Adds a task to its type.
+    fn fold(&mut self, task: TaskRow, open: bool) {
+        let mut future = task.counts.future;
+        if self.types.len() >= MAX_TYPES && !self.types.contains_key(&future) {
+            future = Some("(further types)".into());
+        }
+        let row = self.types.entry(future.clone()).or_default();
+        row.future = future;
+        row.tasks += 1;
+        row.existing += u64::from(task.existing);
+        row.open += u64::from(open);
+        row.polls += task.counts.polls;
+        row.polls_of_unknown_length += task.counts.polls_of_unknown_length;
+        row.busy_ns = row.busy_ns.saturating_add(task.counts.busy_ns);
+        row.off_cpu_ns = row.off_cpu_ns.saturating_add(task.counts.off_cpu_ns);
+        row.longest_poll_ns = row.longest_poll_ns.max(task.counts.longest_poll_ns);
+        row.wakes += task.counts.wakes;
+    }
+
+    /// What there is to say.
+    #[must_use]
+    pub fn finish(mut self) -> Activity {
+        let wakes = self.wakes.finish(&self.units);
+        let rows = self.units.take_tasks();
+        let mut open = Vec::with_capacity(rows.len());
+        for (_, task) in rows {
+            open.push(self.snapshots.open_task(&task, self.last));
+            self.fold(task, true);
+        }
+        open.sort_by_key(|task| (Reverse(task.quiet_ns), task.task.clone()));
+        let mut types: Vec<TypeActivity> = self.types.into_values().collect();
+        types.sort_by_key(|row| (Reverse(row.busy_ns), Reverse(row.polls), row.future.clone()));
+        Activity {
+            duration_ns: self.last.saturating_sub(self.started),
+            events: self.events,
+            tasks: self.tasks,
+            tasks_existing: self.tasks_existing,
+            tasks_over: self.tasks_over,
+            polls: types.iter().map(|row| row.polls).sum(),
+            types,
+            threads: self.units.threads(),
+            wakes,
+            longest_polls: self.longest,
+            open,
+            missing: self.missing,
+        }
+    }
+}
+
+/// How `asynctrace dump` names a task with this id; one without id by its address.
+fn task_name(runtime: &str, id: Option<u64>, address: Address) -> String {
+    match id {
+        Some(id) => format!("{runtime}/{id}"),
+        None => format!("{runtime}/{address}"),
+    }
+}

@@ -1,0 +1,172 @@
+//! The units of a trace while it is read: tasks that are alive, threads, origins. Bounded.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{ThreadActivity, TypeActivity, task_name};
+use crate::rebuild::event::{Origin, TaskUnit, ThreadUnit, UnitId};
+use crate::rebuild::tracker::TaskKey;
+
+/// Tasks that are alive at once at most, and threads: more than a tracker keeps.
+const MAX_TASKS: usize = 1_000_000;
+const MAX_THREADS: usize = 100_000;
+const MAX_ORIGINS: usize = 1_000;
+
+/// A task that is alive.
+#[derive(Debug)]
+pub(super) struct TaskRow {
+    pub(super) name: String,
+    pub(super) key: TaskKey,
+    pub(super) existing: bool,
+    pub(super) last: u64,
+    pub(super) polled_on: Option<UnitId>,
+    pub(super) polled_since: Option<u64>,
+    pub(super) off_since: Option<u64>,
+    pub(super) off_cpu: u64,
+    pub(super) counts: TypeActivity,
+}
+
+impl TaskRow {
+    pub(super) fn new(unit: &TaskUnit, time: u64) -> Self {
+        let mut row = Self {
+            name: String::new(),
+            key: TaskKey {
+                address: unit.address,
+                id: unit.task_id,
+            },
+            existing: unit.existing,
+            last: time,
+            polled_on: None,
+            polled_since: None,
+            off_since: None,
+            off_cpu: 0,
+            counts: TypeActivity::default(),
+        };
+        row.describe(unit);
+        row
+    }
+
+    pub(super) fn describe(&mut self, unit: &TaskUnit) {
+        self.name = task_name(&unit.runtime, unit.task_id, unit.address);
+        if unit.future.is_some() {
+            self.counts.future.clone_from(&unit.future);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ThreadRow {
+    tid: u32,
+    name: Option<Arc<str>>,
+    polls: u64,
+    busy: u64,
+}
+
+/// What a unit is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Task(Option<Arc<str>>),
+    /// With whether it polls tasks.
+    Thread(Option<Arc<str>>, bool),
+    Origin(Origin),
+    Unknown,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Units {
+    tasks: HashMap<UnitId, TaskRow>,
+    threads: HashMap<UnitId, ThreadRow>,
+    origins: HashMap<UnitId, Origin>,
+}
+
+impl Units {
+    pub(super) fn task_mut(&mut self, unit: UnitId) -> Option<&mut TaskRow> {
+        self.tasks.get_mut(&unit)
+    }
+
+    /// `false` when there are too many.
+    pub(super) fn add_task(&mut self, unit: UnitId, row: TaskRow) -> bool {
+        let fits = self.tasks.len() < MAX_TASKS;
+        if fits {
+            self.tasks.insert(unit, row);
+        }
+        fits
+    }
+
+    pub(super) fn remove_task(&mut self, unit: UnitId) -> Option<TaskRow> {
+        self.tasks.remove(&unit)
+    }
+
+    pub(super) fn take_tasks(&mut self) -> HashMap<UnitId, TaskRow> {
+        std::mem::take(&mut self.tasks)
+    }
+
+    /// `false` when there are too many.
+    pub(super) fn add_thread(&mut self, unit: UnitId, thread: &ThreadUnit) -> bool {
+        if let Some(row) = self.threads.get_mut(&unit) {
+            row.name.clone_from(&thread.name);
+            return true;
+        }
+        let fits = self.threads.len() < MAX_THREADS;
+        if fits {
+            let row = ThreadRow {
+                tid: thread.tid,
+                name: thread.name.clone(),
+                polls: 0,
+                busy: 0,
+            };
+            self.threads.insert(unit, row);
+        }
+        fits
+    }
+
+    pub(super) fn add_origin(&mut self, unit: UnitId, origin: Origin) {
+        if self.origins.len() < MAX_ORIGINS {
+            self.origins.insert(unit, origin);
+        }
+    }
+
+    pub(super) fn thread_polls(&mut self, thread: UnitId) {
+        if let Some(thread) = self.threads.get_mut(&thread) {
+            thread.polls += 1;
+        }
+    }
+
+    pub(super) fn thread_busy(&mut self, thread: UnitId, length: u64) {
+        if let Some(thread) = self.threads.get_mut(&thread) {
+            thread.busy = thread.busy.saturating_add(length);
+        }
+    }
+
+    pub(super) fn tid(&self, thread: UnitId) -> Option<u32> {
+        self.threads.get(&thread).map(|thread| thread.tid)
+    }
+
+    pub(super) fn what(&self, unit: UnitId) -> What {
+        if let Some(task) = self.tasks.get(&unit) {
+            What::Task(task.counts.future.clone())
+        } else if let Some(thread) = self.threads.get(&unit) {
+            What::Thread(thread.name.clone(), thread.polls > 0)
+        } else if let Some(origin) = self.origins.get(&unit) {
+            What::Origin(*origin)
+        } else {
+            What::Unknown
+        }
+    }
+
+    /// The threads that polled, the busiest first.
+    pub(super) fn threads(&self) -> Vec<ThreadActivity> {
+        let polling = self.threads.values().filter(|thread| thread.polls > 0);
+        let mut threads: Vec<ThreadActivity> = polling
+            .map(|thread| ThreadActivity {
+                tid: thread.tid,
+                name: thread.name.clone(),
+                polls: thread.polls,
+                busy_ns: thread.busy,
+            })
+            .collect();
+        threads.sort_by_key(|thread| (Reverse(thread.busy_ns), thread.tid));
+        threads
+    }
+}

@@ -1,0 +1,4 @@
+//! What a trace says when one looks at all of it. Pure: events and snapshots in, findings out; it
+//! never does I/O.
+
+pub mod activity;

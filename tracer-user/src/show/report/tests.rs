@@ -1,0 +1,190 @@
+//! The text of a report, as a person sees it.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::analyse::activity::{
+    AwaitPlace, Missing, OpenTask, Poll, TypeActivity, Waiting, WakePair, Waker, Wakes,
+};
+use crate::rebuild::snapshot::TaskState;
+use crate::rebuild::tree::WaitsFor;
+
+fn report() -> Report {
+    let waiting = |line| Waiting {
+        read_ns_before_end: 1_000_000,
+        state: TaskState::Idle,
+        awaits: vec![
+            AwaitPlace {
+                future: "app::serve".into(),
+                file: "src/serve.rs".into(),
+                line,
+            },
+            AwaitPlace {
+                future: "dep::read".into(),
+                file: "/home/u/.cargo/registry/src/index-1/dep-1.0.0/src/lib.rs".into(),
+                line: 3,
+            },
+        ],
+        waits_for: vec![WaitsFor::new("notify").with("address", "0x10")],
+    };
+    let open = |task: &str, quiet_ns, waiting, polled_for_ns| OpenTask {
+        task: task.into(),
+        future: Some("app::serve::{async_fn#0}".into()),
+        existing: true,
+        polls: 4,
+        busy_ns: 50_000,
+        quiet_ns,
+        polled_for_ns,
+        waiting,
+    };
+    let activity = Activity {
+        duration_ns: 10_000_000_000,
+        events: 152_345,
+        tasks: 203,
+        tasks_existing: 200,
+        tasks_over: 1,
+        polls: 30_001,
+        types: vec![
+            TypeActivity {
+                future: Some("app::serve::{async_fn#0}".into()),
+                tasks: 200,
+                existing: 200,
+                open: 200,
+                polls: 30_000,
+                polls_of_unknown_length: 0,
+                busy_ns: 2_000_000_000,
+                off_cpu_ns: 0,
+                longest_poll_ns: 12_300_000,
+                wakes: 29_000,
+            },
+            TypeActivity {
+                future: None,
+                tasks: 3,
+                open: 2,
+                polls: 1,
+                polls_of_unknown_length: 1,
+                ..TypeActivity::default()
+            },
+        ],
+        threads: Vec::new(),
+        wakes: Wakes {
+            total: 1_000,
+            by_itself: 0,
+            by_tasks: 250,
+            by_runtime_threads: 750,
+            redundant: 12,
+            pairs: vec![
+                WakePair {
+                    by: Waker::RuntimeThread {
+                        name: Some("tokio-rt-worker".into()),
+                    },
+                    woken: Some("app::serve::{async_fn#0}".into()),
+                    count: 750,
+                    without_effect: 12,
+                },
+                WakePair {
+                    by: Waker::Task {
+                        future: Some("evil\x1b[2J".into()),
+                    },
+                    woken: None,
+                    count: 250,
+                    without_effect: 0,
+                },
+            ],
+            ..Wakes::default()
+        },
+        longest_polls: vec![Poll {
+            task: "tokio/17".into(),
+            future: Some("app::serve::{async_fn#0}".into()),
+            began_ns: 1_500_000_000,
+            length_ns: 12_300_000,
+            exact: false,
+            thread: Some(4_243),
+        }],
+        open: vec![
+            open("tokio/17", 9_000_000_000, Some(waiting(23)), None),
+            open("tokio/18", 8_000_000_000, Some(waiting(23)), None),
+            open("tokio/19", 7_000_000_000, Some(waiting(42)), None),
+            open("tokio/20", 0, None, Some(1_200_000_000)),
+            open("tokio/21", 0, None, None),
+        ],
+        missing: Missing {
+            records: 12,
+            by_cpu: BTreeMap::from([(0, 0), (1, 12)]),
+            ..Missing::default()
+        },
+    };
+    Report {
+        schema: SCHEMA,
+        file: FileInfo {
+            path: "t.astrace".into(),
+            bytes: 1_250_000,
+            format: "1.0".into(),
+            ending: "complete",
+            ended_because: Some("interrupted".into()),
+            note: None,
+            skipped_packets: 0,
+        },
+        trace_id: "018f0000-0000-7001-8002-030405060708".into(),
+        tool: "asynctrace 0.1.0".into(),
+        process: ProcessInfo {
+            pid: 4242,
+            exe: "/srv/app".into(),
+            build_id: Some("c0ffee".into()),
+        },
+        host: Host {
+            kernel: "6.18.0".into(),
+            architecture: "x86_64".into(),
+            cpus: 2,
+        },
+        runtime: "tokio".into(),
+        debug_info: Some(DebugInfoLevel::Full),
+        started_unix_ns: Some(1_700_000_000_000_000_000),
+        probes: Vec::new(),
+        unseen: vec![Unseen {
+            what: "app::inner".into(),
+            reason: "inlined".into(),
+            remedy: None,
+        }],
+        activity,
+        open_left_out: 0,
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut out = anstream::StripStream::new(Vec::new());
+    write(report, &mut out).unwrap();
+    String::from_utf8(out.into_inner()).unwrap()
+}
+
+#[test]
+fn a_report_reads_well() {
+    insta::assert_snapshot!(text(&report()));
+}
+
+#[test]
+fn a_report_of_nothing_is_short_and_says_so() {
+    let mut nothing = report();
+    nothing.activity = Activity::default();
+    nothing.unseen.clear();
+    nothing.file.note = Some("it has no end".into());
+    insta::assert_snapshot!(text(&nothing));
+}
+
+#[test]
+fn long_tables_say_what_they_leave_out() {
+    let mut long = report();
+    let row = long.activity.types[0].clone();
+    long.activity.types = vec![row; 40];
+    assert!(text(&long).contains("and 25 more (--json lists them)"));
+}
+
+#[test]
+fn the_json_form_has_a_schema_and_the_activity_beside_it() {
+    let value = serde_json::to_value(report()).unwrap();
+    assert_eq!(value["schema"], 1);
+    assert_eq!(value["types"][0]["polls"], 30_000);
+    assert_eq!(value["wakes"]["pairs"][0]["by"]["kind"], "runtime_thread");
+    assert_eq!(value["open"][0]["waiting"]["awaits"][0]["line"], 23);
+    assert_eq!(value["missing"]["by_cpu"]["1"], 12);
+}
