@@ -14,7 +14,6 @@ mod probes;
 mod record;
 mod report;
 mod target;
-mod unfinished;
 
 use std::ffi::OsString;
 
