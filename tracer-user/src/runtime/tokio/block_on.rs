@@ -50,6 +50,8 @@ pub struct Root {
     pub parked: bool,
     /// How it was found, for a note to the user.
     pub evidence: String,
+    /// Whether it was looked for on the stack, without a variable that says where it is.
+    pub scanned: bool,
 }
 
 /// A root that cannot be shown: one that is there where its type is known, else one that may be.
@@ -150,7 +152,7 @@ fn resolve(
     target: &Target<'_, '_>,
     memory: &dyn Memory,
 ) -> Finding {
-    let root = |address, evidence| Root {
+    let root = |address, evidence, scanned| Root {
         tid: thread.tid,
         thread_name: thread.name.clone(),
         scheduler: activation.scheduler,
@@ -158,6 +160,7 @@ fn resolve(
         address,
         parked: activation.parked,
         evidence,
+        scanned,
     };
     if let Some(frame) = stack.frames.get(activation.frame)
         && target
@@ -166,11 +169,15 @@ fn resolve(
             .is_some_and(|future| future.size == 0)
     {
         // `pending()` and the like: every address is as good.
-        return Ok(root(frame.frame_address, "it has no size".to_owned()));
+        return Ok(root(
+            frame.frame_address,
+            "it has no size".to_owned(),
+            false,
+        ));
     }
     let judged = verdict::judge(activation, candidates, target, memory);
     match judged {
-        verdict::Choice::One { address, evidence } => return Ok(root(address, evidence)),
+        verdict::Choice::One { address, evidence } => return Ok(root(address, evidence, false)),
         verdict::Choice::Several(count) => {
             return Err(unknown(
                 thread,
@@ -181,7 +188,7 @@ fn resolve(
         verdict::Choice::None => {}
     }
     match verdict::scan(activation, stack, target, memory) {
-        verdict::Choice::One { address, evidence } => Ok(root(address, evidence)),
+        verdict::Choice::One { address, evidence } => Ok(root(address, evidence, true)),
         verdict::Choice::Several(count) => Err(unknown(
             thread,
             Some(activation.future_type),

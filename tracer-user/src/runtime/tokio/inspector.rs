@@ -1,5 +1,8 @@
 //! The inspector: a process's tasks at this moment.
 
+mod stacks;
+
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 use crate::address::{Address, LoadBias};
@@ -57,6 +60,7 @@ pub struct Inspector<'d, 'a> {
     roots: Roots<'d, 'd, 'a>,
     layout: TaskLayout,
     contexts: Vec<ContextVariable>,
+    stacks: OnceCell<stacks::Stacks<'d, 'a>>,
 }
 
 /// What one look found.
@@ -97,6 +101,7 @@ impl<'d, 'a> Inspector<'d, 'a> {
             roots: Roots::new(futures, bias, layout),
             layout,
             contexts,
+            stacks: OnceCell::new(),
         })
     }
 
@@ -121,6 +126,7 @@ impl<'d, 'a> Inspector<'d, 'a> {
                 )),
             }
         }
+        self.read_roots(process, &contexts, &leaves, memory, &mut found);
         self.read_local_sets(&leaves, &reader, memory, &mut seen, &mut found);
         self.describe_descriptors(&mut found.tasks);
         found
