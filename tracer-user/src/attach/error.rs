@@ -3,7 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::permission::NEEDED;
 use crate::error::{Advice, ExitCode};
+use crate::locate::{Capability, how_to_be_permitted};
 
 /// Why a session could not start.
 #[derive(Debug, thiserror::Error)]
@@ -15,12 +17,10 @@ pub enum AttachError {
     #[error("the embedded BPF object is damaged: {0}")]
     BadObject(String),
     /// Capabilities are missing.
-    #[error("not permitted to attach: missing {}", missing.join(", "))]
+    #[error("not permitted to attach: missing {}", names(missing))]
     MissingCapabilities {
-        /// Names, as in capabilities(7).
-        missing: Vec<&'static str>,
-        /// Whether the process runs as root all the same, for example in a container.
-        root: bool,
+        /// Which.
+        missing: Vec<Capability>,
     },
     /// The kernel refused in spite of the capabilities: a user namespace, lockdown, a security
     /// module.
@@ -101,6 +101,14 @@ pub enum AttachError {
     },
 }
 
+fn names(capabilities: &[Capability]) -> String {
+    let names: Vec<_> = capabilities
+        .iter()
+        .map(|capability| capability.name())
+        .collect();
+    names.join(", ")
+}
+
 /// What the verifier said of a program; thousands of lines.
 #[derive(Clone, Default)]
 pub struct VerifierLog(pub String);
@@ -150,24 +158,7 @@ impl Advice for AttachError {
             Self::NoObject => {
                 "run `cargo xtask setup` and build again; `asynctrace dump` works without it".into()
             }
-            Self::MissingCapabilities { root: false, .. } => format!(
-                "run it as root:\n    {}\nor give the binary the capabilities:\n    sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep {}",
-                super::permission::sudo_command(),
-                std::env::current_exe().unwrap_or_default().display()
-            ),
-            Self::MissingCapabilities {
-                root: true,
-                missing,
-            } => {
-                let flags: Vec<_> = missing
-                    .iter()
-                    .map(|name| format!("--cap-add={}", name.trim_start_matches("CAP_")))
-                    .collect();
-                format!(
-                    "this root has been stripped of capabilities, as in a container; start the container with\n    {}",
-                    flags.join(" ")
-                )
-            }
+            Self::MissingCapabilities { .. } => how_to_be_permitted(NEEDED),
             Self::Forbidden { .. } => {
                 "run asynctrace outside the container or namespace, as root of the host".into()
             }
@@ -181,10 +172,7 @@ impl Advice for AttachError {
                 "`asynctrace probes` says what was looked for and why it is not there".into()
             }
             Self::File { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
-                format!(
-                    "CAP_SYS_PTRACE is needed to look into another user's process:\n    {}",
-                    super::permission::sudo_command()
-                )
+                how_to_be_permitted(&[Capability::SysPtrace])
             }
             Self::BadObject(_)
             | Self::Map { .. }

@@ -160,7 +160,15 @@ impl Session {
         );
 
         let (probe_program, kind) = load_probe_program(&loaded, wanted_links(options))?;
-        let mut links = links::Links::new(probe_program.as_fd(), kind, plan, pid.unsigned_abs())?;
+        let mut links = links::Links::new(probe_program.as_fd(), kind, plan, pid.unsigned_abs())
+            .map_err(|error| {
+                // Whatever it looked like: its files go with it.
+                if has_ended(&target) {
+                    AttachError::TargetGone { pid }
+                } else {
+                    error
+                }
+            })?;
         let refused = std::mem::take(&mut links.refused);
         let rings =
             Rings::new(std::mem::take(&mut loaded.rings)).map_err(|error| AttachError::System {
@@ -239,8 +247,7 @@ impl Session {
     /// Whether the target has ended. It may still be a zombie.
     #[must_use]
     pub fn target_has_ended(&self) -> bool {
-        let mut fds = [PollFd::new(&self.target, PollFlags::IN)];
-        matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..))
+        has_ended(&self.target)
     }
 
     /// Whether the target has replaced its program (`execve`) since the start: what is known of its
@@ -320,6 +327,12 @@ impl Session {
     pub fn records(&self) -> u64 {
         self.rings.records()
     }
+}
+
+/// A process that has ended makes its pidfd readable.
+fn has_ended(target: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(target, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1..))
 }
 
 fn count(length: usize) -> u32 {
