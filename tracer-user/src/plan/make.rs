@@ -7,7 +7,7 @@ use super::error::PlanError;
 use super::functions::Functions;
 use super::model::{Plan, Probe, Unseen};
 use super::names::Names;
-use super::site::choose;
+use super::site::{Wanted, choose};
 use super::tokio::{Candidate, Tokio};
 use super::{nested, tokio};
 use crate::address::LinkAddress;
@@ -78,7 +78,11 @@ pub fn make(request: Request<'_>) -> Result<Plan, PlanError> {
             break;
         }
         match probe(candidate, &found, &functions, request, &file) {
-            Ok(probe) => plan.probes.push(probe),
+            Ok(probe) => {
+                plan.unseen
+                    .extend(attempts(&probe, &functions, request.rules));
+                plan.probes.push(probe);
+            }
             Err(unseen) => plan.unseen.push(unseen),
         }
     }
@@ -110,8 +114,9 @@ fn probe(
     let code = functions
         .code(candidate.entry)
         .ok_or_else(|| unseen("the file has no code there".to_owned()))?;
-    let instruction = choose(code, candidate.argument, request.rules)
-        .map_err(|reason| unseen(reason.to_string()))?;
+    let wanted = Wanted::of(candidate.kind, candidate.argument);
+    let instruction =
+        choose(code, wanted, request.rules).map_err(|reason| unseen(reason.to_string()))?;
     let at = candidate.entry.add(instruction.offset_in_function);
     let file_offset = request
         .source
@@ -127,6 +132,22 @@ fn probe(
         name: name.as_str().into(),
         instruction,
         file_offset,
+    })
+}
+
+/// What a probe in the retry loop of a compare-exchange cannot tell.
+fn attempts(probe: &Probe, functions: &Functions<'_>, rules: Rules) -> Option<Unseen> {
+    let wanted = Wanted::of(probe.kind, probe.argument);
+    let once = Wanted {
+        attempts: false,
+        ..wanted
+    };
+    let elsewhere = choose(functions.code(probe.function)?, once, rules).ok()?;
+    (elsewhere != probe.instruction).then(|| Unseen {
+        what: format!("the exact number of calls of {}", probe.name),
+        reason: "an attempt to wake that loses a race with another thread is counted again"
+            .to_owned(),
+        remedy: None,
     })
 }
 

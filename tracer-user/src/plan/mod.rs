@@ -23,7 +23,7 @@ pub use functions::Functions;
 pub use make::{Request, make, task_polls};
 pub use model::{Instruction, Method, Plan, Probe, Unseen};
 pub use names::{FutureFunction, Names};
-pub use site::{Code, NoSite, choose};
+pub use site::{Code, NoSite, Wanted, choose};
 pub use version::versions_of;
 pub use vtable::{TaskVtable, task_vtables};
 pub use waker_scan::{WakerFunctions, waker_functions};

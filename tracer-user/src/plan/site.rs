@@ -6,11 +6,17 @@
 //! still in its register:
 //!
 //! - on the straight line from the entry, up to and with the first branch or call;
-//! - before anything that writes the argument's register;
+//! - before anything that writes the argument's register, or, where the task's state word is to be
+//!   read as the function finds it, anything that writes memory through that register;
 //! - where the distance of the stack pointer from its value at the entry is known;
 //! - with no branch in the whole function that leads behind the entry and up to the site, as such
 //!   a branch would hit it again. Where a branch is computed (a jump table), only `push` and `nop`
 //!   are taken: a prologue is no jump's target, and padding stands before one, never at one.
+//!
+//! One loop is let pass where [`Wanted::attempts`] says so: the retry of a compare-exchange, a
+//! branch right behind `lock cmpxchg`. tokio's `wake_by_ref` begins with such a loop. Its probe is
+//! hit once more for each attempt that loses a race, each time with the state word of that
+//! attempt; at the entry it would cost twenty times as much, and read the word long before.
 //!
 //! Otherwise it is the entry itself. Not excluded: a jump into the middle of the prologue from
 //! another function; no compiler makes one.
@@ -19,7 +25,7 @@ use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Formatter, Instruction as Decoded,
     InstructionInfoFactory, IntelFormatter, Mnemonic, OpAccess, OpKind, Register,
 };
-use tracer_common::ArgumentRegister;
+use tracer_common::{ArgumentRegister, ProbeKind};
 
 use super::emulation::{Rules, Treatment};
 use super::model::{Instruction, Method};
@@ -53,22 +59,43 @@ pub struct Code<'a> {
     pub whole: bool,
 }
 
-/// Chooses the instruction at which `argument` is read.
+/// What is to be read at a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The register that must still hold its argument.
+    pub argument: ArgumentRegister,
+    /// Whether what it points to must still be as the function found it.
+    pub untouched: bool,
+    /// Whether attempts that lose a race may be hits of their own.
+    pub attempts: bool,
+}
+
+impl Wanted {
+    /// What is to be read in a function of this kind.
+    #[must_use]
+    pub const fn of(kind: ProbeKind, argument: ArgumentRegister) -> Self {
+        Self {
+            argument,
+            // A waker's clone and drop only count; the rest tells by the state word what they do.
+            untouched: !matches!(kind, ProbeKind::WakerClone | ProbeKind::WakerDrop),
+            attempts: matches!(kind, ProbeKind::WakeByValue | ProbeKind::WakeByReference),
+        }
+    }
+}
+
+/// Chooses the instruction to be probed.
 ///
 /// # Errors
 /// [`NoSite`] when no instruction can be probed.
-pub fn choose(
-    code: Code<'_>,
-    argument: ArgumentRegister,
-    rules: Rules,
-) -> Result<Instruction, NoSite> {
-    let mut candidates = straight_line(code, argument, rules);
+pub fn choose(code: Code<'_>, wanted: Wanted, rules: Rules) -> Result<Instruction, NoSite> {
+    let mut candidates = straight_line(code, wanted, rules);
     let entry = candidates.first().copied().ok_or(NoSite::NotCode)?;
     if !code.whole {
         candidates.truncate(1);
     }
     let branches = Branches::of(code);
-    let usable = |site: &&Site| site.offset == 0 || branches.allow(site, code.entry);
+    let usable =
+        |site: &&Site| site.offset == 0 || branches.allow(site, code.entry, wanted.attempts);
     let emulated = candidates
         .iter()
         .filter(|site| site.treatment == Treatment::Emulated)
@@ -117,8 +144,8 @@ impl Site {
     }
 }
 
-fn straight_line(code: Code<'_>, argument: ArgumentRegister, rules: Rules) -> Vec<Site> {
-    let argument = match argument {
+fn straight_line(code: Code<'_>, wanted: Wanted, rules: Rules) -> Vec<Site> {
+    let argument = match wanted.argument {
         ArgumentRegister::Rdi => Register::RDI,
         ArgumentRegister::Rsi => Register::RSI,
         ArgumentRegister::Rdx => Register::RDX,
@@ -145,7 +172,10 @@ fn straight_line(code: Code<'_>, argument: ArgumentRegister, rules: Rules) -> Ve
             treatment: rules.treatment(bytes, &decoded),
             pushed: distance,
         });
-        if decoded.flow_control() != FlowControl::Next || writes(&mut info, &decoded, argument) {
+        if decoded.flow_control() != FlowControl::Next
+            || writes(&mut info, &decoded, argument)
+            || (wanted.untouched && writes_through(&mut info, &decoded, argument))
+        {
             break;
         }
         match stack_change(&mut info, &decoded) {
@@ -161,16 +191,28 @@ fn straight_line(code: Code<'_>, argument: ArgumentRegister, rules: Rules) -> Ve
 
 /// Whether an instruction may change any part of `register`.
 fn writes(info: &mut InstructionInfoFactory, decoded: &Decoded, register: Register) -> bool {
-    info.info(decoded).used_registers().iter().any(|used| {
-        used.register().full_register() == register
-            && matches!(
-                used.access(),
-                OpAccess::Write
-                    | OpAccess::CondWrite
-                    | OpAccess::ReadWrite
-                    | OpAccess::ReadCondWrite
-            )
+    info.info(decoded)
+        .used_registers()
+        .iter()
+        .any(|used| used.register().full_register() == register && is_write(used.access()))
+}
+
+/// Whether an instruction may write memory at an address made from `register`.
+fn writes_through(
+    info: &mut InstructionInfoFactory,
+    decoded: &Decoded,
+    register: Register,
+) -> bool {
+    info.info(decoded).used_memory().iter().any(|used| {
+        (used.base() == register || used.index() == register) && is_write(used.access())
     })
+}
+
+const fn is_write(access: OpAccess) -> bool {
+    matches!(
+        access,
+        OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
+    )
 }
 
 /// By how many bytes an instruction lowers the stack pointer; `None` where that depends on more
@@ -204,8 +246,15 @@ fn is_tail_call(decoded: &Decoded) -> bool {
 
 /// The branches of a function.
 struct Branches {
-    targets: Vec<u64>,
+    targets: Vec<Target>,
     computed: bool,
+}
+
+/// Where a branch leads.
+struct Target {
+    address: u64,
+    /// The branch is right behind a `lock cmpxchg`.
+    is_retry: bool,
 }
 
 impl Branches {
@@ -214,27 +263,30 @@ impl Branches {
             targets: Vec::new(),
             computed: false,
         };
-        let decoder = Decoder::with_ip(64, code.bytes, code.entry.0, DecoderOptions::NONE);
-        for decoded in decoder {
+        let mut is_retry = false;
+        for decoded in Decoder::with_ip(64, code.bytes, code.entry.0, DecoderOptions::NONE) {
             match decoded.flow_control() {
                 FlowControl::UnconditionalBranch
                 | FlowControl::ConditionalBranch
                 | FlowControl::Call
-                | FlowControl::XbeginXabortXend => {
-                    branches.targets.push(decoded.near_branch_target())
-                }
+                | FlowControl::XbeginXabortXend => branches.targets.push(Target {
+                    address: decoded.near_branch_target(),
+                    is_retry,
+                }),
                 FlowControl::IndirectBranch => branches.computed |= !is_tail_call(&decoded),
                 _ => {}
             }
+            is_retry = decoded.has_lock_prefix() && decoded.mnemonic() == Mnemonic::Cmpxchg;
         }
         branches
     }
 
-    /// Whether no branch of the function can lead to `site` a second time.
-    fn allow(&self, site: &Site, entry: LinkAddress) -> bool {
-        let behind_entry = |target: &u64| {
-            let offset = target.wrapping_sub(entry.0);
-            offset > 0 && offset <= site.offset
+    /// Whether no branch of the function can lead to `site` a second time; `attempts` lets the
+    /// retry of a compare-exchange do so.
+    fn allow(&self, site: &Site, entry: LinkAddress, attempts: bool) -> bool {
+        let behind_entry = |target: &Target| {
+            let offset = target.address.wrapping_sub(entry.0);
+            offset > 0 && offset <= site.offset && !(attempts && target.is_retry)
         };
         let padding_or_prologue = matches!(site.decoded.mnemonic(), Mnemonic::Push | Mnemonic::Nop);
         !self.targets.iter().any(behind_entry) && (!self.computed || padding_or_prologue)
@@ -262,7 +314,23 @@ mod tests {
             entry: LinkAddress(0x1000),
             whole,
         };
-        choose(code, argument, RULES)
+        choose(code, counted(argument), RULES)
+    }
+
+    /// As for a waker's clone: only the register matters.
+    const fn counted(argument: ArgumentRegister) -> Wanted {
+        Wanted::of(ProbeKind::WakerClone, argument)
+    }
+
+    fn wake(parts: &[&[u8]]) -> Instruction {
+        let bytes = parts.concat();
+        let code = Code {
+            bytes: &bytes,
+            entry: LinkAddress(0x1000),
+            whole: true,
+        };
+        let wanted = Wanted::of(ProbeKind::WakeByReference, ArgumentRegister::Rdi);
+        choose(code, wanted, RULES).unwrap()
     }
 
     const PUSH_RBX: &[u8] = &[0x53];
@@ -417,6 +485,43 @@ mod tests {
     }
 
     #[test]
+    fn a_retry_of_a_compare_exchange_is_an_attempt() {
+        let load: &[u8] = &[0x48, 0x8b, 0x07];
+        let test: &[u8] = &[0xa8, 0x02];
+        let out: &[u8] = &[0x75, 0x07];
+        let cmpxchg: &[u8] = &[0xf0, 0x4c, 0x0f, 0xb1, 0x07];
+        // 0: sub; 4: mov rax, [rdi]; 7: test al, 2; 9: jne out; 11: lock cmpxchg; 16: jne 7.
+        let again: &[u8] = &[0x75, 0xf5];
+        let loop_of_tokio = [SUB_RSP_24, load, test, out, cmpxchg, again, RET];
+        let site = wake(&loop_of_tokio);
+        assert_eq!((site.offset_in_function, site.pushed), (9, 24));
+        // For who counts, it is a loop.
+        assert_eq!(at(&loop_of_tokio).unwrap().offset_in_function, 0);
+        // Any other branch back is one for everybody.
+        let nop: &[u8] = &[0x0f, 0x1f, 0x40, 0, 0x90];
+        let site = wake(&[SUB_RSP_24, load, test, out, nop, again, RET]);
+        assert_eq!(site.offset_in_function, 0);
+    }
+
+    #[test]
+    fn the_state_word_is_read_before_it_is_written() {
+        let set_notified = &[0x48, 0x83, 0x0f, 0x04];
+        let site = wake(&[set_notified, PUSH_RBX, RET]);
+        assert_eq!(
+            (site.offset_in_function, site.method),
+            (0, Method::SingleStepped)
+        );
+        let site = at(&[set_notified, PUSH_RBX, RET]).unwrap();
+        assert_eq!(
+            site.offset_in_function, 4,
+            "for who counts, it does not matter"
+        );
+        let through_another = &[0x48, 0x83, 0x0e, 0x04];
+        let site = wake(&[through_another, PUSH_RBX, RET]);
+        assert_eq!(site.offset_in_function, 4);
+    }
+
+    #[test]
     fn without_its_end_only_the_entry_of_a_function_is_known() {
         let site = choose_in(&[SUB_RSP_24, NOP5, RET], ArgumentRegister::Rdi, false).unwrap();
         assert_eq!(site.offset_in_function, 0);
@@ -427,7 +532,7 @@ mod tests {
         fn any_bytes_are_survived(bytes in proptest::collection::vec(0_u8.., 0..64)) {
             for argument in [ArgumentRegister::Rdi, ArgumentRegister::Rsi, ArgumentRegister::Rdx] {
                 let code = Code { bytes: &bytes, entry: LinkAddress(u64::MAX - 16), whole: true };
-                if let Ok(site) = choose(code, argument, RULES) {
+                if let Ok(site) = choose(code, counted(argument), RULES) {
                     proptest::prop_assert!(site.offset_in_function < bytes.len() as u64);
                     proptest::prop_assert!(i64::from(site.pushed) <= MAX_PUSHED);
                 }
