@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::IsTerminal as _;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::stdio::{dup2_stderr, dup2_stdin};
 use tracer_common::ProbeKind;
 
 use crate::attach::{LinkKind, Session, SessionOptions, permission};
@@ -104,7 +108,7 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
                 .output
                 .as_ref()
                 .map(|path| path.display().to_string()),
-            notice: notice(source.level()),
+            notice: notice(source.level()).or_else(|| quiet_command(request)),
         },
         session,
         showing: request.showing,
@@ -122,7 +126,34 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
 
 /// Finds the target, or starts it.
 fn find(request: &Request) -> Result<Process> {
+    let starts = matches!(request.target, TargetSelector::Command(_));
+    if starts && request.showing == Showing::View {
+        return Ok(away_from_terminal(|| Process::find(&request.target))??);
+    }
     Ok(Process::find(&request.target)?)
+}
+
+/// A command that starts inside `start` reads nothing from the terminal, which the live view needs,
+/// and writes nothing on it.
+fn away_from_terminal<T>(start: impl FnOnce() -> T) -> Result<T> {
+    let system = |error: std::io::Error| anyhow::Error::new(error).context("standard streams");
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(system)?;
+    let input = std::io::stdin();
+    let output = std::io::stderr();
+    let saved_input = input.as_fd().try_clone_to_owned().map_err(system)?;
+    let saved_output = output.as_fd().try_clone_to_owned().map_err(system)?;
+    dup2_stdin(&null).map_err(|error| system(error.into()))?;
+    if output.is_terminal() {
+        dup2_stderr(&null).map_err(|error| system(error.into()))?;
+    }
+    let started = start();
+    dup2_stdin(&saved_input).map_err(|error| system(error.into()))?;
+    dup2_stderr(&saved_output).map_err(|error| system(error.into()))?;
+    Ok(started)
 }
 
 fn open_line(process: &Process, session: &Session) -> String {
@@ -218,6 +249,16 @@ const fn kind_name(kind: ProbeKind) -> &'static str {
         ProbeKind::Spawn => "spawn",
         ProbeKind::FuturePoll => "future_poll",
     }
+}
+
+/// Where the output of a command is that we started.
+fn quiet_command(request: &Request) -> Option<String> {
+    let quiet = matches!(request.target, TargetSelector::Command(_))
+        && request.showing == Showing::View
+        && std::io::stderr().is_terminal();
+    quiet.then(|| {
+        "the command's output is not shown; redirect standard error to keep it (2> FILE)".to_owned()
+    })
 }
 
 /// What the summary says of what is missing, as far as it is known at the attach.

@@ -52,7 +52,13 @@ pub struct Follower {
     unread: Option<String>,
     waiting: Vec<Reading>,
     overhead: Option<f64>,
+    /// Time of the newest record, and when its batch came.
+    newest: u64,
+    batch_at: u64,
 }
+
+/// Without a batch for this long, there is nothing on its way (nanoseconds).
+const QUIET_NS: u64 = 100_000_000;
 
 impl Follower {
     /// Starts with what is known at the attach.
@@ -74,6 +80,8 @@ impl Follower {
             unread: None,
             waiting: Vec::new(),
             overhead: None,
+            newest: started,
+            batch_at: started,
         }
     }
 
@@ -81,6 +89,10 @@ impl Follower {
     /// nanoseconds) and before the records were.
     pub fn take_batch(&mut self, records: &[Record], losses: &[u64], until: u64) {
         self.take_losses(losses, until);
+        self.batch_at = until;
+        if let Some(last) = records.last() {
+            self.newest = self.newest.max(last.time);
+        }
         let mut events = Vec::with_capacity(records.len() * 2);
         for record in records {
             self.tracker.apply(record, &mut events);
@@ -211,7 +223,14 @@ impl Follower {
                 None => self.notice.clone(),
             },
         };
-        let mut table = self.maker.make(&self.tracker, &self.nested, status, now);
+        // What goes on at `now` is known up to here only: when records come late, a poll that seems
+        // to go on may have ended since.
+        let known = if now.saturating_sub(self.batch_at) < QUIET_NS {
+            self.newest.min(now)
+        } else {
+            now
+        };
+        let mut table = self.maker.make(&self.tracker, &self.nested, status, known);
         table.rows_left_out += usize::try_from(statistics.forgotten).unwrap_or(usize::MAX);
         table
     }

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Signal, kill_current_process_group};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::ending::Ending;
@@ -108,7 +109,14 @@ impl Outlet {
 fn view(exchange: &Exchange, ends: &UnboundedSender<Ending>) {
     let ending = match terminal::run(exchange) {
         Ok(ViewEnd::Quit) => Ending::Quit,
-        Ok(ViewEnd::Interrupt) => Ending::Interrupted,
+        Ok(ViewEnd::Interrupt) => {
+            // In raw mode the terminal leaves this to us: Ctrl-C is for everything that runs in
+            // the foreground, a command that we started included. The signal ends the session.
+            match kill_current_process_group(Signal::INT) {
+                Ok(()) => return,
+                Err(_) => Ending::Interrupted,
+            }
+        }
         Ok(ViewEnd::Stopped) => return,
         Err(error) => {
             tracing::warn!("the live view ended: {error}");

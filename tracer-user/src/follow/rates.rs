@@ -28,12 +28,13 @@ impl Rate {
     /// The counter stands at `count`, `elapsed` after the last call. A counter that went down (a
     /// task that was forgotten and came back) counts from 0.
     pub fn update(&mut self, count: u64, elapsed: Duration) {
-        let grown = count.checked_sub(self.last).unwrap_or(count);
-        self.last = count;
         let seconds = elapsed.as_secs_f64();
         if seconds <= 0.0 {
+            // What has grown meanwhile is part of the next increment.
             return;
         }
+        let grown = count.checked_sub(self.last).unwrap_or(count);
+        self.last = count;
         let fresh = 1.0 - (-seconds / SETTLING.as_secs_f64()).exp();
         #[expect(clippy::cast_precision_loss, reason = "a rate needs no 53 bits")]
         let now = grown as f64 / seconds;
