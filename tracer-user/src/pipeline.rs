@@ -14,7 +14,7 @@ use tracer_common::ProbeKind;
 
 use crate::attach::{LinkKind, Session, SessionOptions, permission};
 use crate::dwarf::DebugInfo;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::export::recording::{Header, ProbeCount};
 use crate::follow::follower::About;
 use crate::follow::outlet::Showing;
@@ -22,7 +22,7 @@ use crate::follow::recording_file::RecordingFile;
 use crate::follow::session::{self, Ended, Setup};
 use crate::follow::summary::Summary;
 use crate::follow::tasks::TokioTasks;
-use crate::locate::{Process, TargetSelector};
+use crate::locate::{Process, TargetError, TargetSelector};
 use crate::object::{Binary, DebugSource};
 use crate::plan::{self, Names, Plan, Rules};
 use crate::rebuild::snapshot::{DebugInfoLevel, ProcessInfo};
@@ -85,7 +85,8 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
     })?;
     // attach
     let started = monotonic_ns();
-    let session = Session::start(&plan, process.pid, &SessionOptions::default())?;
+    let session = Session::start(&plan, process.pid, &SessionOptions::default());
+    let session = session.map_err(|error| unless_gone(&process, error))?;
     let sink = match &request.output {
         Some(path) => Some(recording(
             path, &process, &source, &plan, &session, started,
@@ -154,6 +155,15 @@ fn away_from_terminal<T>(start: impl FnOnce() -> T) -> Result<T> {
     dup2_stdin(&saved_input).map_err(|error| system(error.into()))?;
     dup2_stderr(&saved_output).map_err(|error| system(error.into()))?;
     Ok(started)
+}
+
+/// What failed, unless it failed because the target has ended meanwhile.
+fn unless_gone(process: &Process, error: impl Into<Error>) -> Error {
+    if process.is_alive() {
+        error.into()
+    } else {
+        TargetError::Gone { pid: process.pid }.into()
+    }
 }
 
 fn open_line(process: &Process, session: &Session) -> String {

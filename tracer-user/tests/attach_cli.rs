@@ -106,9 +106,12 @@ impl Drop for Running {
     }
 }
 
-/// The number after `word` in what was said.
+/// The number after `word` in the summary.
 fn number_after(said: &str, word: &str) -> u64 {
-    let rest = said
+    let (_, summary) = said
+        .split_once("Ended after")
+        .unwrap_or_else(|| panic!("no summary in {said}"));
+    let rest = summary
         .split_once(word)
         .unwrap_or_else(|| panic!("no {word:?} in {said}"))
         .1;
@@ -151,8 +154,8 @@ fn live_the_time_is_up() {
     assert!(lines.len() >= 3, "a heading and a line a second: {stdout}");
     let tasks: u64 = lines[2].split_whitespace().nth(1).unwrap().parse().unwrap();
     assert_eq!(
-        tasks, 8,
-        "the sleepers too, which are never polled: {stdout}"
+        tasks, 9,
+        "the sleepers and the block_on root too, which are never polled: {stdout}"
     );
     assert!(target.is_alive());
 }
@@ -184,13 +187,14 @@ fn live_the_target_exits() {
     if !permitted() {
         return;
     }
-    let mut target = target(&["--seconds", "2"]);
+    let mut target = target(&[]);
     let running = Running::start(&["attach", "--pid", &target.pid().to_string()]);
+    signal(target.pid(), Signal::KILL);
     let begin = Instant::now();
     let (code, said) = running.end();
     assert_clean_end(code, &said, "the target has exited");
     assert!(begin.elapsed() < Duration::from_secs(20));
-    assert_eq!(target.wait(PATIENCE), Some(0));
+    assert_eq!(target.wait(PATIENCE), None, "it ended by the signal");
 }
 
 #[test]
@@ -200,7 +204,7 @@ fn live_a_command_is_started_and_its_exit_is_the_end() {
     }
     let busy = Build::Release.folder().join("busy");
     let busy = busy.to_str().unwrap();
-    let command = ["attach", "--", busy, "--seconds", "3", "--rate", "100"];
+    let command = ["attach", "--", busy, "--seconds", "8", "--rate", "100"];
     let Run {
         code,
         stderr,
@@ -342,9 +346,9 @@ fn live_view_keys_work_and_the_terminal_is_given_back() {
         "{program} attach --pid {}; echo code=$?",
         target.pid()
     ));
-    // All 8 tasks, those that never run too, and the awaits of this program's own code.
+    // All 8 tasks and the root, those that never run too, and the awaits of this program's own code.
     tmux.wait_for("all tasks", |screen| {
-        screen.contains("8 tasks") && screen.contains("src/bin/busy.rs:")
+        screen.contains("9 tasks") && screen.contains("src/bin/busy.rs:")
     });
     tmux.wait_for("polls", |screen| {
         screen.contains("POLLS") && screen.contains("/s  lost 0")
@@ -358,9 +362,9 @@ fn live_view_keys_work_and_the_terminal_is_given_back() {
     }
     tmux.wait_for_text("no task has \"zz\"");
     tmux.key("Escape");
-    tmux.wait_for_text("1/8");
+    tmux.wait_for_text("1/9");
     tmux.key("Down");
-    tmux.wait_for_text("2/8");
+    tmux.wait_for_text("2/9");
     tmux.key("p");
     tmux.wait_for_text("PAUSED");
     tmux.key("p");
@@ -390,7 +394,7 @@ fn live_view_ends_with_ctrl_c_signals_and_the_target() {
             "{program} attach --pid {}; echo code=$?",
             target.pid()
         ));
-        tmux.wait_for_text("8 tasks");
+        tmux.wait_for_text("9 tasks");
         match how {
             "key" => tmux.key("C-c"),
             "signal" => {

@@ -305,9 +305,20 @@ fn runtimes_in_words(runtimes: &[RuntimeInfo]) -> String {
     words.join(", ")
 }
 
-/// What of a snapshot the user should know while looking at the view.
+/// What of a snapshot the user should know while looking at the view: that tasks are missing.
 fn notice_of(snapshot: &Snapshot) -> Option<String> {
-    snapshot.warnings.first().cloned()
+    let coverage = &snapshot.coverage;
+    let (listed, counted) = (coverage.tasks_listed, coverage.tasks_counted);
+    if listed < counted {
+        return Some(format!("{listed} of {counted} tasks could be listed"));
+    }
+    snapshot
+        .runtimes
+        .is_empty()
+        .then(|| match snapshot.warnings.first() {
+            Some(warning) => format!("no runtime found: {warning}"),
+            None => "no runtime found yet".to_owned(),
+        })
 }
 
 #[cfg(test)]
