@@ -14,20 +14,20 @@ use tracer_common::ProbeKind;
 
 use crate::attach::{LinkKind, Session, SessionOptions, permission};
 use crate::dwarf::DebugInfo;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::export::recording::{Header, ProbeCount};
 use crate::follow::follower::About;
 use crate::follow::outlet::Showing;
 use crate::follow::recording_file::RecordingFile;
 use crate::follow::session::{self, Ended, Setup};
 use crate::follow::summary::Summary;
-use crate::follow::tasks::TokioTasks;
-use crate::locate::{Process, TargetError, TargetSelector};
+use crate::follow::tasks::{TaskSource, TokioTasks};
+use crate::locate::{Process, TargetSelector};
 use crate::object::{Binary, DebugSource};
 use crate::plan::{self, Names, Plan, Rules};
 use crate::rebuild::snapshot::{DebugInfoLevel, ProcessInfo};
 use crate::rebuild::tracker::Options;
-use crate::runtime::tokio::Inspector;
+use crate::runtime::tokio::{Inspector, ShapeInspector};
 use crate::show::progress::while_slow;
 use crate::stream::monotonic_ns;
 use crate::walk::Futures;
@@ -85,8 +85,7 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
     })?;
     // attach
     let started = monotonic_ns();
-    let session = Session::start(&plan, process.pid, &SessionOptions::default());
-    let session = session.map_err(|error| unless_gone(&process, error))?;
+    let session = Session::start(&plan, process.pid, &SessionOptions::default())?;
     let sink = match &request.output {
         Some(path) => Some(recording(
             path, &process, &source, &plan, &session, started,
@@ -116,8 +115,16 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
         duration: request.duration,
         sink,
     };
-    let inspector = Inspector::new(process.pid, &binary, module.bias, &futures);
-    let inspector = inspector.map_err(|error| error.to_string());
+    let inspector = match Inspector::new(process.pid, &binary, module.bias, &futures) {
+        Ok(inspector) => TaskSource::Types(inspector),
+        Err(error) => {
+            let symbols = source.symbol_file();
+            ShapeInspector::new(process.pid, &binary, symbols, module.bias).map_or(
+                TaskSource::Unreadable(error.to_string()),
+                TaskSource::Shapes,
+            )
+        }
+    };
     let build_id = binary.build_id().map(str::to_owned);
     let mut tasks = TokioTasks::new(&process, inspector, source.level(), build_id);
     let ended = session::run(setup, &mut tasks)?;
@@ -155,15 +162,6 @@ fn away_from_terminal<T>(start: impl FnOnce() -> T) -> Result<T> {
     dup2_stdin(&saved_input).map_err(|error| system(error.into()))?;
     dup2_stderr(&saved_output).map_err(|error| system(error.into()))?;
     Ok(started)
-}
-
-/// What failed, unless it failed because the target has ended meanwhile.
-fn unless_gone(process: &Process, error: impl Into<Error>) -> Error {
-    if process.is_alive() {
-        error.into()
-    } else {
-        TargetError::Gone { pid: process.pid }.into()
-    }
 }
 
 fn open_line(process: &Process, session: &Session) -> String {

@@ -182,6 +182,52 @@ fn live_interrupted_and_terminated() {
     assert!(target.is_alive());
 }
 
+/// A recording that was ended by Ctrl-C is complete: the report of it counts what the summary does.
+#[test]
+fn live_a_recording_is_complete_after_ctrl_c() {
+    if !permitted() {
+        return;
+    }
+    let target = target(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.astrace");
+    let file = file.to_str().unwrap();
+    let running = Running::start(&["record", "--pid", &target.pid().to_string(), "-o", file]);
+    sleep(Duration::from_millis(1500));
+    running.signal(Signal::INT);
+    let (code, said) = running.end();
+    assert_clean_end(code, &said, "stopped by Ctrl-C");
+    assert!(said.contains(&format!("recording  {file}: ")), "{said}");
+
+    let report = run(&["report", file, "--json"]);
+    assert_eq!(report.code, Some(0), "{}", report.stderr);
+    let report: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();
+    assert_eq!(report["file"]["ending"], "complete", "{report}");
+    assert_eq!(report["file"]["ended_because"], "interrupted", "{report}");
+    let activity = &report["activity"];
+    assert_eq!(activity["polls"], number_after(&said, "polls"), "{report}");
+    assert_eq!(activity["tasks_existing"], 9, "{report}");
+    assert_eq!(activity["missing"]["records"], 0, "{report}");
+}
+
+/// A place where nothing can be written is told before anything is attached for long.
+#[test]
+fn live_a_recording_that_cannot_be_made() {
+    if !permitted() {
+        return;
+    }
+    let mut target = target(&[]);
+    let pid = target.pid().to_string();
+    let run = run(&["record", "--pid", &pid, "-o", "/proc/no/such/folder/x"]);
+    assert_eq!(run.code, Some(7), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("/proc/no/such/folder/x"),
+        "{}",
+        run.stderr
+    );
+    assert!(target.is_alive());
+}
+
 #[test]
 fn live_the_target_exits() {
     if !permitted() {

@@ -9,12 +9,22 @@ use crate::locate::Process;
 use crate::memory::LiveMemory;
 use crate::rebuild::snapshot::{DebugInfoLevel, ProcessInfo, SCHEMA, Snapshot, TaskInfo};
 use crate::rebuild::tracker::{TaskKey, key_of_listed};
-use crate::runtime::tokio::{Inspector, Scheduler, coverage};
+use crate::runtime::tokio::{Inspector, Scheduler, ShapeInspector, coverage};
 
-/// Reads through an [`Inspector`], or says why there is none.
+/// What reads the tasks.
+pub enum TaskSource<'d, 'a> {
+    /// Their types, with await trees.
+    Types(Inspector<'d, 'a>),
+    /// The shape that they all have, without await trees.
+    Shapes(ShapeInspector),
+    /// Nothing, with the reason.
+    Unreadable(String),
+}
+
+/// The tasks of a process.
 pub struct TokioTasks<'p, 'd, 'a> {
     process: &'p Process,
-    inspector: Result<Inspector<'d, 'a>, String>,
+    source: TaskSource<'d, 'a>,
     level: DebugInfoLevel,
     build_id: Option<String>,
     /// Roots without a task header, as they were found with all tasks.
@@ -22,28 +32,29 @@ pub struct TokioTasks<'p, 'd, 'a> {
 }
 
 impl<'p, 'd, 'a> TokioTasks<'p, 'd, 'a> {
-    /// Of a process. `inspector` reads it; or says why its tasks cannot be read.
+    /// Of a process.
     #[must_use]
     pub fn new(
         process: &'p Process,
-        inspector: Result<Inspector<'d, 'a>, String>,
+        source: TaskSource<'d, 'a>,
         level: DebugInfoLevel,
         build_id: Option<String>,
     ) -> Self {
         Self {
             process,
-            inspector,
+            source,
             level,
             build_id,
             roots: HashMap::new(),
         }
     }
 
-    fn inspector(&self) -> Result<&Inspector<'d, 'a>, String> {
-        if !self.process.is_alive() {
-            return Err("the process has ended".to_owned());
+    fn check_alive(&self) -> Result<(), String> {
+        if self.process.is_alive() {
+            Ok(())
+        } else {
+            Err("the process has ended".to_owned())
         }
-        self.inspector.as_ref().map_err(Clone::clone)
     }
 
     fn memory(&self) -> LiveMemory {
@@ -53,10 +64,14 @@ impl<'p, 'd, 'a> TokioTasks<'p, 'd, 'a> {
 
 impl ReadTasks for TokioTasks<'_, '_, '_> {
     fn all(&mut self) -> Result<Snapshot, String> {
-        let found = self.inspector()?.tasks(self.process, &self.memory());
-        if !self.process.is_alive() {
-            return Err("the process ended while it was read".to_owned());
-        }
+        self.check_alive()?;
+        let memory = self.memory();
+        let found = match &self.source {
+            TaskSource::Types(inspector) => inspector.tasks(self.process, &memory),
+            TaskSource::Shapes(inspector) => inspector.tasks(self.process, &memory),
+            TaskSource::Unreadable(reason) => return Err(reason.clone()),
+        };
+        self.check_alive()?;
         self.roots = found
             .tasks
             .iter()
@@ -78,7 +93,14 @@ impl ReadTasks for TokioTasks<'_, '_, '_> {
     }
 
     fn one(&mut self, key: TaskKey) -> Result<TaskInfo, String> {
-        let inspector = self.inspector()?;
+        self.check_alive()?;
+        let inspector = match &self.source {
+            TaskSource::Types(inspector) => inspector,
+            TaskSource::Shapes(_) => {
+                return Err("the binary has no types in its debug information".to_owned());
+            }
+            TaskSource::Unreadable(reason) => return Err(reason.clone()),
+        };
         if key.id.is_none() {
             let mut root = self
                 .roots
