@@ -67,18 +67,17 @@ fn file_name(units: &Units<'_>, number: u32, index: u64) -> Option<String> {
     } else {
         format!("{directory}/{name}")
     };
+    let Some(working) = working else {
+        return Some(full);
+    };
     // A dependency is compiled in its own folder; without it, its `src/lib.rs` would pass for the
     // user's.
-    let is_dependency = |folder: &str| {
-        ["/registry/src/", "/git/checkouts/", "/rustc/"]
-            .iter()
-            .any(|part| folder.contains(part))
-    };
-    Some(match working.filter(|working| !is_dependency(working)) {
-        Some(working) => match full.strip_prefix(&working) {
-            Some(rest) => rest.trim_start_matches('/').to_owned(),
-            None => full,
-        },
-        None => full,
+    let is_dependency = ["/registry/src/", "/git/checkouts/", "/rustc/"]
+        .iter()
+        .any(|part| working.contains(part));
+    Some(match (is_dependency, full.strip_prefix(&working)) {
+        (false, Some(rest)) => rest.trim_start_matches('/').to_owned(),
+        (true, None) if !full.starts_with('/') => format!("{working}/{full}"),
+        _ => full,
     })
 }
