@@ -4,7 +4,10 @@
 //! rustc's and the futures crates' conventions, and no runtime: what a runtime's leaves wait for
 //! is told by its adapter through [`Leaves`].
 
+mod active;
 mod compile;
+mod coroutine;
+mod edges;
 mod names;
 mod reach;
 mod table;
