@@ -77,10 +77,11 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         .iter()
         .map(|(state, count)| format!("{count} {}", format::state(*state)))
         .collect();
+    let total = snapshot.tasks.len();
+    let tasks = if total == 1 { "task" } else { "tasks" };
     writeln!(
         out,
-        "{STRONG}{} tasks{STRONG:#}: {}",
-        snapshot.tasks.len(),
+        "{STRONG}{total} {tasks}{STRONG:#}: {}",
         states.join(", ")
     )?;
     let level = match snapshot.coverage.debug_info {

@@ -340,6 +340,13 @@ impl<'d, 'a> Futures<'d, 'a> {
                 edges.extend(self.task_list(die));
                 true
             }
+            // It borrows the set beside the future that it polls.
+            "tokio::task::local::RunUntil" => {
+                if let Some(future) = this.member("future") {
+                    self.flatten(future.type_die, future.offset, 0, edges);
+                }
+                true
+            }
             "futures_util::future::future::shared::Shared" => {
                 edges.extend(self.shared(this));
                 true

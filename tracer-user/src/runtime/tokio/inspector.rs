@@ -3,18 +3,19 @@
 mod stacks;
 
 use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use crate::address::{Address, LoadBias};
 use crate::dwarf::{DieRef, Value};
 use crate::error::{Advice, ExitCode};
-use crate::locate::{self, Descriptor, Process, Sockets};
+use crate::locate::{self, Process};
 use crate::memory::Memory;
 use crate::object::{Binary, TlsSegment};
 use crate::rebuild::snapshot::{Coverage, DebugInfoLevel, RuntimeInfo, TaskInfo};
 use crate::rebuild::tree::AwaitNode;
 use crate::walk::{Futures, Limits, Walker};
 
+use super::descriptors::describe_descriptors;
 use super::handles::{self, ContextVariable, Handle, Scheduler};
 use super::layout::TaskLayout;
 use super::leaves::{LocalSetSeen, TokioLeaves};
@@ -128,7 +129,7 @@ impl<'d, 'a> Inspector<'d, 'a> {
         }
         self.read_roots(process, &contexts, &leaves, memory, &mut found);
         self.read_local_sets(&leaves, &reader, memory, &mut seen, &mut found);
-        self.describe_descriptors(&mut found.tasks);
+        describe_descriptors(self.pid, &mut found.tasks);
         found
     }
 
@@ -142,7 +143,7 @@ impl<'d, 'a> Inspector<'d, 'a> {
     ) -> Option<TaskInfo> {
         let leaves = self.leaves();
         let mut tasks = vec![self.reader(&leaves).read(header, scheduler, memory)?.info];
-        self.describe_descriptors(&mut tasks);
+        describe_descriptors(self.pid, &mut tasks);
         tasks.pop()
     }
 
@@ -335,63 +336,6 @@ impl<'d, 'a> Inspector<'d, 'a> {
                 }
             }
         }
-    }
-
-    /// Adds to every I/O wait what its descriptor is.
-    fn describe_descriptors(&self, tasks: &mut [TaskInfo]) {
-        let mut sockets = None;
-        let mut known: HashMap<i64, Option<Descriptor>> = HashMap::new();
-        for tree in tasks.iter_mut().filter_map(|task| task.tree.as_mut()) {
-            describe_tree(tree, &mut |fd| {
-                known
-                    .entry(fd)
-                    .or_insert_with(|| {
-                        let sockets = sockets.get_or_insert_with(|| Sockets::of_process(self.pid));
-                        sockets.describe(self.pid, i32::try_from(fd).ok()?)
-                    })
-                    .clone()
-            });
-        }
-    }
-}
-
-fn describe_tree(node: &mut AwaitNode, describe: &mut impl FnMut(i64) -> Option<Descriptor>) {
-    if let Some(waits_for) = node.waits_for.as_mut()
-        && waits_for.kind == "io"
-        && let Some(fd) = waits_for
-            .details
-            .get("fd")
-            .and_then(serde_json::Value::as_i64)
-    {
-        let details = &mut waits_for.details;
-        match describe(fd) {
-            Some(Descriptor::Internet {
-                protocol,
-                local,
-                peer,
-                state,
-            }) => {
-                details.insert("resource".to_owned(), protocol.into());
-                details.insert("local".to_owned(), local.to_string().into());
-                details.insert("peer".to_owned(), peer.map(|peer| peer.to_string()).into());
-                if let Some(state) = state {
-                    details.insert("socket_state".to_owned(), state.into());
-                }
-            }
-            Some(Descriptor::Unix { path }) => {
-                details.insert("resource".to_owned(), "unix".into());
-                details.insert("path".to_owned(), path.into());
-            }
-            Some(Descriptor::Other(text)) => {
-                details.insert("resource".to_owned(), text.into());
-            }
-            None => node
-                .notes
-                .push(format!("descriptor {fd} is not open any more")),
-        }
-    }
-    for child in &mut node.children {
-        describe_tree(child, describe);
     }
 }
 

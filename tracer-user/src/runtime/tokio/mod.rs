@@ -4,6 +4,7 @@
 //! met on the way; `block_on` roots from the stacks of blocked threads.
 
 pub mod block_on;
+mod descriptors;
 mod handles;
 mod inspector;
 mod layout;

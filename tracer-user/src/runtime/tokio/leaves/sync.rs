@@ -120,7 +120,7 @@ pub(super) fn broadcast(value: Value<'_, '_>) -> Result<Leaf, ValueError> {
     ))
 }
 
-/// A `poll_fn` in tokio's mpsc: `recv` polls the channel through a closure that captures the
+/// A `poll_fn` in tokio's signals or mpsc: there `recv` polls the channel through a closure that captures the
 /// receiver.
 pub(super) fn poll_fn<'a>(
     step: &Step<'_>,
@@ -128,6 +128,9 @@ pub(super) fn poll_fn<'a>(
     channels: &Finder<'_, 'a>,
 ) -> Option<Result<Leaf, ValueError>> {
     let parent = step.parent.filter(|parent| is_tokio_body(parent.node))?;
+    if parent.node.base_path.starts_with("tokio::signal::") {
+        return Some(Ok(plain("signal")));
+    }
     if !parent.node.base_path.starts_with("tokio::sync::mpsc::") {
         return None;
     }
