@@ -334,7 +334,9 @@ fn summarise(
     let file = ended
         .recording
         .zip(request.output.clone())
-        .map(|((file, progress), path)| file.finish(path, ending, &statistics, progress));
+        .map(|((file, progress), path)| {
+            file.finish(path, ending, ended.ended_at, &statistics, progress)
+        });
     Summary {
         ending,
         elapsed: ended.elapsed,

@@ -1,5 +1,6 @@
 //! `asynctrace report` as a user runs it: on whole, unfinished, cut off, damaged, foreign, empty and
 //! missing files.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::process::{Command, Output};

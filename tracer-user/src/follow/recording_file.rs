@@ -9,7 +9,6 @@ use super::recorder::{Entry, Progress, Sink};
 use super::summary::FileSummary;
 use crate::export::recording::{End, Header, Loss, RecordingError, Writer};
 use crate::rebuild::tracker::Statistics;
-use crate::stream::monotonic_ns;
 
 /// A recording that is being written.
 #[derive(Debug)]
@@ -24,20 +23,21 @@ impl RecordingFile {
         Writer::create(path, header).map(Self)
     }
 
-    /// Writes the end. `progress` is what the writing thread knows, `statistics` the counts of the
+    /// Writes the end of a session that ended at `time` (CLOCK_MONOTONIC, nanoseconds). `progress` is what the writing thread knows, `statistics` the counts of the
     /// whole trace.
     #[must_use]
     pub fn finish(
         self,
         path: PathBuf,
         ending: Ending,
+        time: u64,
         statistics: &Statistics,
         progress: Progress,
     ) -> FileSummary {
         let bytes = self.0.bytes();
         let events = self.0.events_written();
         let end = End {
-            time: monotonic_ns(),
+            time,
             reason: ending.word().to_owned(),
             events,
             statistics: statistics.clone(),

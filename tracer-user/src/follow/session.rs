@@ -52,6 +52,8 @@ pub struct Ended<S> {
     pub ending: Ending,
     /// How long the probes were in place.
     pub elapsed: Duration,
+    /// When it ended, CLOCK_MONOTONIC in nanoseconds.
+    pub ended_at: u64,
     /// What the tracker counted.
     pub statistics: Statistics,
     /// Losses by CPU.
@@ -110,6 +112,7 @@ pub fn run<S: Sink>(setup: Setup<S>, tasks: &mut impl ReadTasks) -> anyhow::Resu
         Ok(Ended {
             ending: end.ending,
             elapsed: end.elapsed,
+            ended_at: end.ended_at,
             statistics: end.follower.statistics(),
             losses: end.follower.losses().to_vec(),
             nested: end.follower.nested().most_polled(NestedPolls::SHOWN),
@@ -139,6 +142,7 @@ impl Drop for StopOnDrop<'_> {
 struct End {
     ending: Ending,
     elapsed: Duration,
+    ended_at: u64,
     follower: Follower,
     finished: Finished,
     closed: Option<Closed>,
@@ -201,6 +205,7 @@ async fn follow(
     };
 
     let elapsed = started.elapsed();
+    let ended_at = monotonic_ns();
     signals.abort_on_next(|| {
         terminal::give_back();
         std::process::exit(ABORTED);
@@ -231,6 +236,7 @@ async fn follow(
     Ok(End {
         ending,
         elapsed,
+        ended_at,
         follower,
         finished,
         closed,

@@ -118,6 +118,10 @@ pub struct Activity {
     pub tasks_over: u64,
     /// Polls that ended.
     pub polls: u64,
+    /// Polls that began, and of these those whose cause (a wake-up or the spawn) is known.
+    pub polls_begun: u64,
+    /// See there.
+    pub polls_with_cause: u64,
     /// Tasks by type, the busiest first.
     pub types: Vec<TypeActivity>,
     /// Threads that polled, the busiest first.
@@ -141,6 +145,8 @@ pub struct Collector {
     tasks: u64,
     tasks_existing: u64,
     tasks_over: u64,
+    polls_begun: u64,
+    polls_with_cause: u64,
     units: Units,
     types: HashMap<Option<Arc<str>>, TypeActivity>,
     wakes: WakeCounts,
@@ -160,6 +166,8 @@ impl Collector {
             tasks: 0,
             tasks_existing: 0,
             tasks_over: 0,
+            polls_begun: 0,
+            polls_with_cause: 0,
             units: Units::default(),
             types: HashMap::new(),
             wakes: WakeCounts::default(),
@@ -208,6 +216,8 @@ impl Collector {
             EventKind::Described(described) => self.described(unit, described, event.time),
             EventKind::PollBegin { thread } => {
                 self.units.thread_polls(*thread);
+                self.polls_begun += 1;
+                self.polls_with_cause += u64::from(event.cause.is_some());
                 if let Some(task) = self.task(unit, event.time) {
                     task.polled_on = Some(*thread);
                     task.polled_since = Some(event.time);
@@ -371,6 +381,8 @@ impl Collector {
             tasks_existing: self.tasks_existing,
             tasks_over: self.tasks_over,
             polls: types.iter().map(|row| row.polls).sum(),
+            polls_begun: self.polls_begun,
+            polls_with_cause: self.polls_with_cause,
             types,
             threads: self.units.threads(),
             wakes,

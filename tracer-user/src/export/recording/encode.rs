@@ -154,7 +154,8 @@ impl Columns<'_> {
                     Some(_) => BEGAN_TOLD,
                 };
                 let outcome = u64::from(outcome_number(*outcome).unsigned_abs());
-                self.argument(outcome | u64::from(*exact) * END_EXACT | told);
+                let exact = if *exact { END_EXACT } else { 0 };
+                self.argument(outcome | exact | told);
                 if told == BEGAN_TOLD {
                     self.argument(event.time.wrapping_sub(began.unwrap_or(0)));
                 }

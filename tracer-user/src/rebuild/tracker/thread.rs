@@ -32,6 +32,8 @@ pub(super) struct Thread {
     pub(super) tid: u32,
     pub(super) name: Option<Arc<str>>,
     pub(super) last_time: u64,
+    /// What was described is not what is known.
+    renamed: bool,
     sequence: u64,
     same_time: Vec<Record>,
     frames: Vec<Frame>,
@@ -52,6 +54,7 @@ impl Thread {
             tid,
             name: None,
             last_time: 0,
+            renamed: false,
             sequence: 0,
             same_time: Vec::new(),
             frames: Vec::new(),
@@ -169,8 +172,15 @@ impl Threads {
         self.names.get(&tid)
     }
 
-    /// Remembers a thread's name for when it is described.
+    /// Remembers a thread's name for when it is described, which is with its next record where it
+    /// was described without.
     pub(super) fn name(&mut self, tid: u32, name: Arc<str>) {
+        if let Some(thread) = self.threads.get_mut(&tid)
+            && thread.name.as_ref() != Some(&name)
+        {
+            thread.name = Some(Arc::clone(&name));
+            thread.renamed = true;
+        }
         if self.names.len() < self.max || self.names.contains_key(&tid) {
             self.names.insert(tid, name);
         }
@@ -188,13 +198,18 @@ impl Threads {
             self.forget_oldest();
         }
         let name = self.names.get(&tid);
-        self.threads.entry(tid).or_insert_with(|| {
+        let thread = self.threads.entry(tid).or_insert_with(|| {
             let mut thread = Thread::new(UnitId(*next_unit), tid);
             *next_unit += 1;
             thread.name = name.cloned();
             thread.describe(time, into);
             thread
-        })
+        });
+        if thread.renamed && time >= thread.last_time {
+            thread.renamed = false;
+            thread.describe(time, into);
+        }
+        thread
     }
 
     fn forget_oldest(&mut self) {

@@ -362,6 +362,30 @@ fn names_come_from_probes_and_threads() {
 }
 
 #[test]
+fn a_thread_that_gets_its_name_later_is_described_again() {
+    let mut run = Run::new(Options::default());
+    run.apply(&[record(RecordKind::WakeByReference, 50)]);
+    run.tracker.name_thread(1, "tokio-rt-worker".into());
+    run.tracker.name_thread(1, "tokio-rt-worker".into());
+    run.apply(&[
+        record(RecordKind::WakeByReference, 60),
+        record(RecordKind::WakeByReference, 70),
+    ]);
+    let names: Vec<Option<&str>> = run
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Described(unit) => match &**unit {
+                Unit::Thread(thread) => Some(thread.name.as_deref()),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect();
+    assert_eq!(names, [None, Some("tokio-rt-worker")]);
+}
+
+#[test]
 fn tasks_from_memory_are_existing_ones_and_leave_when_memory_says_so() {
     let mut run = Run::new(Options {
         started: 1_000,

@@ -86,7 +86,7 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     head(report, out)?;
     missing(report, out)?;
     tables::types(&report.activity, out)?;
-    tables::wakes(&report.activity.wakes, out)?;
+    tables::wakes(&report.activity, out)?;
     tables::longest(&report.activity.longest_polls, out)?;
     tables::open(report, out)
 }
@@ -143,7 +143,7 @@ fn head(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{FAINT}trace {}{FAINT:#}", report.trace_id)?;
     writeln!(
         out,
-        "{STRONG}{}{STRONG:#}: {} from before, {} over, {} open at the end; {}, {}",
+        "{STRONG}{}{STRONG:#}: {} known from before, {} over, {} open at the end; {}, {}",
         plural(activity.tasks, "task"),
         activity.tasks_existing,
         activity.tasks_over,

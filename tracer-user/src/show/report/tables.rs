@@ -8,7 +8,7 @@ use std::sync::Arc;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::{FAINT, Report, STRONG, plural, span};
-use crate::analyse::activity::{Activity, OpenTask, Poll, Waker, Wakes};
+use crate::analyse::activity::{Activity, OpenTask, Poll, Waker};
 use crate::show::escape::escape;
 use crate::show::live::format;
 use crate::show::waits;
@@ -94,7 +94,8 @@ pub(super) fn types(activity: &Activity, out: &mut dyn Write) -> io::Result<()> 
 }
 
 /// Wake-ups by source.
-pub(super) fn wakes(wakes: &Wakes, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn wakes(activity: &Activity, out: &mut dyn Write) -> io::Result<()> {
+    let wakes = &activity.wakes;
     if wakes.total == 0 {
         return Ok(());
     }
@@ -121,6 +122,16 @@ pub(super) fn wakes(wakes: &Wakes, out: &mut dyn Write) -> io::Result<()> {
             out,
             "  {FAINT}of these {} found the task scheduled already, {} found it over{FAINT:#}",
             wakes.redundant, wakes.too_late
+        )?;
+    }
+    if activity.polls_begun > 0 {
+        let share = activity.polls_with_cause as f64 / activity.polls_begun as f64;
+        writeln!(
+            out,
+            "  {FAINT}what caused it is known of {} of {} ({}){FAINT:#}",
+            activity.polls_with_cause,
+            plural(activity.polls_begun, "poll"),
+            format::percent(share)
         )?;
     }
     let rows = wakes.pairs.iter().take(ROWS).map(|pair| {
@@ -195,6 +206,9 @@ struct Group<'r> {
     quiet: u64,
 }
 
+/// Future, place and kind of wait: what a group has in common.
+type Key<'r> = (Option<&'r Arc<str>>, String, Option<&'r str>);
+
 /// Tasks that were open at the end, by where they wait.
 pub(super) fn open(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let open = &report.activity.open;
@@ -202,7 +216,7 @@ pub(super) fn open(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         return Ok(());
     }
     heading(out, "Open at the end, by where they wait")?;
-    let mut groups: HashMap<(Option<&Arc<str>>, String, Option<&str>), Group<'_>> = HashMap::new();
+    let mut groups: HashMap<Key<'_>, Group<'_>> = HashMap::new();
     for task in open {
         let place = place(task);
         let kind = task

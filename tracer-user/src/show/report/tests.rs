@@ -44,6 +44,8 @@ fn report() -> Report {
         tasks_existing: 200,
         tasks_over: 1,
         polls: 30_001,
+        polls_begun: 30_002,
+        polls_with_cause: 29_000,
         types: vec![
             TypeActivity {
                 future: Some("app::serve::{async_fn#0}".into()),

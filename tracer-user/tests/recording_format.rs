@@ -1,0 +1,333 @@
+//! A reader of recordings that knows nothing but `docs/recording-format.md` and the published
+//! schema: it shares no code with ours, not even the checksum, and reads protobuf by reflection.
+//! And the annotated example in that document is a recording.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage as _, Value};
+use tracer_user::address::Address;
+use tracer_user::export::recording::{End, Header, Host, Item, Reader, Writer};
+use tracer_user::rebuild::event::{
+    Event, EventId, EventKind, Outcome, TaskUnit, ThreadUnit, Unit, UnitId, WakeEffect,
+};
+use tracer_user::rebuild::snapshot::ProcessInfo;
+use tracer_user::rebuild::tracker::Statistics;
+
+fn header() -> Header {
+    Header {
+        trace_id: uuid::Uuid::from_u128(0x018f_0000_0000_7001_8002_0304_0506_0708),
+        tool: "asynctrace 0.1.0".into(),
+        process: ProcessInfo {
+            pid: 42,
+            exe: "/srv/app".into(),
+            build_id: None,
+        },
+        clock_monotonic: 1_000,
+        clock_realtime: 1_700_000_000_000_000_000,
+        host: Host {
+            kernel: "6.18".into(),
+            architecture: "x86_64".into(),
+            cpus: 2,
+        },
+        started: 1_000,
+        runtime: "tokio".into(),
+        debug_info: None,
+        probes: Vec::new(),
+        unseen: Vec::new(),
+    }
+}
+
+fn id(unit: u64, sequence: u64) -> EventId {
+    EventId {
+        unit: UnitId(unit),
+        sequence,
+    }
+}
+
+/// A thread wakes a task, polls it because of that, the task clones a waker and goes to wait.
+fn events() -> Vec<Event> {
+    let thread = Unit::Thread(ThreadUnit {
+        tid: 7,
+        name: Some("worker".into()),
+    });
+    let task = Unit::Task(TaskUnit {
+        runtime: "tokio".into(),
+        address: Address(0x1000),
+        task_id: Some(3),
+        generation: 0,
+        future: Some("app::serve".into()),
+        existing: false,
+    });
+    let wake = EventKind::Wake {
+        task: UnitId(1),
+        by_value: true,
+        effect: WakeEffect::Scheduled,
+    };
+    let end = EventKind::PollEnd {
+        outcome: Outcome::Pending,
+        exact: false,
+        began: Some(2_300),
+    };
+    let event = |id, time, kind, cause| Event {
+        id,
+        time,
+        kind,
+        cause,
+    };
+    let begin = EventKind::PollBegin { thread: UnitId(0) };
+    let clone = EventKind::WakerCloned { task: UnitId(1) };
+    vec![
+        event(
+            id(0, 0),
+            2_000,
+            EventKind::Described(Arc::new(thread)),
+            None,
+        ),
+        event(id(1, 0), 2_000, EventKind::Described(Arc::new(task)), None),
+        event(id(0, 1), 2_000, wake, None),
+        event(id(1, 1), 2_300, begin, Some(id(0, 1))),
+        event(id(1, 2), 2_350, clone, Some(id(1, 1))),
+        event(id(1, 3), 2_500, end, None),
+    ]
+}
+
+fn sample() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(Path::new("sample"), &mut bytes, &header()).unwrap();
+    writer.events(&events()).unwrap();
+    let end = End {
+        time: 3_000,
+        reason: "interrupted".into(),
+        events: 6,
+        statistics: Statistics::default(),
+    };
+    writer.finish(&end).unwrap();
+    bytes
+}
+
+/// CRC-32 as in zip, bit by bit.
+fn crc(bytes: &[u8]) -> u32 {
+    let mut crc = !0_u32;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 {
+                crc >> 1 ^ 0xedb8_8320
+            } else {
+                crc >> 1
+            };
+        }
+    }
+    !crc
+}
+
+/// The payloads of a file's frames, by the document's section "Frames".
+fn payloads(file: &[u8]) -> Vec<&[u8]> {
+    let mut rest = file.strip_prefix(b"\x89ATRC\r\n\x1a").unwrap();
+    let mut payloads = Vec::new();
+    while !rest.is_empty() {
+        let (length, after) = rest.split_at(4);
+        let (checksum, after) = after.split_at(4);
+        let size = u32::from_le_bytes(length.try_into().unwrap()) as usize;
+        let (payload, after) = after.split_at(size);
+        let checked = [length, payload].concat();
+        assert_eq!(
+            crc(&checked),
+            u32::from_le_bytes(checksum.try_into().unwrap())
+        );
+        payloads.push(payload);
+        rest = after;
+    }
+    payloads
+}
+
+fn packets(file: &[u8]) -> Vec<DynamicMessage> {
+    let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
+    let files = protox::compile([proto.join("asynctrace.proto")], [&proto]).unwrap();
+    let pool = DescriptorPool::from_file_descriptor_set(files).unwrap();
+    let packet = pool.get_message_by_name("asynctrace.v1.Packet").unwrap();
+    payloads(file)
+        .into_iter()
+        .map(|payload| DynamicMessage::decode(packet.clone(), payload).unwrap())
+        .collect()
+}
+
+fn numbers(message: &DynamicMessage, field: &str) -> Vec<i64> {
+    let value = message.get_field_by_name(field).unwrap();
+    let list = value.as_list().unwrap();
+    list.iter()
+        .map(|value| match value {
+            Value::U64(number) => number.cast_signed(),
+            Value::U32(number) => i64::from(*number),
+            Value::I64(number) => *number,
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+fn number(message: &DynamicMessage, field: &str) -> u64 {
+    match *message.get_field_by_name(field).unwrap() {
+        Value::U64(number) => number,
+        Value::U32(number) => u64::from(number),
+        ref other => panic!("{other:?}"),
+    }
+}
+
+fn content(packet: &DynamicMessage) -> (String, DynamicMessage) {
+    let oneof = packet.descriptor().oneofs().next().unwrap();
+    let field = oneof
+        .fields()
+        .find(|field| packet.has_field(field))
+        .unwrap();
+    let value = packet.get_field(&field);
+    (field.name().to_owned(), value.as_message().unwrap().clone())
+}
+
+/// Events as `time unit.sequence KIND [arguments] <- cause`, by the section "Events".
+fn read_events(events: &DynamicMessage) -> Vec<String> {
+    let kinds = events.get_field_by_name("kinds").unwrap();
+    let kinds = kinds.as_bytes().unwrap().clone();
+    let kind_names = events
+        .descriptor()
+        .parent_pool()
+        .get_enum_by_name("asynctrace.v1.Kind")
+        .unwrap();
+    let units = numbers(events, "units");
+    let bases = numbers(events, "sequences");
+    let owners = numbers(events, "owners");
+    let times = numbers(events, "times");
+    let mut arguments = numbers(events, "arguments").into_iter();
+    let mut causes = numbers(events, "causes").into_iter();
+    let mut next = bases.clone();
+    let mut time = number(events, "time").cast_signed();
+    let mut lines = Vec::new();
+    for (at, byte) in kinds.iter().enumerate() {
+        time += times[at];
+        let owner = owners[at] as usize;
+        let sequence = next[owner];
+        next[owner] += 1;
+        let name = kind_names
+            .get_value(i32::from(byte & 0x1f))
+            .unwrap()
+            .name()
+            .to_owned();
+        let arguments: Vec<String> = match name.as_str() {
+            "DESCRIBED" => Vec::new(),
+            "POLL_BEGIN" | "WAKER_CLONED" => {
+                vec![format!("u{}", units[arguments.next().unwrap() as usize])]
+            }
+            "WAKE_BY_VALUE" => vec![
+                format!("u{}", units[arguments.next().unwrap() as usize]),
+                arguments.next().unwrap().to_string(),
+            ],
+            "POLL_END" => vec![arguments.next().unwrap().to_string()],
+            other => panic!("{other} is not in the sample"),
+        };
+        let cause = match byte & 0xc0 {
+            0 => String::new(),
+            0x40 => {
+                let back = causes.next().unwrap();
+                format!(" <- {}.{}", units[owner], sequence - back)
+            }
+            0x80 => {
+                let unit = causes.next().unwrap() as usize;
+                let zigzag = causes.next().unwrap();
+                let distance = (zigzag >> 1) ^ -(zigzag & 1);
+                format!(" <- {}.{}", units[unit], bases[unit] + distance)
+            }
+            _ => panic!("two causes"),
+        };
+        lines.push(format!(
+            "{time} {}.{sequence} {name} [{}]{cause}",
+            units[owner],
+            arguments.join(", ")
+        ));
+    }
+    assert_eq!(arguments.next(), None);
+    assert_eq!(causes.next(), None);
+    lines
+}
+
+#[test]
+fn the_schema_and_the_document_are_enough_to_read_a_recording() {
+    let packets = packets(&sample());
+    let contents: Vec<(String, DynamicMessage)> = packets.iter().map(content).collect();
+    let names: Vec<&str> = contents.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["header", "events", "end"]);
+
+    let header = &contents[0].1;
+    assert_eq!(number(header, "major"), 1);
+    let tool = header.get_field_by_name("tool").unwrap();
+    assert_eq!(tool.as_str(), Some("asynctrace 0.1.0"));
+    let trace_id = header.get_field_by_name("trace_id").unwrap();
+    assert_eq!(trace_id.as_bytes().unwrap().len(), 16);
+
+    let strings = packets[1].get_field_by_name("strings").unwrap();
+    let strings: Vec<&str> = strings
+        .as_list()
+        .unwrap()
+        .iter()
+        .map(|text| text.as_str().unwrap())
+        .collect();
+    assert_eq!(strings, ["worker", "tokio", "app::serve"]);
+
+    let events = &contents[1].1;
+    assert_eq!(
+        read_events(events),
+        [
+            "2000 0.0 DESCRIBED []",
+            "2000 1.0 DESCRIBED []",
+            "2000 0.1 WAKE_BY_VALUE [u1, 1]",
+            "2300 1.1 POLL_BEGIN [u0] <- 0.1",
+            "2350 1.2 WAKER_CLONED [u1] <- 1.1",
+            "2500 1.3 POLL_END [17]",
+        ]
+    );
+    let descriptions = events.get_field_by_name("descriptions").unwrap();
+    let task = descriptions.as_list().unwrap()[1]
+        .as_message()
+        .unwrap()
+        .get_field_by_name("task")
+        .unwrap()
+        .into_owned();
+    let task = task.as_message().unwrap();
+    assert_eq!(
+        (number(task, "address"), number(task, "task_id")),
+        (0x1000, 3)
+    );
+    assert_eq!(strings[number(task, "future") as usize - 1], "app::serve");
+
+    assert_eq!(number(&contents[2].1, "events"), 6);
+}
+
+/// The document's example, without its notes: the hexadecimal pairs of each line of the block that
+/// begins with "```hexdump", up to two spaces.
+fn documented() -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/recording-format.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, block) = text.split_once("```hexdump\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    block
+        .lines()
+        .map(|line| line.split("  ").next().unwrap())
+        .flat_map(str::split_whitespace)
+        .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+        .collect()
+}
+
+#[test]
+fn the_documented_example_is_a_recording() {
+    let bytes = documented();
+    let mut reader = Reader::new(Path::new("docs/recording-format.md"), bytes.as_slice()).unwrap();
+    let Some(Item::Events(read)) = reader.next_item().unwrap() else {
+        panic!("{:?}", reader.ending());
+    };
+    assert_eq!(read, events());
+    assert_eq!(bytes, sample(), "the writer writes it otherwise now");
+}
