@@ -442,8 +442,8 @@ async fn the_end_of_the_target_ends_the_stream() {
         let plan = tokio_plan(&target.exe, target.pid());
         let mut session = Session::start(&plan, target.pid(), &SessionOptions::default()).unwrap();
         let begin = Instant::now();
-        let records = read_for(&mut session, Duration::from_secs(20)).await;
-        assert!(begin.elapsed() < Duration::from_secs(15), "{way}");
+        let records = read_for(&mut session, Duration::from_secs(90)).await;
+        assert!(begin.elapsed() < Duration::from_secs(80), "{way}");
         assert!(session.target_has_ended(), "{way}");
         assert_eq!(session.target_has_executed(), executes, "{way}");
         assert!(
