@@ -20,9 +20,14 @@ fn middle(depth: u32) -> u32 {
     middle(depth - 1) + 1
 }
 
+#[inline(always)]
+fn through(depth: u32) -> u32 {
+    middle(black_box(depth))
+}
+
 #[inline(never)]
 fn outer() {
-    black_box(middle(3));
+    black_box(through(3));
 }
 
 #[inline(never)]

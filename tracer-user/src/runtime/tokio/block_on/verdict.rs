@@ -182,3 +182,71 @@ pub(super) fn scan(
         several => Choice::Several(several.len()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(kind: NodeKind, state: NodeState, children: Vec<AwaitNode>) -> AwaitNode {
+        AwaitNode {
+            future: "app::main".into(),
+            kind,
+            state,
+            file: None,
+            line: None,
+            waits_for: None,
+            notes: Vec::new(),
+            children,
+        }
+    }
+
+    #[test]
+    fn only_what_was_polled_waits() {
+        let leaf = || node(NodeKind::Leaf, NodeState::Suspended, Vec::new());
+        let body = |state, children| verdict(&node(NodeKind::AsyncFn, state, children));
+        assert_eq!(body(NodeState::Suspended, vec![leaf()]), Verdict::Waits);
+        for stale in [
+            NodeState::Unresumed,
+            NodeState::Returned,
+            NodeState::Panicked,
+        ] {
+            assert_eq!(body(stale, Vec::new()), Verdict::Stale);
+        }
+        let unreadable = node(NodeKind::Unknown, NodeState::Unknown, Vec::new());
+        assert_eq!(verdict(&unreadable), Verdict::Nonsense);
+        let partly = body(NodeState::Suspended, vec![unreadable]);
+        assert_eq!(partly, Verdict::Unclear);
+    }
+
+    #[test]
+    fn a_future_without_a_state_is_judged_by_what_it_holds() {
+        let holds = |children| verdict(&node(NodeKind::Future, NodeState::Unknown, children));
+        let inner = |state| node(NodeKind::AsyncFn, state, Vec::new());
+        assert_eq!(holds(vec![inner(NodeState::Suspended)]), Verdict::Waits);
+        assert_eq!(holds(vec![inner(NodeState::Unresumed)]), Verdict::Stale);
+        assert_eq!(holds(Vec::new()), Verdict::Unclear);
+        let both = vec![inner(NodeState::Returned), inner(NodeState::Suspended)];
+        assert_eq!(holds(both), Verdict::Waits);
+    }
+
+    #[test]
+    fn references_count_more_than_copies() {
+        let by = |via| Candidate {
+            address: Address(0x1000),
+            via,
+            origin: String::new(),
+        };
+        let rank = |via, verdict, parked| rank(&by(via), verdict, parked);
+        assert!(
+            rank(Via::Value, Verdict::Waits, true) < rank(Via::Reference, Verdict::Unclear, true)
+        );
+        assert!(
+            rank(Via::Reference, Verdict::Unclear, true) < rank(Via::Value, Verdict::Unclear, true)
+        );
+        // Unresumed while the thread is parked is a copy; while it polls, a first poll.
+        assert_eq!(rank(Via::Reference, Verdict::Stale, true), None);
+        assert!(rank(Via::Reference, Verdict::Stale, false).is_some());
+        assert_eq!(rank(Via::Value, Verdict::Stale, false), None);
+        assert_eq!(rank(Via::Reference, Verdict::Nonsense, false), None);
+    }
+}
