@@ -46,6 +46,14 @@ fn roots(build: Build) {
             .filter(|root| thread_of(root) == name)
             .collect();
         match of_thread.as_slice() {
+            // An optimiser may keep a small future of which no one takes the address in
+            // registers. Then it is said that it is there and cannot be shown.
+            [root] if name == "receiving" && build != Build::Dev && root["tree"].is_null() => {
+                let reason = root["notes"]
+                    .as_array()
+                    .is_some_and(|notes| notes.len() > 1);
+                complaints.unless(reason, format!("{name}: no tree and no reason"));
+            }
             [root] => {
                 check_tree(name, root, expected, "roots", &mut complaints);
                 complaints.unless(

@@ -125,12 +125,20 @@ pub(super) fn find(stack: &Stack, target: &Target<'_, '_>) -> Vec<Activation> {
                     parked: std::mem::take(&mut parked),
                 });
             }
-            // A parker says nothing about its caller: a runtime's own `block_on` around does.
             if let Some(inner) = found.last_mut()
-                && inner.scheduler == UNKNOWN
                 && scope.base() == "block_on"
             {
-                inner.scheduler = runtime_of(&scope.path);
+                // A parker says nothing about its caller: a runtime's own `block_on` around does.
+                if inner.scheduler == UNKNOWN {
+                    inner.scheduler = runtime_of(&scope.path);
+                }
+                // A second thread in `block_on` of a current-thread runtime polls its future beside
+                // a notification, in a `PollFn` of tokio's own. The user's future is this one.
+                if is_method(&scope.path, "CurrentThread", "block_on")
+                    && let Some(users) = argument_f(scope)
+                {
+                    inner.future_type = unboxed(target.info, users);
+                }
             }
         }
     }
@@ -170,21 +178,30 @@ fn is_of_tokio(path: &str) -> bool {
 
 /// The scheduler of a function that is one of the two innermost `block_on`s.
 fn kind_of(scope: &NamedScope<'_>) -> Option<&'static str> {
-    if scope.base() != "block_on" || !is_of_tokio(&scope.path) {
-        return None;
-    }
-    let of = |owner: &str| {
-        // `owner::block_on` of legacy names, `<..owner>::block_on::<F>` of v0 ones.
-        scope.path.contains(&format!("::{owner}::block_on"))
-            || scope.path.contains(&format!("::{owner}>::block_on"))
-    };
-    if of("CoreGuard") {
+    if scope.base() != "block_on" {
+        None
+    } else if is_method(&scope.path, "CoreGuard", "block_on") {
         Some("current_thread")
-    } else if of("CachedParkThread") {
+    } else if is_method(&scope.path, "CachedParkThread", "block_on") {
         Some(UNKNOWN)
     } else {
         None
     }
+}
+
+/// Whether a path is that of tokio's `owner::method`: so in legacy names, in v0 ones
+/// `<tokio::..::owner>::method::<F>`.
+fn is_method(path: &str, owner: &str, method: &str) -> bool {
+    is_of_tokio(path)
+        && (path.contains(&format!("::{owner}::{method}"))
+            || path.contains(&format!("::{owner}>::{method}")))
+}
+
+/// The type of the future that a `block_on` is made for.
+fn argument_f(scope: &NamedScope<'_>) -> Option<DieRef> {
+    let arguments = &scope.function.arguments;
+    let (_, die) = arguments.iter().find(|(name, _)| *name == "F")?;
+    Some(*die)
 }
 
 fn runtime_of(path: &str) -> &'static str {

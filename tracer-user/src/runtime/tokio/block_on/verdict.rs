@@ -5,6 +5,7 @@ use super::activations::Activation;
 use super::candidates::{Candidate, Candidates, Via};
 use super::plausible::Plausible;
 use crate::address::Address;
+use crate::dwarf::{DebugInfo, DieRef, VariantPart};
 use crate::memory::Memory;
 use crate::rebuild::tree::{AwaitNode, NodeKind, NodeState};
 use crate::unwind::Stack;
@@ -131,8 +132,21 @@ fn decide(
     }
 }
 
+/// Where a future, or the first async body inside it, keeps its state; `None` without one.
+fn state_of_body(info: &DebugInfo<'_>, future_type: DieRef) -> Option<u64> {
+    let is_state = |part: &VariantPart<'_>| {
+        part.discriminant
+            .is_some_and(|discriminant| discriminant.name == "__state")
+    };
+    let body = info.field_of_type(future_type, |found, _| {
+        found.variants().is_some_and(is_state)
+    })?;
+    let discriminant = info.type_at(body.type_die)?.variants()?.discriminant?;
+    body.offset.checked_add(discriminant.offset)
+}
+
 /// Looks for a future that waits at every word of the frames from `block_on` outwards. Only async
-/// bodies are looked for: their state is a strong sign.
+/// bodies, and futures that hold one, are looked for: their state is a strong sign.
 pub(super) fn scan(
     activation: &Activation,
     stack: &Stack,
@@ -143,12 +157,9 @@ pub(super) fn scan(
     let Some(future) = target.info.type_at(future_type) else {
         return Choice::None;
     };
-    let Some(state) = future.variants().and_then(|part| part.discriminant) else {
+    let Some(state) = state_of_body(target.info, future_type) else {
         return Choice::None;
     };
-    if state.name != "__state" || future.size == 0 {
-        return Choice::None;
-    }
     let mut scanned = 0;
     let mut found = Vec::new();
     for frame in stack.frames.iter().skip(activation.frame).take(FRAMES) {
@@ -161,9 +172,7 @@ pub(super) fn scan(
         let mut at = Address(start.0.saturating_add(7) & !7);
         while at.0.saturating_add(future.size) <= end && scanned <= SCAN_LIMIT {
             // States from 3 on are suspended (rustc: 0 unresumed, 1 returned, 2 panicked).
-            let suspended = memory
-                .u8(at.add(state.offset))
-                .is_ok_and(|state| state >= 3);
+            let suspended = memory.u8(at.add(state)).is_ok_and(|state| state >= 3);
             if suspended
                 && Plausible::new(target.info, memory).future(future_type, at)
                 && verdict(&target.judge.tree(future_type, at, memory)) == Verdict::Waits
