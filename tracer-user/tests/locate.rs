@@ -98,6 +98,18 @@ fn a_zombie_and_a_dead_process_are_told_apart() {
     );
 }
 
+/// A spawn returns before the child has its own program; what is found must be the child's.
+#[test]
+fn a_command_is_itself_from_the_first_moment() {
+    let selector = TargetSelector::Command(["sleep", "0.05"].map(Into::into).to_vec());
+    for _ in 0..50 {
+        let process = Process::find(&selector).unwrap();
+        assert!(process.exe.ends_with("sleep") || process.exe.ends_with("coreutils"));
+        let module = process.executable().unwrap();
+        assert_eq!(module.path, process.exe.to_string_lossy());
+    }
+}
+
 #[test]
 fn a_command_is_started_and_its_end_is_seen() {
     let selector = TargetSelector::Command(["sleep", "0.2"].map(Into::into).to_vec());

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use procfs::process::{Stat, StatFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +15,11 @@ use super::error::TargetError;
 use super::module::{Module, modules_of};
 use super::selector::{TargetSelector, command_line, pid_of_name};
 use crate::memory::{LiveMemory, Memory, ReadError};
+
+/// How long a process that executes a new program is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A thread of the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +62,9 @@ impl Process {
             TargetSelector::Name(name) => Self::open(pid_of_name(name)?, None),
             TargetSelector::Command(command) => {
                 let child = start(command)?;
-                Self::open(child.id().cast_signed(), Some(child))
+                let pid = child.id().cast_signed();
+                wait_for_exec(pid);
+                Self::open(pid, Some(child))
             }
         }
     }
@@ -140,12 +148,24 @@ impl Process {
     /// Its executable.
     ///
     /// # Errors
-    /// As [`Process::modules`], and when it is not mapped as its program headers say.
+    /// As [`Process::modules`], and when it is not mapped as its program headers say. That is so
+    /// for some microseconds while a process executes a new program, so it is tried again for
+    /// [`PATIENCE`].
     pub fn executable(&self) -> Result<Module, TargetError> {
-        self.modules()?
-            .into_iter()
-            .find(|module| module.is_executable_of_process)
-            .ok_or(TargetError::NoExecutableMapping { pid: self.pid })
+        let begin = Instant::now();
+        loop {
+            let found = self
+                .modules()?
+                .into_iter()
+                .find(|module| module.is_executable_of_process);
+            match found {
+                Some(module) => return Ok(module),
+                None if begin.elapsed() > PATIENCE => {
+                    return Err(TargetError::NoExecutableMapping { pid: self.pid });
+                }
+                None => std::thread::sleep(PAUSE),
+            }
+        }
     }
 
     /// Its threads now; empty when it has ended.
@@ -193,6 +213,21 @@ impl Process {
     /// How our child ended, once it has; `None` for a process that we did not start.
     pub fn exit_status(&mut self) -> Option<std::process::ExitStatus> {
         self.child.as_mut()?.try_wait().ok().flatten()
+    }
+}
+
+/// Waits until our child runs its own program. A spawn returns as soon as the child gives up our
+/// memory, which is before it has its own: until then `/proc/PID/exe` may still lead to us.
+fn wait_for_exec(pid: i32) {
+    let begin = Instant::now();
+    // PF_FORKNOEXEC: forked, but has not executed yet; cleared once the new memory is in place.
+    let has_not = |stat: &Stat| stat.flags & StatFlags::PF_FORKNOEXEC.bits() != 0;
+    while begin.elapsed() < PATIENCE
+        && procfs::process::Process::new(pid)
+            .and_then(|process| process.stat())
+            .is_ok_and(|stat| has_not(&stat) && !is_over(&stat))
+    {
+        std::thread::sleep(PAUSE);
     }
 }
 

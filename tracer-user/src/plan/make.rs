@@ -151,17 +151,29 @@ fn attempts(probe: &Probe, functions: &Functions<'_>, rules: Rules) -> Option<Un
     })
 }
 
-/// The future's type for a task's poll where that is known, else the function's name.
+/// The future's type for a task's poll where that is known, else the function's name. Where the
+/// linker merged equal functions, all of them: "one of ..".
 fn name(candidate: &Candidate, names: &Names) -> String {
-    if candidate.kind == ProbeKind::TaskPoll {
-        if let Some(name) = names.task(candidate.entry) {
-            return name;
-        }
-        if let Some(future) = first_argument(&candidate.name) {
-            return future.to_owned();
+    if candidate.kind == ProbeKind::TaskPoll
+        && let Some(name) = names.task(candidate.entry)
+    {
+        return name;
+    }
+    let own = |name: &String| match candidate.kind {
+        ProbeKind::TaskPoll => first_argument(name).unwrap_or(name).to_owned(),
+        _ => name.clone(),
+    };
+    let mut all = vec![own(&candidate.name)];
+    for merged in &candidate.merged {
+        let name = own(merged);
+        if !all.contains(&name) {
+            all.push(name);
         }
     }
-    candidate.name.clone()
+    match all.as_slice() {
+        [one] => one.clone(),
+        several => format!("one of {}", several.join(", ")),
+    }
 }
 
 /// `T` of `..::poll::<T, S>`, as v0 symbols name it.

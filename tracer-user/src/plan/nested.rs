@@ -84,6 +84,7 @@ fn by_debug_information(
                 kind: ProbeKind::FuturePoll,
                 argument,
                 name: name.to_owned(),
+                merged: Vec::new(),
             });
         }
     }

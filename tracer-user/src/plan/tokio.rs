@@ -51,6 +51,8 @@ pub(super) struct Candidate {
     pub(super) kind: ProbeKind,
     pub(super) argument: ArgumentRegister,
     pub(super) name: String,
+    /// Other functions whose code was merged with this one.
+    pub(super) merged: Vec<String>,
 }
 
 /// What of tokio is in a binary.
@@ -107,12 +109,16 @@ fn by_symbols(symbols: &Binary) -> BTreeMap<LinkAddress, Candidate> {
         }
         let name = symbol.demangled();
         if let Some((kind, argument)) = classify(&name) {
-            found.entry(symbol.address).or_insert(Candidate {
+            let candidate: &mut Candidate = found.entry(symbol.address).or_insert(Candidate {
                 entry: symbol.address,
                 kind,
                 argument,
-                name,
+                name: name.clone(),
+                merged: Vec::new(),
             });
+            if candidate.name != name && !candidate.merged.contains(&name) {
+                candidate.merged.push(name);
+            }
         }
     }
     found
@@ -151,6 +157,7 @@ fn by_shape(binary: &Binary, vtables: &[TaskVtable]) -> Vec<Candidate> {
             kind,
             argument: ArgumentRegister::Rdi,
             name: path.to_owned(),
+            merged: Vec::new(),
         }
     };
     let polls = vtables
