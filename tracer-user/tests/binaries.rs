@@ -2,6 +2,13 @@
 //!
 //! The tools that make them (`gcc`, `objcopy`, `strip`, `rustc`) are the ones that users have.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::ffi::OsStr;

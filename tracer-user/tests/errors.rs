@@ -1,6 +1,13 @@
 //! What a user sees when it does not work: the message, the next step, the exit code; each made to
 //! happen with the real binary.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::fs;

@@ -53,7 +53,7 @@ impl Advice for NoSuchTask {
 ///
 /// # Errors
 /// Any stage's.
-pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let process = Process::find(&arguments.target.selector())?;
     process.check_memory_access()?;
     let module = process.executable()?;

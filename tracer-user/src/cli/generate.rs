@@ -22,7 +22,7 @@ pub(super) struct ManArguments {
 }
 
 /// Prints the completion script.
-pub(super) fn completions(arguments: CompletionArguments) -> Result<ExitCode> {
+pub(super) fn completions(arguments: &CompletionArguments) -> Result<ExitCode> {
     let mut script = Vec::new();
     let mut command = super::Arguments::command();
     clap_complete::generate(arguments.shell, &mut command, "asynctrace", &mut script);
@@ -31,15 +31,15 @@ pub(super) fn completions(arguments: CompletionArguments) -> Result<ExitCode> {
 }
 
 /// Prints a manual page in roff.
-pub(super) fn man(arguments: ManArguments) -> Result<ExitCode> {
+pub(super) fn man(arguments: &ManArguments) -> Result<ExitCode> {
     let mut command = super::Arguments::command();
     command.build();
-    let page = match arguments.subcommand {
+    let page = match &arguments.subcommand {
         None => command,
-        Some(name) => match command.find_subcommand(&name) {
+        Some(name) => match command.find_subcommand(name) {
             Some(found) => found.clone(),
             None => {
-                print_unknown(&name);
+                print_unknown(name);
                 return Ok(ExitCode::Usage);
             }
         },

@@ -105,13 +105,13 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Dump(arguments) => dump::run(arguments),
+        Command::Dump(arguments) => dump::run(&arguments),
         Command::Attach(arguments) => attach::run(arguments),
         Command::Record(arguments) => record::run(arguments),
-        Command::Probes(arguments) => probes::run(arguments),
-        Command::Report(arguments) => report::run(arguments),
-        Command::Completions(arguments) => generate::completions(arguments),
-        Command::Man(arguments) => generate::man(arguments),
+        Command::Probes(arguments) => probes::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
+        Command::Completions(arguments) => generate::completions(&arguments),
+        Command::Man(arguments) => generate::man(&arguments),
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) struct Arguments {
 ///
 /// # Errors
 /// Any stage's.
-pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let process = Process::find(&arguments.target.selector())?;
     let module = process.executable()?;
     let binary = Arc::new(Binary::of_module(&module)?);

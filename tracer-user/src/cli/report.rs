@@ -29,10 +29,10 @@ pub(super) struct Arguments {
 ///
 /// # Errors
 /// When the file cannot be read, or standard output not written.
-pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Arguments { file, json } = arguments;
-    let report = read(&file)?;
-    if json {
+    let report = read(file)?;
+    if *json {
         output::print_json(&report)?;
     } else {
         output::print(|out| report::write(&report, out))?;

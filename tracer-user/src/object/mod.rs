@@ -13,6 +13,7 @@ mod level;
 mod relocated;
 mod section;
 mod symbol;
+mod tables;
 
 pub use binary::{Binary, Segment, TlsSegment};
 pub use debug_source::{DebugSource, Origin};
