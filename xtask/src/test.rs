@@ -13,9 +13,9 @@ use crate::shell::{cargo, run, say, which};
 use crate::{fixtures, setup};
 
 /// Tests that attach probes: the test group of the same name in `.config/nextest.toml`.
-const LIVE: &str = "binary(/^live/) | test(/(^|::)live/)";
+const LIVE: &str = "test(/(^|::)live/)";
 /// Tests of a real program that we did not write.
-const MINI_REDIS: &str = "binary(mini_redis)";
+const MINI_REDIS: &str = "test(/mini_redis/)";
 
 /// Builds what is traced and runs the tests; `further` goes to `cargo nextest run`.
 ///
