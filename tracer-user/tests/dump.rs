@@ -82,7 +82,9 @@ fn check_join_set(dump: &Value, fixture: &Fixture, complaints: &mut Complaints) 
         .map(|owner| nodes(&owner["tree"]))
         .into_iter()
         .flatten()
-        .filter_map(|node| node["waits_for"]["task"].as_str())
+        .filter_map(|node| node["waits_for"]["tasks"].as_array())
+        .flatten()
+        .filter_map(Value::as_str)
         .collect();
     complaints.unless(
         members == seen,

@@ -132,8 +132,8 @@ fn fits(name: &str, expected: &Value, seen: &Value) -> bool {
             let at = hex(&seen["address"]);
             at.is_some() && hex(&expected[0]) <= at && at < hex(&expected[1])
         }
-        // The address of what an Arc holds, after its counts.
-        "near" => near(hex(expected), hex(&seen["address"]), 256),
+        // The address of a part of what an Arc holds.
+        "near" => near(hex(expected), hex(&seen["address"]), 1024),
         _ => seen.get(name) == Some(expected),
     }
 }

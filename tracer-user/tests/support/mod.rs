@@ -44,7 +44,7 @@ pub(crate) enum Build {
     Plain,
     /// Without symbols.
     Stripped,
-    /// Release with tokio's own task dump inside (`--cfg tokio_unstable`).
+    /// Dev with tokio's own task dump inside (`--cfg tokio_unstable`).
     Witness,
 }
 
@@ -57,7 +57,7 @@ impl Build {
             Self::Lto => "lto",
             Self::Plain => "plain",
             Self::Stripped => "stripped",
-            Self::Witness => "taskdump/release",
+            Self::Witness => "taskdump/debug",
         };
         target().join("fixtures").join(name)
     }
