@@ -109,7 +109,7 @@ impl ShapeInspector {
         }
         found.warnings.push(
             "found by the shape of tokio's structures: tasks of a LocalSet, the futures of \
-             block_on and await trees need debug information"
+             block_on and await trees need debug information (debug = 2 in the Cargo profile)"
                 .to_owned(),
         );
         found
