@@ -11,6 +11,7 @@ pub(crate) mod command;
 pub(crate) mod directives;
 pub(crate) mod expect;
 pub(crate) mod fixture;
+pub(crate) mod mini_redis;
 pub(crate) mod tree;
 
 use std::path::{Path, PathBuf};
