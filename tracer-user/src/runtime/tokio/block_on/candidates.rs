@@ -16,6 +16,10 @@ use crate::unwind::{FrameView, Place, Registers, Stack};
 const NEIGHBOURS: usize = 16;
 /// References followed from a variable: a closure's reference to a `Pin<&mut F>` needs two.
 const REFERENCES: usize = 3;
+/// At most so many places are tried, and so many types looked at from one variable's: real stacks
+/// have a dozen of the first and few hundreds of the second, hostile files any number.
+const CANDIDATES: usize = 256;
+const TYPES: usize = 4096;
 /// Members within members.
 const NESTING: usize = 6;
 
@@ -157,7 +161,7 @@ impl Candidates {
         };
         let known =
             |other: &Candidate| other.address == candidate.address && other.via == candidate.via;
-        if !self.found.iter().any(known) {
+        if self.found.len() < CANDIDATES && !self.found.iter().any(known) {
             self.found.push(candidate);
         }
     }
@@ -215,7 +219,8 @@ impl<'t, 'a> Routes<'t, 'a> {
             return known.clone();
         }
         let mut routes = Vec::new();
-        self.search(die, &mut vec![0], NESTING, &mut routes);
+        let mut budget = TYPES;
+        self.search(die, &mut vec![0], NESTING, &mut budget, &mut routes);
         self.known.insert(die, routes.clone());
         routes
     }
@@ -225,8 +230,13 @@ impl<'t, 'a> Routes<'t, 'a> {
         die: DieRef,
         route: &mut Vec<u64>,
         nesting: usize,
+        budget: &mut usize,
         routes: &mut Vec<Vec<u64>>,
     ) {
+        let Some(left) = budget.checked_sub(1) else {
+            return;
+        };
+        *budget = left;
         let Some(found) = self.info.type_at(die) else {
             return;
         };
@@ -247,7 +257,7 @@ impl<'t, 'a> Routes<'t, 'a> {
                     let Some(last) = route.last_mut() else { return };
                     let before = *last;
                     *last = before.wrapping_add(member.offset);
-                    self.search(member.type_die, route, nesting, routes);
+                    self.search(member.type_die, route, nesting, budget, routes);
                     if let Some(last) = route.last_mut() {
                         *last = before;
                     }
@@ -257,7 +267,7 @@ impl<'t, 'a> Routes<'t, 'a> {
                 target: Some(target),
             } if route.len() <= REFERENCES => {
                 route.push(0);
-                self.search(*target, route, nesting, routes);
+                self.search(*target, route, nesting, budget, routes);
                 route.pop();
             }
             _ => {}
