@@ -41,8 +41,13 @@ const FUNCTIONS: [(&str, ProbeKind, ArgumentRegister); 5] = [
         ArgumentRegister::Rdi,
     ),
 ];
-/// The type whose `bind_inner` sees every spawn.
+/// The type whose `bind_inner` sees every spawn, as far as it is not inlined into `bind`.
 const OWNED_TASKS: &str = "tokio::runtime::task::list::OwnedTasks";
+/// Called by a multi-thread runtime with every task that it has just bound (tokio 1.36 to 1.54),
+/// and by nothing else; null when the runtime is shutting down. Where `bind_inner` is inlined this
+/// one mostly is not; where both are seen, the second is known by the task's id.
+const SCHEDULE_SPAWNED: &str = "::schedule_option_task_without_yield";
+const MULTI_THREAD: &str = "tokio::runtime::scheduler::multi_thread";
 
 /// A function to be probed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +108,12 @@ fn by_symbols(symbols: &Binary) -> BTreeMap<LinkAddress, Candidate> {
         // Both manglings spell the crate with its length; most symbols are never demangled.
         if symbol.kind != SymbolKind::Function
             || symbol.address.is_null()
-            || !symbol.name.contains("5tokio7runtime4task")
+            || ![
+                "5tokio7runtime4task",
+                "34schedule_option_task_without_yield",
+            ]
+            .iter()
+            .any(|part| symbol.name.contains(part))
         {
             continue;
         }
@@ -131,6 +141,12 @@ fn classify(name: &str) -> Option<(ProbeKind, ArgumentRegister)> {
         {
             return Some((kind, argument));
         }
+    }
+    if let Some(owner) = name.strip_suffix(SCHEDULE_SPAWNED) {
+        return owner
+            .trim_start_matches('<')
+            .starts_with(MULTI_THREAD)
+            .then_some((ProbeKind::Spawn, ArgumentRegister::Rsi));
     }
     // `tokio::..::OwnedTasks<S>::bind_inner`, and `<tokio::..::OwnedTasks<..>>::bind_inner` in v0.
     let owner = name.strip_suffix("::bind_inner")?;
@@ -211,6 +227,11 @@ fn missing(tokio: &Tokio) -> Vec<Unseen> {
     }
     if has(ProbeKind::Spawn) {
         say(
+            "spawns where OwnedTasks::bind_inner is inlined into its caller",
+            "the function of its own is not called there; a task's first poll stands for its spawn",
+            None,
+        );
+        say(
             "spawns on a LocalSet",
             "LocalOwnedTasks::bind makes the task inside; a task's first poll stands for its spawn",
             None,
@@ -263,6 +284,21 @@ mod tests {
             Some(ProbeKind::TaskPoll)
         );
         assert_eq!(kind("tokio::runtime::task::raw::poll_unknown"), None);
+        assert_eq!(
+            kind(
+                "tokio::runtime::scheduler::multi_thread::worker::<impl \
+                 tokio::runtime::scheduler::multi_thread::handle::Handle>::\
+                 schedule_option_task_without_yield"
+            ),
+            Some(ProbeKind::Spawn)
+        );
+        assert_eq!(
+            kind(
+                "<tokio::runtime::scheduler::multi_thread::handle::Handle>::schedule_option_task_without_yield"
+            ),
+            Some(ProbeKind::Spawn)
+        );
+        assert_eq!(kind("other::schedule_option_task_without_yield"), None);
         assert_eq!(kind("monoio::task::raw::poll"), None);
         assert_eq!(
             kind("tokio::runtime::task::list::OwnedTasks<S>::bind_inner"),

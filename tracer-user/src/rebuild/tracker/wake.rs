@@ -91,6 +91,16 @@ impl Tracker {
 
     pub(super) fn spawn(&mut self, record: &Record, into: &mut Vec<Event>) -> Option<()> {
         let key = TaskKey::of(record.task, record.task_id);
+        // Two functions may see one spawn, and one of them is called without a task when the
+        // runtime is shutting down.
+        let is_known = key.id.is_some()
+            && self
+                .table
+                .get(&key)
+                .is_some_and(|task| task.spawned_by.is_some());
+        if record.task == 0 || is_known {
+            return None;
+        }
         let actor = self.actor(record, into)?;
         if key.id.is_none()
             && let Some(before) = self.table.get(&key)
