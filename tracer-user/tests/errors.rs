@@ -182,10 +182,10 @@ fn a_zombie_and_a_kernel_thread() {
 fn not_root_gets_the_command_that_works() {
     let (_folder, program) = for_everyone();
     let target = sleeper();
-    for subcommand in [&["probes"], &["dump"]] {
+    for subcommand in WITH_TARGET {
         let run = output(
             Command::new(&program)
-                .args(*subcommand)
+                .args(subcommand)
                 .args(["--pid", &target.pid()])
                 .uid(NOBODY)
                 .gid(NOBODY),
@@ -215,6 +215,43 @@ fn a_root_without_the_capability_is_told_its_name() {
         4,
         &["root lacks CAP_SYS_PTRACE", "--cap-add SYS_PTRACE"],
     );
+}
+
+#[test]
+fn attaching_without_the_bpf_capabilities_names_them() {
+    let (_folder, program) = for_everyone();
+    let fixture = Fixture::start(Build::Release, "busy", &[]);
+    let run = output(
+        Command::new("setpriv")
+            .args(["--bounding-set", "-bpf,-perfmon,-sys_admin"])
+            .arg(&program)
+            .args(["attach", "-d", "1", "--pid", &fixture.pid().to_string()]),
+    );
+    expect_failure(&run, 4, &["CAP_BPF", "CAP_PERFMON"]);
+}
+
+/// `setarch --uname-2.6` makes the kernel call itself 2.6 (`personality(2)`, `UNAME26`).
+#[test]
+fn a_kernel_that_is_too_old_for_attaching_still_dumps() {
+    let fixture = Fixture::start(Build::Release, "busy", &[]);
+    let pid = fixture.pid().to_string();
+    let on_an_old_kernel = |subcommand: &[&str]| {
+        output(
+            Command::new("setarch")
+                .arg("--uname-2.6")
+                .arg(env!("CARGO_BIN_EXE_asynctrace"))
+                .args(subcommand)
+                .args(["--pid", &pid]),
+        )
+    };
+    for subcommand in [&["attach", "-d", "1"][..], &["record", "-o", "/dev/null"]] {
+        let run = on_an_old_kernel(subcommand);
+        expect_failure(&run, 5, &["too old to attach", "5.15"]);
+    }
+    for subcommand in ["dump", "probes"] {
+        let run = on_an_old_kernel(&[subcommand]);
+        assert_eq!(run.status.code(), Some(0), "{subcommand}");
+    }
 }
 
 #[test]

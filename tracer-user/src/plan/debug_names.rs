@@ -7,7 +7,7 @@ use tracer_common::ArgumentRegister;
 use super::names::{FutureFunction, Names};
 use crate::address::LinkAddress;
 use crate::dwarf::{DebugInfo, DieRef};
-use crate::walk::{Futures, readable};
+use crate::walk::Futures;
 
 /// Largest `Poll<T>` that is returned in registers, in bytes: two of them (rustc since 1.79;
 /// before, from 9 bytes on only a pair of scalars was).
@@ -36,12 +36,12 @@ impl Names {
             .collect();
         Self {
             tasks,
-            futures: info.has_types().then(|| poll_functions(info)),
+            futures: info.has_types().then(|| poll_functions(info, &futures)),
         }
     }
 }
 
-fn poll_functions(info: &DebugInfo<'_>) -> Vec<FutureFunction> {
+fn poll_functions(info: &DebugInfo<'_>, futures: &Futures<'_, '_>) -> Vec<FutureFunction> {
     let mut instances: HashMap<DieRef, Vec<LinkAddress>> = HashMap::new();
     for (address, function) in info.instances() {
         instances
@@ -55,14 +55,11 @@ fn poll_functions(info: &DebugInfo<'_>) -> Vec<FutureFunction> {
         if function.name != "poll" && !function.name.starts_with('{') {
             continue;
         }
-        let Some(future) = function
-            .receiver
-            .strip_prefix("Pin<&mut ")
-            .and_then(|rest| rest.strip_suffix('>'))
-        else {
+        // The receiver is `Pin<&mut T>`.
+        let Some(future) = info.pointee(function.receiver_die) else {
             continue;
         };
-        let name = readable(future);
+        let name = futures.future_name(future).to_string();
         let argument = argument(info, function.die);
         let entries: BTreeSet<LinkAddress> = function
             .low_pc
