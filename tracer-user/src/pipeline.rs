@@ -116,7 +116,7 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
         sink,
     };
     let inspector = match Inspector::new(process.pid, &binary, module.bias, &futures) {
-        Ok(inspector) => TaskSource::Types(inspector),
+        Ok(inspector) => TaskSource::Types(Box::new(inspector)),
         Err(error) => {
             let symbols = source.symbol_file();
             ShapeInspector::new(process.pid, &binary, symbols, module.bias).map_or(

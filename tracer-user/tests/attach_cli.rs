@@ -205,7 +205,7 @@ fn live_a_recording_is_complete_after_ctrl_c() {
     assert_eq!(report["file"]["ending"], "complete", "{report}");
     assert_eq!(report["file"]["ended_because"], "interrupted", "{report}");
     assert_eq!(report["polls"], number_after(&said, "polls"), "{report}");
-    assert_eq!(report["tasks_existing"], 9, "{report}");
+    assert_eq!(report["tasks"], 9, "{report}");
     assert_eq!(report["missing"]["records"], 0, "{report}");
 }
 

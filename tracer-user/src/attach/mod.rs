@@ -48,7 +48,7 @@ const TOKIO_ACTIVE: u64 = 0b11;
 
 /// All rings together take at most this much, as long as each has [`SMALLEST_RING`].
 const ALL_RINGS: u32 = 64 << 20;
-const LARGEST_RING: u32 = 4 << 20;
+const LARGEST_RING: u32 = 16 << 20;
 const SMALLEST_RING: u32 = 512 << 10;
 
 /// How long the kernel measures the programs at the start of a session. Measuring costs about
@@ -61,7 +61,7 @@ pub struct SessionOptions {
     /// The kind of links; `None` takes what the kernel has, or what the environment variable
     /// `ASYNCTRACE_LINKS` says (`multi` or `perf`, for tests and for kernels that misbehave).
     pub links: Option<LinkKind>,
-    /// Bytes of each CPU's ring buffer, rounded up to a power of two; `None` for 0.5 to 4 MiB,
+    /// Bytes of each CPU's ring buffer, rounded up to a power of two; `None` for 0.5 to 16 MiB,
     /// depending on the number of CPUs.
     pub ring_bytes: Option<u32>,
     /// Whether to follow threads off the CPU and back: exact ends of polls before a worker sleeps,

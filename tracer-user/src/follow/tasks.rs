@@ -14,7 +14,7 @@ use crate::runtime::tokio::{Inspector, Scheduler, ShapeInspector, coverage};
 /// What reads the tasks.
 pub enum TaskSource<'d, 'a> {
     /// Their types, with await trees.
-    Types(Inspector<'d, 'a>),
+    Types(Box<Inspector<'d, 'a>>),
     /// The shape that they all have, without await trees.
     Shapes(ShapeInspector),
     /// Nothing, with the reason.

@@ -6,9 +6,12 @@ use super::table::Awaiting;
 use crate::rebuild::tree::{AwaitNode, NodeState};
 use crate::show::waits::describe;
 
+/// Branches of a fork that are named.
+const BRANCHES: usize = 3;
+
 /// Where the task with this tree waits: the innermost await in the program's own code on the way
-/// to the leaf, and what the leaf waits for. The way ends where the tree forks (a join or a select
-/// waits for several things, and none of them is *the* one).
+/// to the leaf, and what the leaf waits for. The way ends where the tree forks: a join or a select
+/// waits for several things, and none of them is *the* one, so all are named.
 #[must_use]
 pub fn summarise(tree: &AwaitNode, read_at_poll: u64) -> Awaiting {
     let mut best: Option<(Origin, &AwaitNode)> = None;
@@ -25,17 +28,10 @@ pub fn summarise(tree: &AwaitNode, read_at_poll: u64) -> Awaiting {
             _ => break,
         }
     }
-    let what: Arc<str> = if !node.children.is_empty() {
-        format!("one of {} branches of {}", node.children.len(), node.future).into()
-    } else if let Some(waits_for) = &node.waits_for {
-        describe(waits_for).into()
+    let what: Arc<str> = if node.children.is_empty() {
+        leaf(node).into()
     } else {
-        match node.state {
-            NodeState::Unresumed => format!("not polled yet: {}", node.future).into(),
-            NodeState::Returned => format!("returned: {}", node.future).into(),
-            NodeState::Panicked => format!("panicked: {}", node.future).into(),
-            NodeState::Suspended | NodeState::Unknown => Arc::clone(&node.future),
-        }
+        branches(node).into()
     };
     let site = best.and_then(|(_, node)| Some((node.file.clone()?, node.line?)));
     Awaiting {
@@ -43,6 +39,38 @@ pub fn summarise(tree: &AwaitNode, read_at_poll: u64) -> Awaiting {
         what,
         read_at_poll,
     }
+}
+
+/// What a leaf waits for.
+fn leaf(node: &AwaitNode) -> String {
+    if let Some(waits_for) = &node.waits_for {
+        return describe(waits_for);
+    }
+    match node.state {
+        NodeState::Unresumed => format!("not polled yet: {}", node.future),
+        NodeState::Returned => format!("returned: {}", node.future),
+        NodeState::Panicked => format!("panicked: {}", node.future),
+        NodeState::Suspended | NodeState::Unknown => node.future.to_string(),
+    }
+}
+
+/// What the branches of a fork wait for: `[tcp read, fd 9 | sleep, 3.0s left]`.
+fn branches(fork: &AwaitNode) -> String {
+    let mut leaves = Vec::new();
+    let mut more = 0;
+    fork.visit(
+        &mut |node| match (node.children.is_empty(), leaves.len() < BRANCHES) {
+            (true, true) => leaves.push(leaf(node)),
+            (true, false) => more += 1,
+            (false, _) => {}
+        },
+    );
+    let mut text = format!("[{}", leaves.join(" | "));
+    if more > 0 {
+        text.push_str(&format!(" | {more} more"));
+    }
+    text.push(']');
+    text
 }
 
 /// Whose source a file is, the most telling first.
@@ -135,11 +163,16 @@ mod tests {
     }
 
     #[test]
-    fn a_fork_is_said_and_not_guessed_through() {
-        let branch = || node("app::branch", Some("src/branch.rs"), vec![]);
-        let tree = node("app::both", Some("src/both.rs"), vec![branch(), branch()]);
-        let awaiting = summarise(&tree, 0);
+    fn a_fork_names_its_branches_and_guesses_none() {
+        let branch = |future: &str| node(future, Some("src/branch.rs"), vec![]);
+        let tree = |count: usize| {
+            let branches = (0..count).map(|index| branch(&format!("app::b{index}")));
+            node("app::both", Some("src/both.rs"), branches.collect())
+        };
+        let awaiting = summarise(&tree(2), 0);
         assert_eq!(awaiting.site.unwrap().0.as_ref(), "src/both.rs");
-        assert_eq!(&*awaiting.what, "one of 2 branches of app::both");
+        assert_eq!(&*awaiting.what, "[app::b0 | app::b1]");
+        let many = summarise(&tree(1_000), 0).what;
+        assert_eq!(&*many, "[app::b0 | app::b1 | app::b2 | 997 more]");
     }
 }
