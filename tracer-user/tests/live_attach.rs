@@ -103,14 +103,14 @@ async fn polls_agree(links: LinkKind, arguments: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_poll_is_seen_once_with_one_link() {
+async fn live_every_poll_is_seen_once_with_one_link() {
     if permitted() {
         polls_agree(LinkKind::Multi, &["--wait", "--seconds", "3"]).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_poll_is_seen_once_with_perf_links() {
+async fn live_every_poll_is_seen_once_with_perf_links() {
     if permitted() {
         polls_agree(LinkKind::Perf, &["--wait", "--seconds", "2"]).await;
     }
@@ -119,7 +119,7 @@ async fn every_poll_is_seen_once_with_perf_links() {
 /// Ping and pong wake each other and nobody else does, except for the timer when they pause; the
 /// program's spawn order tells who is whose partner.
 #[tokio::test(flavor = "multi_thread")]
-async fn records_name_the_waker_and_the_poll() {
+async fn live_records_name_the_waker_and_the_poll() {
     if !permitted() {
         return;
     }
@@ -194,7 +194,7 @@ async fn records_name_the_waker_and_the_poll() {
 /// Sleeps of the thread inside a poll, told from parking by their number and length, which the
 /// program knows; and polls that run inside another one on the same thread.
 #[tokio::test(flavor = "multi_thread")]
-async fn blocking_and_nesting_are_seen_as_they_are() {
+async fn live_blocking_and_nesting_are_seen_as_they_are() {
     if !permitted() {
         return;
     }
@@ -247,7 +247,7 @@ async fn blocking_and_nesting_are_seen_as_they_are() {
 
 /// Wakers carry a header only; the id is found by the task's vtable.
 #[tokio::test(flavor = "multi_thread")]
-async fn ids_are_found_by_vtable() {
+async fn live_ids_are_found_by_vtable() {
     if !permitted() {
         return;
     }
@@ -290,7 +290,7 @@ async fn ids_are_found_by_vtable() {
 
 /// What the rings cannot hold is counted, and what they held is read.
 #[tokio::test(flavor = "multi_thread")]
-async fn losses_are_counted() {
+async fn live_losses_are_counted() {
     if !permitted() {
         return;
     }
@@ -354,7 +354,7 @@ async fn helper_that_attaches_until_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_tracer_leaves_nothing_behind() {
+async fn live_a_killed_tracer_leaves_nothing_behind() {
     if !permitted() {
         return;
     }
@@ -401,7 +401,7 @@ fn pause(usual: u64) -> String {
 
 /// Probes on every async body and `Future::poll` that is left, with panics through all of them.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_panics_survive() {
+async fn live_a_thousand_panics_survive() {
     if !permitted() {
         return;
     }
@@ -433,7 +433,7 @@ async fn a_thousand_panics_survive() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_the_target_ends_the_stream() {
+async fn live_the_end_of_the_target_ends_the_stream() {
     if !permitted() {
         return;
     }
@@ -460,7 +460,7 @@ async fn the_end_of_the_target_ends_the_stream() {
 
 /// 300 probes on functions that are there; two more where there is nothing to probe.
 #[tokio::test(flavor = "multi_thread")]
-async fn many_probes_are_quick_and_impossible_ones_are_named() {
+async fn live_many_probes_are_quick_and_impossible_ones_are_named() {
     if !permitted() {
         return;
     }
@@ -521,7 +521,7 @@ async fn many_probes_are_quick_and_impossible_ones_are_named() {
 }
 
 #[test]
-fn a_target_that_is_gone_is_named() {
+fn live_a_target_that_is_gone_is_named() {
     if !permitted() {
         return;
     }
@@ -538,7 +538,7 @@ fn a_target_that_is_gone_is_named() {
 
 /// What an ordinary user is told. Runs this test's binary again without any capability.
 #[test]
-fn a_user_without_rights_is_told_the_command() {
+fn live_a_user_without_rights_is_told_the_command() {
     if std::env::var_os("ATTACH_UNPRIVILEGED").is_some() {
         let error = tracer_user::attach::permission::check().unwrap_err();
         println!("{error}\n{}", error.next_step().unwrap());
@@ -551,7 +551,7 @@ fn a_user_without_rights_is_told_the_command() {
     let output = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "a_user_without_rights_is_told_the_command"])
+        .args(["--exact", "live_a_user_without_rights_is_told_the_command"])
         .arg("--nocapture")
         .env("ATTACH_UNPRIVILEGED", "1")
         .output()

@@ -164,13 +164,6 @@ fn live_mini_redis_under_load() {
     let file = folder.path().join("mini-redis.astrace");
     let file = file.to_str().expect("UTF-8");
 
-    // As perf and bpftrace do: the binary that a user runs, not one built for debugging.
-    let optimised = support::target().join("release/asynctrace");
-    assert!(
-        optimised.is_file(),
-        "{} is missing: run `cargo xtask build`",
-        optimised.display()
-    );
     let polls = format!(
         "BEGIN {{ printf(\"counting\\n\"); }} uprobe:{}:*tokio*runtime*task*raw*poll* {{ @polls = count(); }}",
         binary().display()
@@ -180,7 +173,7 @@ fn live_mini_redis_under_load() {
         "counting",
     );
     let (mut attach, mut said) = start_and_wait(
-        Command::new(&optimised).args(["record", "--pid", &pid, "-d", "10", "-o", file]),
+        &mut command::asynctrace(&["record", "--pid", &pid, "-d", "10", "-o", file]),
         "Ctrl-C",
     );
     // Work that is over before either of the two ends, so that both see all of it.

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 
 use crate::bpf::Folders;
 use crate::shell::{cargo, run, say, which};
-use crate::{demo, fixtures, setup};
+use crate::{fixtures, setup};
 
 /// Tests that attach probes: the test group of the same name in `.config/nextest.toml`.
 const LIVE: &str = "test(/(^|::)live/)";
@@ -40,8 +40,6 @@ pub(crate) fn test(folders: &Folders, further: &[String]) -> Result<()> {
     tell();
 
     fixtures::build(folders)?;
-    // What is measured is the program that a user runs, not one built for debugging.
-    demo::build(folders)?;
     say("test: documentation examples");
     run(cargo(&folders.workspace).args(["test", "--doc", "--workspace", "--locked", "--quiet"]))?;
     say("test: everything else");
