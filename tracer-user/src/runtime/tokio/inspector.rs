@@ -160,7 +160,7 @@ impl<'d, 'a> Inspector<'d, 'a> {
     }
 
     fn leaves(&self) -> TokioLeaves<'d, 'a> {
-        TokioLeaves::new(self.futures.info(), self.bias, self.layout, monotonic_now())
+        TokioLeaves::new(self.futures.info(), self.bias, self.layout, monotonic_now)
     }
 
     fn reader<'r>(&'r self, leaves: &'r TokioLeaves<'d, 'a>) -> TaskReader<'r, 'd, 'd, 'a> {

@@ -35,19 +35,20 @@ pub(in crate::runtime::tokio) struct TokioLeaves<'d, 'a> {
     layout: TaskLayout,
     resources: Finder<'d, 'a>,
     channels: Finder<'d, 'a>,
-    /// `CLOCK_MONOTONIC` in nanoseconds that deadlines are told against.
-    now: u64,
+    /// `CLOCK_MONOTONIC` in nanoseconds, that deadlines are told against. Asked at each leaf: the
+    /// first walk compiles what it meets, which takes longer than many a deadline.
+    now: fn() -> u64,
     local_sets: RefCell<Vec<LocalSetSeen>>,
 }
 
 impl<'d, 'a> TokioLeaves<'d, 'a> {
-    /// Prepares reading; `now` is `CLOCK_MONOTONIC` in nanoseconds.
+    /// Prepares reading; `now` tells `CLOCK_MONOTONIC` in nanoseconds.
     #[must_use]
     pub(in crate::runtime::tokio) fn new(
         info: &'d DebugInfo<'a>,
         bias: LoadBias,
         layout: TaskLayout,
-        now: u64,
+        now: fn() -> u64,
     ) -> Self {
         Self {
             info,
@@ -79,7 +80,7 @@ impl<'d, 'a> TokioLeaves<'d, 'a> {
     /// The leaf's own reading, by its path.
     fn known(&self, step: &Step<'_>, value: Value<'_, 'a>) -> Option<Result<Leaf, ValueError>> {
         Some(match &*step.node.base_path {
-            "tokio::time::sleep::Sleep" => time::sleep(value, self.now),
+            "tokio::time::sleep::Sleep" => time::sleep(value, (self.now)()),
             "tokio::sync::batch_semaphore::Acquire" => sync::acquire(step, value),
             "tokio::sync::notify::Notified" | "tokio::sync::notify::OwnedNotified" => {
                 sync::notified(step, value)
