@@ -32,6 +32,9 @@ use crate::show::progress::while_slow;
 use crate::stream::monotonic_ns;
 use crate::walk::Futures;
 
+/// What cannot be seen is named in the summary up to this many entries.
+const UNSEEN_NAMED: usize = 20;
+
 /// What the user asked for.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -94,7 +97,11 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
     };
     announce(&open_line(&process, &session));
     // stream -> rebuild -> show | export
-    notes.extend(what_is_missing(&plan, &session));
+    notes.extend(what_is_missing(
+        &plan,
+        &session,
+        !request.futures.is_empty(),
+    ));
     let setup = Setup {
         tracking: Options {
             started,
@@ -270,7 +277,7 @@ fn quiet_command(request: &Request) -> Option<String> {
 }
 
 /// What the summary says of what is missing, as far as it is known at the attach.
-fn what_is_missing(plan: &Plan, session: &Session) -> Vec<String> {
+fn what_is_missing(plan: &Plan, session: &Session, with_futures: bool) -> Vec<String> {
     let refused = session
         .refused
         .iter()
@@ -280,10 +287,19 @@ fn what_is_missing(plan: &Plan, session: &Session) -> Vec<String> {
         .iter()
         .map(|unseen| format!("not seen: {} ({})", unseen.what, unseen.reason));
     let mut notes: Vec<String> = refused.chain(without).collect();
-    if !plan.unseen.is_empty() {
-        let count = plan.unseen.len();
+    // Who asks for futures by name wants to know which of them are not probed.
+    let named = if with_futures { UNSEEN_NAMED } else { 0 };
+    notes.extend(
+        plan.unseen
+            .iter()
+            .take(named)
+            .map(|unseen| format!("not seen: {} ({})", unseen.what, unseen.reason)),
+    );
+    let more = plan.unseen.len().saturating_sub(named);
+    if more > 0 {
         notes.push(format!(
-            "not everything can be seen in this binary: `asynctrace probes` lists {count} entries"
+            "not everything can be seen in this binary: `asynctrace probes` lists {} entries",
+            plan.unseen.len()
         ));
     }
     notes
@@ -324,12 +340,6 @@ fn summarise(
         }
     }
     notes.extend(ended.unread);
-    notes.extend(
-        ended
-            .nested
-            .iter()
-            .map(|(name, count)| format!("{count} polls of {name}")),
-    );
     let statistics = ended.statistics;
     let file = ended
         .recording
@@ -348,6 +358,7 @@ fn summarise(
         spawned: statistics.spawned,
         over: statistics.over,
         overhead: Some(ended.finished.overhead.of_one_cpu()),
+        nested: ended.nested,
         notes,
         file,
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ending::Ending;
@@ -46,6 +47,8 @@ pub struct Summary {
     pub over: u64,
     /// Estimated cost to the target, as a share of one CPU.
     pub overhead: Option<f64>,
+    /// Nested futures that were polled most often (`--futures`), with the number of their polls.
+    pub nested: Vec<(Arc<str>, u64)>,
     /// What else the user should know, in sentences.
     pub notes: Vec<String>,
     /// The recording, where there is one.
@@ -89,6 +92,9 @@ impl fmt::Display for Summary {
             }
             None => writeln!(f, "overhead   not known")?,
         }
+        for (future, polls) in &self.nested {
+            writeln!(f, "nested     {polls} polls of {}", escape(future))?;
+        }
         for note in &self.notes {
             writeln!(f, "note       {}", escape(note))?;
         }
@@ -129,6 +135,7 @@ mod tests {
             spawned: 7,
             over: 5,
             overhead: Some(0.0123),
+            nested: Vec::new(),
             notes: Vec::new(),
             file: None,
         }
@@ -145,6 +152,7 @@ mod tests {
         summary.ending = Ending::TargetExited(None);
         summary.lost = vec![(0, 3), (1, 40)];
         summary.overhead = None;
+        summary.nested.push(("app::inner\x1b[1m".into(), 7));
         summary
             .notes
             .push("2 addresses were refused by the kernel".to_owned());
