@@ -35,6 +35,9 @@ use crate::walk::Futures;
 /// What cannot be seen is named in the summary up to this many entries.
 const UNSEEN_NAMED: usize = 20;
 
+/// Live tasks that are followed: some 150 MB at most. 100,000 tasks with a peak above fit.
+const MAX_TASKS: usize = 200_000;
+
 /// What the user asked for.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -106,6 +109,7 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
         tracking: Options {
             started,
             probe_names: probe_names(&plan),
+            max_tasks: MAX_TASKS,
             ..Options::default()
         },
         about: About {

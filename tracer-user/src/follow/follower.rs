@@ -48,6 +48,8 @@ pub struct Follower {
     rate: Rate,
     tabled_at: u64,
     runtimes: String,
+    /// Tasks in the last snapshot.
+    listed: usize,
     notice: Option<String>,
     unread: Option<String>,
     waiting: Vec<Reading>,
@@ -77,6 +79,7 @@ impl Follower {
             rate: Rate::starting_at(0),
             tabled_at: started,
             runtimes: String::new(),
+            listed: 0,
             unread: None,
             waiting: Vec::new(),
             overhead: None,
@@ -167,6 +170,7 @@ impl Follower {
         }
         self.record(events);
         self.maker.take_snapshot(&snapshot, time, &self.tracker);
+        self.listed = snapshot.tasks.len();
         self.runtimes = runtimes_in_words(&snapshot.runtimes);
         self.notice = notice_of(&snapshot).or_else(|| self.about.notice.clone());
         if moment != Moment::Meanwhile
@@ -231,7 +235,9 @@ impl Follower {
             now
         };
         let mut table = self.maker.make(&self.tracker, &self.nested, status, known);
-        table.rows_left_out += usize::try_from(statistics.forgotten).unwrap_or(usize::MAX);
+        if statistics.forgotten > 0 {
+            table.rows_left_out += self.listed.saturating_sub(statistics.live);
+        }
         table
     }
 

@@ -15,7 +15,7 @@ use crate::show::live::table::{
 };
 
 /// Rows of one table at most. More live tasks are counted, the lowest numbers have a row.
-const MAX_ROWS: usize = 100_000;
+const MAX_ROWS: usize = 200_000;
 
 /// What is kept of a task between two tables.
 #[derive(Clone, Debug, Default)]
