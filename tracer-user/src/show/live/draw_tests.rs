@@ -193,20 +193,17 @@ fn control_characters_from_the_target_are_escaped() {
     }
 }
 
-/// Formatting must not grow with the table: a frame of 100,000 tasks costs what its rows cost.
+/// Formatting must not grow with the table: of 100,000 tasks only those on the screen are asked for.
 #[test]
-fn a_hundred_thousand_tasks_draw_as_fast_as_a_screenful() {
+fn of_a_hundred_thousand_tasks_only_a_screenful_is_formatted() {
     let mut model = model(samples::crowd(100_000), &[KeyCode::Char('5')]);
-    frame(&mut model, 120, 50);
-    let start = std::time::Instant::now();
-    for _ in 0..10 {
-        model.update(Message::Key(KeyEvent::from(KeyCode::Down)));
+    for _ in 0..3 {
         frame(&mut model, 120, 50);
+        let rows = model.visible().count();
+        assert!(
+            (10..=50).contains(&rows),
+            "{rows} rows for a screen of 50 lines"
+        );
+        model.update(Message::Key(KeyEvent::from(KeyCode::Down)));
     }
-    let each = start.elapsed() / 10;
-    // Counting the states in the header is all that looks at every row (debug build).
-    assert!(
-        each < std::time::Duration::from_millis(200),
-        "{each:?} a frame"
-    );
 }
