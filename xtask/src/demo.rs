@@ -50,6 +50,7 @@ pub(crate) fn build(folders: &Folders) -> Result<PathBuf> {
 /// # Errors
 /// When something does not build or a command fails.
 pub(crate) fn demo(folders: &Folders, seconds: u64) -> Result<()> {
+    setup::as_far_as_possible(folders);
     say("demo: building asynctrace and the service (the first time takes some minutes)");
     let asynctrace = build(folders)?;
     fixtures::build_one(folders, "demo")?;

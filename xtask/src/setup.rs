@@ -33,6 +33,15 @@ pub(crate) fn setup(folders: &Folders) -> Result<()> {
     Ok(())
 }
 
+/// As [`setup`]; what cannot be installed here is said and gone without.
+pub(crate) fn as_far_as_possible(folders: &Folders) {
+    if let Err(error) = setup(folders) {
+        say(&format!(
+            "setup: not complete: {error:#}. Going on with what is there"
+        ));
+    }
+}
+
 fn optional(what: &str, result: Result<()>) {
     match result {
         Ok(()) => say(&format!("{what}: there")),

@@ -22,6 +22,7 @@ const MINI_REDIS: &str = "test(/mini_redis/)";
 /// # Errors
 /// When something does not build, or a test fails.
 pub(crate) fn test(folders: &Folders, further: &[String]) -> Result<()> {
+    setup::as_far_as_possible(folders);
     let mut left_out = Vec::new();
     if let Err(reason) = setup::tracing() {
         left_out.push((LIVE, format!("tests that attach probes: {reason}")));
