@@ -213,7 +213,7 @@ impl<'a, 'u> Pass<'a, 'u> {
         match attribute.name() {
             gimli::DW_AT_name => into.name = Some(attribute.value()),
             gimli::DW_AT_type => {
-                into.type_die = self.units.resolve(self.number, &attribute.value())
+                into.type_die = self.units.resolve(self.number, &attribute.value());
             }
             gimli::DW_AT_abstract_origin | gimli::DW_AT_specification => {
                 into.origin = self.units.resolve(self.number, &attribute.value());

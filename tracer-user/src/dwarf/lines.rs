@@ -16,10 +16,13 @@ pub struct SourceLine {
     pub line: u32,
 }
 
+/// A unit and a file index in its line table.
+type FileIndex = (u32, u64);
+
 /// File names by unit and index, resolved once.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    files: RefCell<HashMap<(u32, u64), Option<Arc<str>>>>,
+    files: RefCell<HashMap<FileIndex, Option<Arc<str>>>>,
 }
 
 impl Lines {

@@ -137,15 +137,15 @@ impl<'v, 'a> Value<'v, 'a> {
         let pointer = self.part("<pointer>", |inner, _| {
             matches!(inner.kind, Kind::Pointer { .. })
         })?;
-        let target = match self
+        let kind = self
             .info
             .type_at(pointer.type_die)
-            .map(|this| this.kind.clone())
-        {
-            Some(Kind::Pointer {
-                target: Some(target),
-            }) => target,
-            _ => return Err(self.missing("<pointer target>")),
+            .map(|this| this.kind.clone());
+        let Some(Kind::Pointer {
+            target: Some(target),
+        }) = kind
+        else {
+            return Err(self.missing("<pointer target>"));
         };
         let address = self.memory.pointer(pointer.address)?;
         Ok((!address.is_null()).then_some(Self {

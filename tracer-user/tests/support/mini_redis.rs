@@ -44,12 +44,17 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()
-            .expect("mini-redis starts");
+            .spawn();
+        // From here on it is killed when the test fails.
+        let mut server = Self {
+            child: child.expect("mini-redis starts"),
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
         let begin = Instant::now();
         loop {
-            if let Some(address) = listening(child.id()) {
-                return Self { child, address };
+            if let Some(address) = listening(server.child.id()) {
+                server.address = address;
+                return server;
             }
             assert!(begin.elapsed() < PATIENCE, "mini-redis does not listen");
             thread::sleep(Duration::from_millis(20));

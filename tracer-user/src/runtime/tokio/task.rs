@@ -5,7 +5,6 @@
 //! changes every 50 us are still bad; reading twice and comparing removes those. What stays
 //! different in every retry is reported as torn, never shown as if it were sure.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::address::Address;
@@ -79,7 +78,7 @@ impl TaskReader<'_, '_, '_, '_> {
                     .as_ref()
                     .map(shape)
                     == first.tree.as_ref().map(shape);
-            let info = self.info(header, before, scheduler, root, first);
+            let info = self.info(header, before, scheduler, root.as_deref(), first);
             if confirmed
                 && self
                     .header(header, memory)
@@ -184,11 +183,11 @@ impl TaskReader<'_, '_, '_, '_> {
         header: Address,
         seen: HeaderRead,
         scheduler: Scheduler,
-        root: Result<Rc<RootType>, RootError>,
+        root: Result<&RootType, &RootError>,
         contents: Contents,
     ) -> TaskInfo {
         // Of a `Pin<Box<dyn Future>>` only the tree tells which future it is.
-        let future = match (&root, &contents.tree) {
+        let future = match (root, &contents.tree) {
             (Ok(root), Some(tree)) if root.future.starts_with("(dyn ") => Arc::clone(&tree.future),
             (Ok(root), _) => Arc::clone(&root.future),
             (Err(_), _) => Arc::from("?"),
