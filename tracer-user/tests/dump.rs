@@ -2,6 +2,13 @@
 //!
 //! No root needed: the fixtures are of this user and let themselves be read.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking; not every support module does"
+)]
+
 mod support;
 
 use std::collections::BTreeSet;

@@ -3,6 +3,13 @@
 //!
 //! The sample is this test's own executable, which runs tokio tasks and has debug information.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking; not every support module does"
+)]
+
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;

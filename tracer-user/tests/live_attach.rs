@@ -2,7 +2,9 @@
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a test that fails tells where by panicking"
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking; not every support module does"
 )]
 
 mod attach_support;

@@ -1,6 +1,11 @@
 //! `asynctrace report` as a user runs it: on whole, unfinished, cut off, damaged, foreign, empty and
 //! missing files.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking; not every support module does"
+)]
 
 use std::path::Path;
 use std::process::{Command, Output};

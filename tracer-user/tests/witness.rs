@@ -5,6 +5,13 @@
 //! fixture's own functions has its name and the line of its await. Each of its chains has to be
 //! one of ours, in names and lines. It names blocks after the function around them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking; not every support module does"
+)]
+
 mod support;
 
 use std::time::Duration;
