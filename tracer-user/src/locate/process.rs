@@ -150,7 +150,7 @@ impl Process {
     /// # Errors
     /// As [`Process::modules`], and when it is not mapped as its program headers say. That is so
     /// for some microseconds while a process executes a new program, so it is tried again for
-    /// [`PATIENCE`].
+    /// `PATIENCE`.
     pub fn executable(&self) -> Result<Module, TargetError> {
         let begin = Instant::now();
         loop {

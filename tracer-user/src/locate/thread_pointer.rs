@@ -6,9 +6,9 @@
 //! `mov %fs:0, %rax`), so a thread's descriptor can be recognised in memory:
 //!
 //! - **glibc** registers a robust futex list for each thread that lies inside the descriptor, and
-//!   `get_robust_list(2)` tells where: [`glibc`] scans down from there.
+//!   `get_robust_list(2)` tells where: `glibc` scans down from there.
 //! - **musl** (static Rust binaries) keeps the descriptors in a circular list and each above its
-//!   thread's stack: [`musl`] finds one and follows the list.
+//!   thread's stack: `musl` finds one and follows the list.
 //!
 //! Only the main executable's block of thread-local storage is addressed ([`tls_address`]); those
 //! of shared libraries would need the dynamic thread vector.
@@ -108,7 +108,7 @@ pub fn tls_address(
 /// The thread pointers of `threads` (ids in our PID namespace) of the process `pid`, in their
 /// order, each or the reason why not.
 ///
-/// Bounded: at most a few pages are read for a glibc thread, at most [`musl::SCAN_LIMIT`] bytes
+/// Bounded: at most a few pages are read for a glibc thread, at most `musl::SCAN_LIMIT` bytes
 /// for a musl process.
 pub fn thread_pointers(
     pid: i32,

@@ -11,8 +11,8 @@
 //!
 //! In optimised builds the variable that holds the future is often gone in one frame and known in
 //! a neighbour, and frames keep stale copies from before it was pinned. So all variables of the
-//! stack whose type leads to `F` are tried ([`candidates`]) and the decoded state decides
-//! ([`verdict`]): what waits in `block_on` has been polled, a stale copy has not. Where no
+//! stack whose type leads to `F` are tried (`candidates`) and the decoded state decides
+//! (`verdict`): what waits in `block_on` has been polled, a stale copy has not. Where no
 //! variable tells, the stack is scanned, and only an unambiguous find counts.
 
 mod activations;
