@@ -102,7 +102,11 @@ pub(super) fn estimate(
         .saturating_mul(TRAP_EMULATED_NS)
         .saturating_add(stepped.saturating_mul(TRAP_SINGLE_STEPPED_NS));
     let runs = match probe_program {
-        Some(measured) if measured.runs > 0 => measured.time_ns,
+        // Only the first seconds were measured: their mean stands for every hit.
+        Some(measured) if measured.runs > 0 => {
+            let all = u128::from(all) * u128::from(measured.time_ns) / u128::from(measured.runs);
+            u64::try_from(all).unwrap_or(u64::MAX)
+        }
         _ => all.saturating_mul(RUN_UNMEASURED_NS),
     };
     Overhead {
@@ -155,6 +159,15 @@ mod tests {
         assert_eq!(
             overhead.target_cpu_ns,
             30 * TRAP_EMULATED_NS + 5 * TRAP_SINGLE_STEPPED_NS + 7_000
+        );
+        // A fifth of the runs was measured: the same mean, the same cost.
+        let fifth = RunTime {
+            runs: 7,
+            time_ns: 1_400,
+        };
+        assert_eq!(
+            estimate(&methods, &hits, second, Some(fifth), None).target_cpu_ns,
+            overhead.target_cpu_ns
         );
         let guessed = estimate(&methods, &hits, second, None, None);
         assert_eq!(
