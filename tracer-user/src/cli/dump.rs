@@ -1,6 +1,7 @@
 //! `asynctrace dump`: locate -> object -> dwarf -> memory -> rebuild -> show.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -11,7 +12,7 @@ use crate::error::{Advice, ExitCode, Result};
 use crate::locate::Process;
 use crate::object::{Binary, DebugSource};
 use crate::rebuild::snapshot::{ProcessInfo, SCHEMA, Snapshot};
-use crate::runtime::tokio::{self, Inspector, ShapeInspector};
+use crate::runtime::tokio::{self, Found, Inspector, ShapeInspector};
 use crate::show;
 use crate::walk::Futures;
 
@@ -49,6 +50,9 @@ impl Advice for NoSuchTask {
     }
 }
 
+/// How long a started command may take to its first task.
+const START: Duration = Duration::from_secs(3);
+
 /// Runs `dump`.
 ///
 /// # Errors
@@ -64,19 +68,34 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         arguments.target.debug_file.as_deref(),
     )?;
     let what = format!("reading the debug information of {}", module.path);
-    let info = show::progress::while_slow(&what, || DebugInfo::load(&source))?;
+    let mut damage = Vec::new();
+    let info = match show::progress::while_slow(&what, || DebugInfo::load(&source)) {
+        Ok(info) => info,
+        // Tasks can be told without it.
+        Err(error) => {
+            damage.push(format!("its debug information is of no use: {error}"));
+            DebugInfo::new(gimli::Dwarf::default(), None)?
+        }
+    };
+    if info.damaged_units() > 0 {
+        damage.push(format!(
+            "{} units of its debug information are malformed and were read in part",
+            info.damaged_units()
+        ));
+    }
     let futures = Futures::new(&info);
     let memory = process.memory();
     let mut found = match Inspector::new(process.pid, &binary, module.bias, &futures) {
-        Ok(inspector) => inspector.tasks(&process, &memory),
+        Ok(inspector) => started(&process, || inspector.tasks(&process, &memory)),
         // Without types there are still tasks to be told, in every release build.
         Err(error) => {
             let symbols = source.symbol_file();
-            ShapeInspector::new(process.pid, &binary, symbols, module.bias)
-                .ok_or(error)?
-                .tasks(&process, &memory)
+            let inspector = ShapeInspector::new(process.pid, &binary, symbols, module.bias);
+            let inspector = inspector.ok_or(error)?;
+            started(&process, || inspector.tasks(&process, &memory))
         }
     };
+    found.warnings.splice(0..0, damage);
     if !process.is_alive() {
         return Err(crate::locate::TargetError::Gone { pid: process.pid }.into());
     }
@@ -114,4 +133,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         output::print(|out| show::dump::write(&snapshot, out))?;
     }
     Ok(ExitCode::Done)
+}
+
+/// Looks at the tasks. A command that we have just started is given some time to have any.
+fn started(process: &Process, look: impl Fn() -> Found) -> Found {
+    let begin = Instant::now();
+    loop {
+        let found = look();
+        let is_young = process.is_our_child() && begin.elapsed() < START;
+        if !found.tasks.is_empty() || !is_young || !process.is_alive() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
