@@ -124,11 +124,10 @@ fn noise_in_memory_ends_every_walk_within_its_bounds() {
     let source = own_debug_information();
     let info = DebugInfo::load(&source).unwrap();
     let futures = Futures::new(&info);
-    let roots = roots(&info);
-    assert!(
-        roots.iter().any(|root| info.path(*root).contains("sample")),
-        "nothing to walk"
-    );
+    // Ours only: which others there are, and how little they hold, changes with every build.
+    let mut roots = roots(&info);
+    roots.retain(|root| info.path(*root).contains("sample"));
+    assert!(!roots.is_empty(), "nothing to walk");
     let limits = Limits {
         depth: 64,
         nodes: 500,

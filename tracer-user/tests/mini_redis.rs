@@ -218,8 +218,8 @@ fn live_mini_redis_under_load() {
         .split_once("@polls:")
         .and_then(|(_, text)| text.trim().parse().ok())
         .unwrap_or_else(|| panic!("bpftrace said {count:?}"));
-    // Each request is at least one poll.
-    assert!(ours > rounds * 10_000, "{rounds} rounds, {ours} polls");
+    // A poll may serve more than one request, but not many of ten clients that wait for answers.
+    assert!(ours > rounds * 5_000, "{rounds} rounds, {ours} polls");
     assert!(
         ours.abs_diff(theirs) * 100 <= theirs,
         "{ours} polls recorded, bpftrace counted {theirs}"
