@@ -108,7 +108,14 @@ fn io(waits_for: &WaitsFor) -> String {
         phrase.push_str(&format!(", fd {fd}"));
     }
     match (text("local"), text("peer")) {
-        (Some(local), Some(peer)) => phrase.push_str(&format!(", {local} <- {peer}")),
+        (Some(local), Some(peer)) => {
+            let arrow = if text("interest") == Some("write") {
+                "->"
+            } else {
+                "<-"
+            };
+            phrase.push_str(&format!(", {local} {arrow} {peer}"));
+        }
         (Some(local), None) => phrase.push_str(&format!(", {local}")),
         _ => {}
     }
