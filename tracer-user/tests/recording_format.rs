@@ -15,7 +15,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage as _, Value};
 use tracer_user::address::Address;
 use tracer_user::export::recording::{End, Header, Host, Item, Reader, Writer};
 use tracer_user::rebuild::event::{
-    Event, EventId, EventKind, Outcome, TaskUnit, ThreadUnit, Unit, UnitId, WakeEffect,
+    EndSeen, Event, EventId, EventKind, Outcome, TaskUnit, ThreadUnit, Unit, UnitId, WakeEffect,
 };
 use tracer_user::rebuild::snapshot::ProcessInfo;
 use tracer_user::rebuild::tracker::Statistics;
@@ -72,7 +72,7 @@ fn events() -> Vec<Event> {
     };
     let end = EventKind::PollEnd {
         outcome: Outcome::Pending,
-        exact: false,
+        seen: EndSeen::NextEvent,
         began: Some(2_300),
     };
     let event = |id, time, kind, cause| Event {

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tracer_user::address::Address;
 use tracer_user::export::recording::{End, Header, Loss, Writer};
 use tracer_user::rebuild::event::{
-    Event, EventId, EventKind, Outcome, TaskUnit, ThreadUnit, Unit, UnitId,
+    EndSeen, Event, EventId, EventKind, Outcome, TaskUnit, ThreadUnit, Unit, UnitId,
 };
 use tracer_user::rebuild::snapshot::ProcessInfo;
 use tracer_user::rebuild::tracker::Statistics;
@@ -58,7 +58,7 @@ fn events(header: &Header) -> Vec<Event> {
             1,
             EventKind::PollEnd {
                 outcome: Outcome::Pending,
-                exact: true,
+                seen: EndSeen::ExitProbe,
                 began: Some(start + 2_000_000),
             },
         ),

@@ -2,3 +2,6 @@
 //! never does I/O.
 
 pub mod activity;
+pub mod critical_path;
+pub mod history;
+pub mod requests;

@@ -9,8 +9,10 @@
 //! |---|---|---|
 //! | described | the unit itself | - |
 //! | poll begin | the task | the wake or spawn that had it scheduled |
-//! | poll end, blocked, unblocked, finished, gap | the task | - (order says it) |
-//! | wake, waker cloned, waker dropped, spawned | the task or thread that did it | the poll it was done in |
+//! | await changed, poll end, blocked, unblocked, gap | the task | - (order says it) |
+//! | finished | the task | the abort that had it cancelled, otherwise - |
+//! | wake, waker cloned, waker dropped, spawned, aborted | the task or thread that did it | the poll it was done in; outside polls, what the thread was doing: an origin's *fired* |
+//! | fired | the origin | - |
 //! | future poll | the task whose poll it is in | that poll |
 //!
 //! A missing cause means "not known" and never "none": it was lost, happened before the recording,
@@ -19,6 +21,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::suspension::{Marks, Suspension};
 use crate::address::Address;
 
 /// Names a unit within one trace. Numbers are given in order of first sight, from 0, and are never
@@ -79,11 +82,17 @@ pub struct ThreadUnit {
     pub name: Option<Arc<str>>,
 }
 
-/// A cause inside the kernel, transparent: what it causes is caused by the world outside.
+/// A cause inside the kernel, transparent: what it causes is caused by the world outside. There is
+/// one unit for each I/O resource, and one for all timers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// A file descriptor became ready.
-    Io,
+    Io {
+        /// The runtime's record of it (tokio: `ScheduledIo`), where it is known.
+        resource: Option<Address>,
+        /// The file descriptor, where it is known.
+        fd: Option<i32>,
+    },
     /// A timer ran out.
     Timer,
     /// A signal.
@@ -133,15 +142,28 @@ pub enum WakeEffect {
     Unknown,
 }
 
-/// One step of an await path: a future and where it stands.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct AwaitStep {
-    /// Path of the future.
-    pub future: Arc<str>,
-    /// Source file of the await it stands at.
-    pub file: Option<Arc<str>>,
-    /// Line of that await, 1-based.
-    pub line: Option<u32>,
+/// How the end of a poll was noticed: without a probe at the exit it is the first later thing that
+/// proves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EndSeen {
+    /// By the next event on its thread: it ended at or before that.
+    NextEvent,
+    /// When its thread left the CPU outside the poll: it ended at or before that.
+    LeftCpu,
+    /// By a probe at its exit: the time is the end's own.
+    ExitProbe,
+    /// When its thread ended.
+    ThreadExit,
+    /// By a later event of the task, while its own record is missing.
+    Inferred,
+}
+
+impl EndSeen {
+    /// Whether the time is the end's own; otherwise it is an upper bound.
+    #[must_use]
+    pub const fn is_exact(self) -> bool {
+        matches!(self, Self::ExitProbe)
+    }
 }
 
 /// What happened.
@@ -163,16 +185,19 @@ pub enum EventKind {
     PollEnd {
         /// How.
         outcome: Outcome,
-        /// Whether the time is the end's own. Otherwise the poll ended at or before it: without a
-        /// probe at the exit the end is the first later thing on the thread that proves it.
-        exact: bool,
+        /// How that was noticed.
+        seen: EndSeen,
         /// When the poll began, CLOCK_MONOTONIC in nanoseconds; `None` when that was not seen.
         began: Option<u64>,
     },
-    /// It now waits elsewhere: the path from the task's future down to the leaf.
+    /// Where it has stood since its last poll ended (or since before the trace). Known at the
+    /// begin of its next poll, of which it is the event before with the same time, or from memory
+    /// while it is idle. A poll begin without it means: where it stood the time before.
     AwaitChanged {
-        /// Outermost future first.
-        path: Arc<[AwaitStep]>,
+        /// Its futures.
+        suspension: Arc<Suspension>,
+        /// What tells them from others at the same places.
+        marks: Marks,
     },
     /// It woke a task.
     Wake {
@@ -200,6 +225,13 @@ pub enum EventKind {
     },
     /// The thread is on the CPU again.
     Unblocked,
+    /// It aborted a task: the task is cancelled when it is polled next.
+    Aborted {
+        /// The task.
+        task: UnitId,
+    },
+    /// The origin had its effect on this process: what it wakes refers to it.
+    Fired,
     /// It is over: its last event, apart from a change of what is known of it.
     Finished {
         /// How; never [`Outcome::Pending`].
@@ -227,6 +259,7 @@ impl EventKind {
     pub const fn target(&self) -> Option<UnitId> {
         match self {
             Self::Spawned { task }
+            | Self::Aborted { task }
             | Self::Wake { task, .. }
             | Self::WakerCloned { task }
             | Self::WakerDropped { task } => Some(*task),

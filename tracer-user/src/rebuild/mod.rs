@@ -4,5 +4,6 @@
 pub mod event;
 pub mod nested;
 pub mod snapshot;
+pub mod suspension;
 pub mod tracker;
 pub mod tree;

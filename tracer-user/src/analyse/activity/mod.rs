@@ -224,7 +224,7 @@ impl Collector {
                     task.off_cpu = 0;
                 }
             }
-            EventKind::PollEnd { began, exact, .. } => self.poll_end(event, *began, *exact),
+            EventKind::PollEnd { began, seen, .. } => self.poll_end(event, *began, seen.is_exact()),
             EventKind::Blocked { .. } => {
                 if let Some(task) = self.task(unit, event.time) {
                     task.off_since = Some(event.time);
@@ -256,6 +256,8 @@ impl Collector {
             }
             EventKind::Spawned { .. }
             | EventKind::AwaitChanged { .. }
+            | EventKind::Aborted { .. }
+            | EventKind::Fired
             | EventKind::WakerCloned { .. }
             | EventKind::WakerDropped { .. }
             | EventKind::FuturePoll { .. } => self.touch(unit, event.time),

@@ -1,7 +1,7 @@
 //! Activity of small traces made by hand.
 
 use super::*;
-use crate::rebuild::event::{EventId, Origin, Outcome, TaskUnit, ThreadUnit, WakeEffect};
+use crate::rebuild::event::{EndSeen, EventId, Origin, Outcome, TaskUnit, ThreadUnit, WakeEffect};
 use crate::rebuild::snapshot::TaskState;
 use crate::rebuild::tree::{AwaitNode, NodeKind, NodeState, WaitsFor};
 
@@ -56,7 +56,7 @@ impl Trace {
             to,
             EventKind::PollEnd {
                 outcome: Outcome::Pending,
-                exact: false,
+                seen: EndSeen::NextEvent,
                 began: Some(from),
             },
         )
@@ -145,7 +145,7 @@ fn time_off_the_cpu_is_apart_and_a_poll_that_goes_on_is_open() {
             300,
             EventKind::PollEnd {
                 outcome: Outcome::Pending,
-                exact: true,
+                seen: EndSeen::ExitProbe,
                 began: Some(200),
             },
         )
@@ -169,7 +169,7 @@ fn wake_ups_are_told_apart_by_their_source() {
         .event(
             11,
             100,
-            EventKind::Described(Arc::new(Unit::Origin(Origin::Io))),
+            EventKind::Described(Arc::new(Unit::Origin(Origin::Timer))),
         )
         // Before anything shows that it polls.
         .wake(0, 1, 150, WakeEffect::Scheduled)

@@ -143,7 +143,7 @@ impl WakeCounts {
                     What::Thread(name, false) => Waker::OtherThread { name },
                     _ => Waker::Unknown,
                 },
-                Source::Origin(Origin::Io) => Waker::Io,
+                Source::Origin(Origin::Io { .. }) => Waker::Io,
                 Source::Origin(Origin::Timer) => Waker::Timer,
                 Source::Origin(Origin::Signal) => Waker::Signal,
                 Source::Unknown | Source::Further => Waker::Unknown,

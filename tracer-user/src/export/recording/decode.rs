@@ -4,15 +4,16 @@
 use std::sync::Arc;
 
 use super::kinds::{
-    BEGAN_HERE, BEGAN_TOLD, CAUSE_ELSEWHERE, CAUSE_HERE, END_EXACT, FIRST_ADDED_KIND, KIND_MASK,
-    effect, origin, outcome, unzigzag,
+    BEGAN_HERE, BEGAN_TOLD, CAUSE_ELSEWHERE, CAUSE_HERE, FIRST_ADDED_KIND, KIND_MASK, SEEN_SHIFT,
+    effect, node_kind, node_state, outcome, seen, unzigzag,
 };
 use super::strings::Strings;
 use crate::address::Address;
 use crate::proto::{self, Kind};
 use crate::rebuild::event::{
-    AwaitStep, Event, EventId, EventKind, TaskUnit, ThreadUnit, Unit, UnitId,
+    Event, EventId, EventKind, Origin, TaskUnit, ThreadUnit, Unit, UnitId,
 };
+use crate::rebuild::suspension::{FutureState, Marks, Place, SuspendedFuture, Suspension};
 
 /// Why a packet does not hold together.
 pub(super) type Reason = &'static str;
@@ -26,7 +27,7 @@ struct Columns<'a> {
     arguments: std::vec::IntoIter<u64>,
     causes: std::vec::IntoIter<u64>,
     descriptions: std::vec::IntoIter<proto::Unit>,
-    paths: std::vec::IntoIter<proto::Path>,
+    suspensions: std::vec::IntoIter<proto::Suspension>,
 }
 
 /// Decodes a packet's events. Those of a kind that this version does not have are left out; their
@@ -48,7 +49,7 @@ pub(super) fn events(packet: proto::Events, strings: &Strings) -> Result<Vec<Eve
         arguments: packet.arguments.into_iter(),
         causes: packet.causes.into_iter(),
         descriptions: packet.descriptions.into_iter(),
-        paths: packet.paths.into_iter(),
+        suspensions: packet.suspensions.into_iter(),
     };
     let mut time = packet.time;
     let mut events = Vec::with_capacity(count);
@@ -149,9 +150,11 @@ impl Columns<'_> {
             }
             Ok(Kind::PollEnd) => self.poll_end(owner, time)?,
             Ok(Kind::AwaitChanged) => {
-                let path = self.paths.next().ok_or("an await path is not there")?;
+                let suspension = self.suspensions.next().ok_or("a suspension is not there")?;
+                let (suspension, marks) = self.suspension(suspension)?;
                 EventKind::AwaitChanged {
-                    path: self.path(path)?,
+                    suspension: Arc::new(suspension),
+                    marks,
                 }
             }
             Ok(kind @ (Kind::WakeByValue | Kind::WakeByReference)) => EventKind::Wake {
@@ -165,6 +168,10 @@ impl Columns<'_> {
             Ok(Kind::WakerDropped) => EventKind::WakerDropped {
                 task: self.target()?,
             },
+            Ok(Kind::Aborted) => EventKind::Aborted {
+                task: self.target()?,
+            },
+            Ok(Kind::Fired) => EventKind::Fired,
             Ok(Kind::Blocked) => EventKind::Blocked { preempted: false },
             Ok(Kind::Preempted) => EventKind::Blocked { preempted: true },
             Ok(Kind::Unblocked) => EventKind::Unblocked,
@@ -206,7 +213,7 @@ impl Columns<'_> {
         let number = i32::try_from(packed & 7).unwrap_or(0);
         Ok(EventKind::PollEnd {
             outcome: outcome(number),
-            exact: packed & END_EXACT != 0,
+            seen: seen(i32::try_from(packed >> SEEN_SHIFT & 7).unwrap_or(0)),
             began,
         })
     }
@@ -259,21 +266,59 @@ impl Columns<'_> {
                 tid: thread.tid,
                 name: self.strings.get(thread.name.into())?,
             })),
-            Some(proto::unit::Unit::Origin(number)) => origin(number).map(Unit::Origin),
+            Some(proto::unit::Unit::Origin(origin)) => origin_of(&origin).map(Unit::Origin),
             None => None,
         })
     }
 
-    fn path(&self, path: proto::Path) -> Result<Arc<[AwaitStep]>, Reason> {
-        path.steps
+    fn suspension(&self, from: proto::Suspension) -> Result<(Suspension, Marks), Reason> {
+        let futures = from
+            .futures
             .into_iter()
-            .map(|step| {
-                Ok(AwaitStep {
-                    future: self.strings.text(step.future)?,
-                    file: self.strings.get(step.file.into())?,
-                    line: (step.line > 0).then_some(step.line),
+            .map(|future| {
+                Ok(SuspendedFuture {
+                    depth: u16::try_from(future.depth)
+                        .map_err(|_| "a future is nested too deep")?,
+                    place: if future.inside {
+                        Place::Inside(future.at)
+                    } else {
+                        Place::Outside(Address(future.at))
+                    },
+                    mark: future.mark.and_then(|mark| u8::try_from(mark).ok()),
+                    state: Arc::new(FutureState {
+                        future: self.strings.text(future.future)?,
+                        kind: node_kind(future.kind),
+                        state: node_state(future.state),
+                        file: self.strings.get(future.file.into())?,
+                        line: (future.line > 0).then_some(future.line),
+                        waits_for: self.strings.get(future.waits_for.into())?,
+                    }),
                 })
             })
-            .collect()
+            .collect::<Result<_, Reason>>()?;
+        let mut marks = Marks::default();
+        for (to, from) in marks.0.iter_mut().zip(from.marks) {
+            *to = from;
+        }
+        let suspension = Suspension {
+            futures,
+            missing: Some(from.missing)
+                .filter(|missing| !missing.is_empty())
+                .map(Into::into),
+        };
+        Ok((suspension, marks))
+    }
+}
+
+/// `None` for a kind that this version does not have.
+fn origin_of(origin: &proto::Origin) -> Option<Origin> {
+    match proto::OriginKind::try_from(origin.kind) {
+        Ok(proto::OriginKind::Io) => Some(Origin::Io {
+            resource: (origin.resource != 0).then_some(Address(origin.resource)),
+            fd: origin.fd,
+        }),
+        Ok(proto::OriginKind::Timer) => Some(Origin::Timer),
+        Ok(proto::OriginKind::Signal) => Some(Origin::Signal),
+        Ok(proto::OriginKind::OriginUnspecified) | Err(_) => None,
     }
 }

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::kinds::{
-    BEGAN_HERE, BEGAN_TOLD, CAUSE_ELSEWHERE, CAUSE_HERE, END_EXACT, effect_number, origin_number,
-    outcome_number, zigzag,
+    BEGAN_HERE, BEGAN_TOLD, CAUSE_ELSEWHERE, CAUSE_HERE, SEEN_SHIFT, effect_number,
+    node_kind_number, node_state_number, outcome_number, seen_number, zigzag,
 };
 use super::strings::Interner;
 use crate::proto::{self, Kind};
-use crate::rebuild::event::{AwaitStep, Event, EventId, EventKind, Unit, UnitId};
+use crate::rebuild::event::{Event, EventId, EventKind, Origin, Unit, UnitId};
+use crate::rebuild::suspension::{Marks, Place as FuturePlace, Suspension};
 
 /// Steps of a path at most.
 const MAX_STEPS: usize = 256;
@@ -144,7 +145,7 @@ impl Columns<'_> {
             }
             EventKind::PollEnd {
                 outcome,
-                exact,
+                seen,
                 began,
             } => {
                 let since = self.polled_since.get(owner as usize).copied().flatten();
@@ -154,16 +155,16 @@ impl Columns<'_> {
                     Some(_) => BEGAN_TOLD,
                 };
                 let outcome = u64::from(outcome_number(*outcome).unsigned_abs());
-                let exact = if *exact { END_EXACT } else { 0 };
-                self.argument(outcome | exact | told);
+                let seen = u64::from(seen_number(*seen).unsigned_abs());
+                self.argument(outcome | told | seen << SEEN_SHIFT);
                 if told == BEGAN_TOLD {
                     self.argument(event.time.wrapping_sub(began.unwrap_or(0)));
                 }
                 Kind::PollEnd
             }
-            EventKind::AwaitChanged { path } => {
-                let path = self.path(path);
-                self.packet.paths.push(path);
+            EventKind::AwaitChanged { suspension, marks } => {
+                let suspension = self.suspension(suspension, marks);
+                self.packet.suspensions.push(suspension);
                 Kind::AwaitChanged
             }
             EventKind::Wake {
@@ -190,6 +191,11 @@ impl Columns<'_> {
             EventKind::Blocked { preempted: false } => Kind::Blocked,
             EventKind::Blocked { preempted: true } => Kind::Preempted,
             EventKind::Unblocked => Kind::Unblocked,
+            EventKind::Aborted { task } => {
+                self.target(*task);
+                Kind::Aborted
+            }
+            EventKind::Fired => Kind::Fired,
             EventKind::Finished { outcome } => {
                 self.number(outcome_number(*outcome));
                 Kind::Finished
@@ -240,21 +246,52 @@ impl Columns<'_> {
                 tid: thread.tid,
                 name: self.strings.id(thread.name.as_ref()),
             }),
-            Unit::Origin(origin) => proto::unit::Unit::Origin(origin_number(*origin)),
+            Unit::Origin(origin) => proto::unit::Unit::Origin(origin_message(*origin)),
         };
         proto::Unit { unit: Some(unit) }
     }
 
-    fn path(&mut self, path: &[AwaitStep]) -> proto::Path {
-        let steps = path
+    fn suspension(&mut self, suspension: &Suspension, marks: &Marks) -> proto::Suspension {
+        let futures = suspension
+            .futures
             .iter()
             .take(MAX_STEPS)
-            .map(|step| proto::Step {
-                future: self.strings.id(Some(&step.future)),
-                file: self.strings.id(step.file.as_ref()),
-                line: step.line.unwrap_or(0),
+            .map(|future| {
+                let (inside, at) = match future.place {
+                    FuturePlace::Inside(offset) => (true, offset),
+                    FuturePlace::Outside(address) => (false, address.0),
+                };
+                proto::SuspendedFuture {
+                    depth: future.depth.into(),
+                    inside,
+                    at,
+                    mark: future.mark.map(u32::from),
+                    future: self.strings.id(Some(&future.state.future)),
+                    file: self.strings.id(future.state.file.as_ref()),
+                    line: future.state.line.unwrap_or(0),
+                    kind: node_kind_number(future.state.kind),
+                    state: node_state_number(future.state.state),
+                    waits_for: self.strings.id(future.state.waits_for.as_ref()),
+                }
             })
             .collect();
-        proto::Path { steps }
+        proto::Suspension {
+            futures,
+            missing: suspension.missing.as_deref().unwrap_or_default().to_owned(),
+            marks: marks.0.to_vec(),
+        }
+    }
+}
+
+fn origin_message(origin: Origin) -> proto::Origin {
+    let (kind, resource, fd) = match origin {
+        Origin::Io { resource, fd } => (proto::OriginKind::Io, resource, fd),
+        Origin::Timer => (proto::OriginKind::Timer, None, None),
+        Origin::Signal => (proto::OriginKind::Signal, None, None),
+    };
+    proto::Origin {
+        kind: kind as i32,
+        resource: resource.map_or(0, |address| address.0),
+        fd,
     }
 }

@@ -12,7 +12,7 @@ use super::samples::{any_events, end, events, header, read, recording, snapshot,
 use super::{Ending, Item, Loss, RecordingError, Writer, frame};
 use crate::error::{Advice as _, ExitCode};
 use crate::proto;
-use crate::rebuild::event::{Event, EventId, EventKind, Outcome, UnitId, WakeEffect};
+use crate::rebuild::event::{EndSeen, Event, EventId, EventKind, Outcome, UnitId, WakeEffect};
 
 fn written(events: &[Event]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -415,7 +415,7 @@ fn busy(events: usize) -> Vec<Event> {
         };
         let end = EventKind::PollEnd {
             outcome,
-            exact: false,
+            seen: EndSeen::NextEvent,
             began: Some(began),
         };
         let ended = step(12_000);

@@ -1,7 +1,7 @@
 //! The numbers of the format for the enumerations of the event model, and back.
 
 use crate::proto;
-use crate::rebuild::event::{Origin, Outcome, WakeEffect};
+use crate::rebuild::event::{EndSeen, Outcome, WakeEffect};
 use crate::rebuild::snapshot::{DebugInfoLevel, TaskState};
 use crate::rebuild::tree::{NodeKind, NodeState};
 
@@ -14,8 +14,8 @@ pub(super) const CAUSE_ELSEWHERE: u8 = 0x80;
 /// The first of the kinds that later minor versions may add.
 pub(super) const FIRST_ADDED_KIND: u8 = 24;
 
-/// `POLL_END`: the time is the end's own.
-pub(super) const END_EXACT: u64 = 8;
+/// `POLL_END`: from this bit on, how the end was seen.
+pub(super) const SEEN_SHIFT: u32 = 6;
 /// `POLL_END`: the begin is that of the last `POLL_BEGIN` in the packet.
 pub(super) const BEGAN_HERE: u64 = 16;
 /// `POLL_END`: a further argument tells the begin.
@@ -112,22 +112,20 @@ table!(
     ]
 );
 
-pub(super) fn origin_number(origin: Origin) -> i32 {
-    match origin {
-        Origin::Io => proto::Origin::Io as i32,
-        Origin::Timer => proto::Origin::Timer as i32,
-        Origin::Signal => proto::Origin::Signal as i32,
-    }
-}
-
-pub(super) fn origin(number: i32) -> Option<Origin> {
-    match proto::Origin::try_from(number) {
-        Ok(proto::Origin::Io) => Some(Origin::Io),
-        Ok(proto::Origin::Timer) => Some(Origin::Timer),
-        Ok(proto::Origin::Signal) => Some(Origin::Signal),
-        Ok(proto::Origin::Unspecified) | Err(_) => None,
-    }
-}
+table!(
+    seen_number,
+    seen,
+    EndSeen,
+    proto::EndSeen,
+    Inferred,
+    [
+        Inferred = Inferred,
+        NextEvent = NextEvent,
+        LeftCpu = LeftCpu,
+        ExitProbe = ExitProbe,
+        ThreadExit = ThreadExit,
+    ]
+);
 
 pub(super) fn debug_info_text(level: DebugInfoLevel) -> &'static str {
     match level {

@@ -11,12 +11,13 @@ use crate::address::Address;
 use crate::export::recording::{Ending, Item};
 use crate::plan::Unseen;
 use crate::rebuild::event::{
-    AwaitStep, Event, EventId, EventKind, Origin, Outcome, TaskUnit, ThreadUnit, Unit, UnitId,
+    EndSeen, Event, EventId, EventKind, Origin, Outcome, TaskUnit, ThreadUnit, Unit, UnitId,
     WakeEffect,
 };
 use crate::rebuild::snapshot::{
     Coverage, DebugInfoLevel, ProcessInfo, RuntimeInfo, SCHEMA, Snapshot, TaskInfo, TaskState,
 };
+use crate::rebuild::suspension::{FutureState, Marks, Place, SuspendedFuture, Suspension};
 use crate::rebuild::tracker::Statistics;
 use crate::rebuild::tree::{AwaitNode, NodeKind, NodeState, WaitsFor};
 
@@ -86,24 +87,44 @@ pub(super) fn events() -> Vec<Event> {
     let task_two = UnitId(2);
     let pending = EventKind::PollEnd {
         outcome: Outcome::Pending,
-        exact: false,
+        seen: EndSeen::NextEvent,
         began: Some(1_010_000),
     };
-    let path: Arc<[AwaitStep]> = Arc::from([
-        AwaitStep {
-            future: "app::serve::{async_fn#0}".into(),
+    let suspended = |depth, place, future: &str, line, waits_for: Option<&str>| SuspendedFuture {
+        depth,
+        place,
+        mark: (depth == 0).then_some(0),
+        state: Arc::new(FutureState {
+            future: future.into(),
+            kind: NodeKind::AsyncFn,
+            state: NodeState::Suspended,
             file: Some("src/main.rs".into()),
-            line: Some(23),
-        },
-        AwaitStep {
-            future: "tokio::time::Sleep".into(),
-            file: None,
-            line: None,
-        },
-    ]);
+            line,
+            waits_for: waits_for.map(Into::into),
+        }),
+    };
+    let suspension = Arc::new(Suspension {
+        futures: vec![
+            suspended(
+                0,
+                Place::Inside(0),
+                "app::serve::{async_fn#0}",
+                Some(23),
+                None,
+            ),
+            suspended(
+                1,
+                Place::Outside(Address(0x7f00_0000_9000)),
+                "tokio::time::Sleep",
+                None,
+                Some("sleep"),
+            ),
+        ],
+        missing: Some("cut".into()),
+    });
     let over = EventKind::PollEnd {
         outcome: Outcome::Over,
-        exact: true,
+        seen: EndSeen::ExitProbe,
         began: Some(900_000),
     };
     vec![
@@ -113,7 +134,10 @@ pub(super) fn events() -> Vec<Event> {
             3,
             0,
             1_002_500,
-            EventKind::Described(Arc::new(Unit::Origin(Origin::Io))),
+            EventKind::Described(Arc::new(Unit::Origin(Origin::Io {
+                resource: Some(Address(0x5000)),
+                fd: Some(9),
+            }))),
             None,
         ),
         event(
@@ -184,7 +208,16 @@ pub(super) fn events() -> Vec<Event> {
             Some(id(1, 1)),
         ),
         event(1, 10, 1_011_000, pending, None),
-        event(1, 11, 1_011_000, EventKind::AwaitChanged { path }, None),
+        event(
+            1,
+            11,
+            1_011_000,
+            EventKind::AwaitChanged {
+                suspension,
+                marks: Marks([7; 16]),
+            },
+            None,
+        ),
         event(2, 1, 1_020_000, EventKind::Gap { lost: 3 }, None),
         event(2, 2, 1_021_000, over, None),
         event(
@@ -352,10 +385,16 @@ pub(super) fn any_events() -> impl Strategy<Value = Vec<Event>> {
         (outcome(), any::<bool>(), prop::option::of(0..500_u64)).prop_map(
             |(outcome, exact, began)| EventKind::PollEnd {
                 outcome,
-                exact,
+                seen: if exact {
+                    EndSeen::ExitProbe
+                } else {
+                    EndSeen::LeftCpu
+                },
                 began
             }
         ),
+        unit().prop_map(|task| EventKind::Aborted { task }),
+        Just(EventKind::Fired),
         (unit(), any::<bool>(), effect).prop_map(|(task, by_value, effect)| EventKind::Wake {
             task,
             by_value,

@@ -40,7 +40,7 @@ pub use self::task::{Actor, LastWake, Task, TaskKey};
 use self::state_word::StateWord;
 use self::table::Table;
 use self::thread::{Arrival, Threads};
-use super::event::{Event, EventKind, Outcome, UnitId};
+use super::event::{EndSeen, Event, EventKind, Outcome, UnitId};
 use super::snapshot::TaskState;
 use crate::address::Address;
 
@@ -327,7 +327,7 @@ impl Tracker {
             return;
         };
         if let Some(open) = task.open.take() {
-            poll::close(task, open, time, outcome, false, into);
+            poll::close(task, open, time, outcome, EndSeen::Inferred, into);
             self.counts.polls += 1;
         }
         task.emit(time, EventKind::Finished { outcome }, None, into);

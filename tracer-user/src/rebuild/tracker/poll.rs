@@ -5,7 +5,7 @@ use tracer_common::{PollEndCause, Record, RecordKind};
 use super::Tracker;
 use super::task::{OpenPoll, Pending, Task, TaskKey};
 use super::thread::Frame;
-use crate::rebuild::event::{Event, EventKind, Outcome};
+use crate::rebuild::event::{EndSeen, Event, EventKind, Outcome};
 use crate::rebuild::snapshot::TaskState;
 
 /// Ends the poll that was open: accounts for it and appends its end.
@@ -14,13 +14,13 @@ pub(super) fn close(
     open: OpenPoll,
     time: u64,
     outcome: Outcome,
-    exact: bool,
+    seen: EndSeen,
     into: &mut Vec<Event>,
 ) {
     let off = open.off_total + open.off_since.map_or(0, |since| time.saturating_sub(since));
     account(task, open.began, time, off);
     task.closed = Some((open.tid, open.began));
-    end(task, time, outcome, exact, Some(open.began), into);
+    end(task, time, outcome, seen, Some(open.began), into);
 }
 
 fn account(task: &mut Task, began: u64, time: u64, off: u64) {
@@ -34,7 +34,7 @@ fn end(
     task: &mut Task,
     time: u64,
     outcome: Outcome,
-    exact: bool,
+    seen: EndSeen,
     began: Option<u64>,
     into: &mut Vec<Event>,
 ) {
@@ -47,10 +47,20 @@ fn end(
     };
     let kind = EventKind::PollEnd {
         outcome,
-        exact,
+        seen,
         began,
     };
     task.emit(time, kind, None, into);
+}
+
+fn seen_by(cause: u8) -> EndSeen {
+    match PollEndCause::from_u8(cause) {
+        Some(PollEndCause::NextEvent) => EndSeen::NextEvent,
+        Some(PollEndCause::LeftCpu) => EndSeen::LeftCpu,
+        Some(PollEndCause::ExitProbe) => EndSeen::ExitProbe,
+        Some(PollEndCause::ThreadExit) => EndSeen::ThreadExit,
+        None => EndSeen::Inferred,
+    }
 }
 
 impl Tracker {
@@ -79,7 +89,14 @@ impl Tracker {
             if open.tid == record.tid {
                 task.gap(record.time, 1, into);
             }
-            close(task, open, record.time, Outcome::Pending, false, into);
+            close(
+                task,
+                open,
+                record.time,
+                Outcome::Pending,
+                EndSeen::Inferred,
+                into,
+            );
             self.counts.polls += 1;
         }
         let cause = match task.scheduled_by {
@@ -133,13 +150,13 @@ impl Tracker {
 
         let word = self.word;
         let (clean_since, started) = (self.clean_since, self.started);
-        let exact = record.aux == PollEndCause::ExitProbe as u8;
+        let seen = seen_by(record.aux);
         let task = self.table.get_mut(&key)?;
         let outcome;
         if let Some(open) = task.poll_of(record.tid, poll, clean_since).copied() {
             outcome = word.outcome(record.state, open.cancelled);
             task.open = None;
-            close(task, open, record.time, outcome, exact, into);
+            close(task, open, record.time, outcome, seen, into);
         } else {
             match task.open {
                 // Without the poll's name, an end on another thread may be that of an older poll.
@@ -150,7 +167,14 @@ impl Tracker {
                 Some(open) => {
                     task.gap(record.time, 1, into);
                     task.open = None;
-                    close(task, open, record.time, Outcome::Unknown, false, into);
+                    close(
+                        task,
+                        open,
+                        record.time,
+                        Outcome::Unknown,
+                        EndSeen::Inferred,
+                        into,
+                    );
                     self.counts.polls += 1;
                 }
                 None => {}
@@ -162,7 +186,7 @@ impl Tracker {
                 account(task, began, record.time, 0);
             }
             task.closed = Some((record.tid, poll));
-            end(task, record.time, outcome, exact, began, into);
+            end(task, record.time, outcome, seen, began, into);
         }
         self.counts.polls += 1;
         if outcome.is_over() {
@@ -220,7 +244,14 @@ impl Tracker {
         {
             task.open = None;
             task.gap(record.time, 1, into);
-            close(task, open, record.time, Outcome::Unknown, false, into);
+            close(
+                task,
+                open,
+                record.time,
+                Outcome::Unknown,
+                EndSeen::Inferred,
+                into,
+            );
             self.counts.polls += 1;
         }
     }
