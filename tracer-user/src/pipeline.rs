@@ -47,6 +47,8 @@ pub struct Request {
     pub debug_file: Option<PathBuf>,
     /// Patterns of nested futures to probe as well.
     pub futures: Vec<String>,
+    /// Patterns of the async functions whose instances are requests, kept in the recording.
+    pub requests: Vec<String>,
     /// When to end.
     pub duration: Option<Duration>,
     /// The recording's file.
@@ -94,7 +96,7 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
     let session = Session::start(&plan, process.pid, &SessionOptions::default())?;
     let sink = match &request.output {
         Some(path) => Some(recording(
-            path, &process, &source, &plan, &session, started,
+            path, request, &process, &source, &plan, &session, started,
         )?),
         None => None,
     };
@@ -224,6 +226,7 @@ fn notice(level: DebugInfoLevel) -> Option<String> {
 /// fails leaves no file behind.
 fn recording(
     path: &Path,
+    request: &Request,
     process: &Process,
     source: &DebugSource,
     plan: &Plan,
@@ -239,6 +242,7 @@ fn recording(
     header.started = started;
     header.debug_info = Some(source.level());
     header.probes = probe_counts(plan);
+    header.requests.clone_from(&request.requests);
     header.unseen = [&plan.unseen[..], &session.refused, &session.without].concat();
     Ok(RecordingFile::create(path, &header)?)
 }

@@ -41,6 +41,7 @@ fn header() -> Header {
         debug_info: None,
         probes: Vec::new(),
         unseen: Vec::new(),
+        requests: Vec::new(),
     }
 }
 

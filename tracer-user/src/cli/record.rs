@@ -21,6 +21,11 @@ pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) futures: FutureArguments,
 
+    /// Async functions whose instances are requests, kept in the recording as what `report` shows;
+    /// `*` stands for anything, `?` for one character (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    pub(super) request: Vec<String>,
+
     /// Stop after this many seconds [default: when the target ends, or at Ctrl-C]
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) duration: Option<Duration>,
@@ -39,6 +44,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
         target: arguments.target.selector(),
         debug_file: arguments.target.debug_file,
         futures: arguments.futures.futures,
+        requests: arguments.request,
         duration: arguments.duration,
         output: Some(arguments.output),
         showing: Showing::LinesOnStderr,

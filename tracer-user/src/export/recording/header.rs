@@ -35,6 +35,8 @@ pub struct Header {
     pub probes: Vec<ProbeCount>,
     /// What cannot be seen.
     pub unseen: Vec<Unseen>,
+    /// Patterns of the async functions whose instances are requests, as the user gave them.
+    pub requests: Vec<String>,
 }
 
 /// The machine.
@@ -111,6 +113,7 @@ impl Header {
             debug_info: None,
             probes: Vec::new(),
             unseen: Vec::new(),
+            requests: Vec::new(),
         }
     }
 
@@ -160,6 +163,7 @@ impl Header {
                     remedy: unseen.remedy.clone().unwrap_or_default(),
                 })
                 .collect(),
+            requests: self.requests.clone(),
         }
     }
 
@@ -203,6 +207,7 @@ impl Header {
                     remedy: Some(unseen.remedy).filter(|remedy| !remedy.is_empty()),
                 })
                 .collect(),
+            requests: header.requests,
         })
     }
 }

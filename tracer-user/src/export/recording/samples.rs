@@ -45,6 +45,7 @@ pub(super) fn header() -> Header {
             reason: "inlined".into(),
             remedy: None,
         }],
+        requests: vec!["app::handle*".into()],
     }
 }
 
