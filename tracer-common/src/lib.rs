@@ -9,6 +9,7 @@
 mod cookie;
 mod record;
 mod session;
+pub mod walk;
 
 pub use cookie::{ArgumentRegister, Cookie, ProbeKind};
 pub use record::{PollEndCause, RECORD_SIZE, Record, RecordKind, STATE_UNREADABLE};

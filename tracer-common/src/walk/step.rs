@@ -1,0 +1,514 @@
+//! One step of the walk, and what comes before and after.
+
+use super::table::{EdgeEntry, EdgeKind, NO_MARK, NO_STATE, Root, StateEntry};
+use super::{
+    BUFFER_WORDS, FRAME_EDGES, FRAME_ELEMENTS, FRAME_LIST, Frame, MARKS, MAX_ELEMENTS, MAX_FRAMES,
+    MAX_WORDS, OBJECT_BYTES, OBJECTS_END, Scratch, Target, WINDOW_BYTES, WORD_COUNT, WORD_CUT,
+    WORD_END, WORD_INSIDE, WORD_NULL, WORD_OUTSIDE, WORD_UNKNOWN_STATE, WORD_UNKNOWN_VTABLE,
+    WORD_UNREADABLE,
+};
+
+/// Odd, and random enough for a hash by multiplication (2^64 divided by the golden ratio).
+const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// How a walk begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walk {
+    /// Go on with [`step`].
+    Begun,
+    /// The task's future is not there any more, or not described.
+    Nothing,
+}
+
+/// A value of the target, and where its copy is.
+#[derive(Clone, Copy)]
+struct Place {
+    address: u64,
+    at: u32,
+    valid: u32,
+}
+
+impl Place {
+    #[inline(always)]
+    const fn plus(self, bytes: u32) -> Self {
+        Self {
+            address: self.address.wrapping_add(bytes as u64),
+            at: self.at.wrapping_add(bytes),
+            valid: self.valid.saturating_sub(bytes),
+        }
+    }
+}
+
+/// Begins a walk of the task whose header is at `header`.
+#[inline(always)]
+pub fn begin<T: Target>(scratch: &mut Scratch, target: &mut T, root: &Root, header: u64) -> Walk {
+    scratch.hash = 0;
+    scratch.count = 0;
+    scratch.depth = 0;
+    scratch.marked = 0;
+    scratch.marks = [0; MARKS];
+    scratch.used = WINDOW_BYTES + 8;
+    scratch.cut = 0;
+    scratch.root = header.wrapping_add(root.future as u64);
+    scratch.root_bytes = root.bytes;
+    if root.node == NO_STATE {
+        return Walk::Nothing;
+    }
+    if root.stage_bytes != 0 {
+        let at = header.wrapping_add(root.stage as u64);
+        let Some(word) = target.word(at & !7) else {
+            return Walk::Nothing;
+        };
+        if field(word, at, root.stage_bytes) != root.running as u64 {
+            return Walk::Nothing;
+        }
+    }
+    let shift = (scratch.root & 7) as u32;
+    let wanted = root.bytes.wrapping_add(shift).wrapping_add(7) & !7;
+    let wanted = if wanted > WINDOW_BYTES {
+        WINDOW_BYTES
+    } else {
+        wanted
+    };
+    // A page that is not resident fails the whole copy: then each word is read by itself.
+    let copied = target.copy_window(scratch.root & !7, wanted, &mut scratch.buffer);
+    scratch.window = if copied {
+        wanted.saturating_sub(shift)
+    } else {
+        0
+    };
+    let place = Place {
+        address: scratch.root,
+        at: shift,
+        valid: scratch.window,
+    };
+    enter(scratch, target, root.node, place);
+    Walk::Begun
+}
+
+/// Where a step leads: to a node, whose place may still have to be told.
+#[derive(Clone, Copy)]
+struct Onward {
+    /// [`NO_STATE`] when it leads nowhere.
+    node: u32,
+    place: Place,
+    /// It was reached by a pointer to so many bytes.
+    bytes: u32,
+    pointer: bool,
+    /// Elements in a row, each so many bytes long; 0 for a single value.
+    count: u32,
+    stride: u32,
+}
+
+impl Onward {
+    const NOWHERE: Self = Self {
+        node: NO_STATE,
+        place: Place {
+            address: 0,
+            at: 0,
+            valid: 0,
+        },
+        bytes: 0,
+        pointer: false,
+        count: 0,
+        stride: 0,
+    };
+
+    #[inline(always)]
+    const fn to(node: u32, place: Place) -> Self {
+        Self {
+            node,
+            place,
+            ..Self::NOWHERE
+        }
+    }
+
+    #[inline(always)]
+    const fn by_pointer(node: u32, address: u64, bytes: u32) -> Self {
+        Self {
+            node,
+            place: Place {
+                address,
+                at: 0,
+                valid: 0,
+            },
+            bytes,
+            pointer: true,
+            ..Self::NOWHERE
+        }
+    }
+}
+
+/// Makes one step; `false` when the walk is over.
+#[inline(always)]
+pub fn step<T: Target>(scratch: &mut Scratch, target: &mut T) -> bool {
+    let depth = scratch.depth as usize;
+    if depth == 0 || scratch.cut != 0 {
+        return false;
+    }
+    let top = (depth - 1) & (MAX_FRAMES - 1);
+    let frame = scratch.frames[top];
+    let place = Place {
+        address: frame.address,
+        at: frame.at,
+        valid: frame.valid,
+    };
+    let mut onward = Onward::NOWHERE;
+    match frame.kind {
+        FRAME_EDGES => {
+            // The last edge gives its level back first: a chain takes no more than one.
+            if frame.cursor.wrapping_add(1) >= frame.end {
+                scratch.depth = top as u32;
+            } else {
+                scratch.frames[top].cursor = frame.cursor.wrapping_add(1);
+            }
+            if let Some(edge) = target.edge(frame.cursor) {
+                onward = follow(scratch, target, &edge, place);
+            }
+        }
+        FRAME_ELEMENTS => {
+            if frame.end <= 1 {
+                scratch.depth = top as u32;
+            } else {
+                let next = place.plus(frame.stride);
+                scratch.frames[top].address = next.address;
+                scratch.frames[top].at = next.at;
+                scratch.frames[top].valid = next.valid;
+                scratch.frames[top].end = frame.end.wrapping_sub(1);
+            }
+            onward = Onward::to(frame.cursor, place);
+        }
+        _ => onward = item(scratch, target, top, &frame),
+    }
+    if onward.node == NO_STATE {
+        return true;
+    }
+    let mut place = onward.place;
+    if onward.pointer {
+        place = arrive(scratch, target, place.address, onward.bytes);
+    }
+    if onward.count > 0 {
+        push(
+            scratch,
+            &Frame {
+                address: place.address,
+                at: place.at,
+                valid: place.valid,
+                kind: FRAME_ELEMENTS,
+                cursor: onward.node,
+                end: onward.count,
+                stride: onward.stride,
+                ..Frame::default()
+            },
+        );
+    } else {
+        enter(scratch, target, onward.node, place);
+    }
+    true
+}
+
+/// Ends a walk; its hash is final then.
+#[inline(always)]
+pub fn finish(scratch: &mut Scratch) {
+    if scratch.depth != 0 || scratch.cut != 0 {
+        // Room for this word is kept, see `emit`.
+        push_word(scratch, WORD_CUT);
+    }
+    let mut hash = scratch.hash ^ scratch.count as u64;
+    hash = (hash ^ (hash >> 32)).wrapping_mul(SCATTER);
+    scratch.hash = (hash ^ (hash >> 29)) | 1;
+}
+
+#[inline(always)]
+fn item<T: Target>(scratch: &mut Scratch, target: &mut T, top: usize, frame: &Frame) -> Onward {
+    let mut ended_by = 0;
+    if frame.address == 0 {
+        ended_by = WORD_END;
+    } else if frame.end == 0 {
+        ended_by = WORD_COUNT;
+    } else {
+        match target.word(frame.address.wrapping_add(frame.next as u64) & !7) {
+            Some(next) => scratch.frames[top].address = next,
+            None => ended_by = WORD_UNREADABLE,
+        }
+    }
+    if ended_by != 0 {
+        scratch.depth = top as u32;
+        emit(scratch, ended_by);
+        return Onward::NOWHERE;
+    }
+    scratch.frames[top].end = frame.end.wrapping_sub(1);
+    let address = frame.address.wrapping_add(frame.stride as u64);
+    Onward::by_pointer(frame.cursor, address, bytes_of(target, frame.cursor))
+}
+
+#[inline(always)]
+fn bytes_of<T: Target>(target: &mut T, node: u32) -> u32 {
+    target.node(node).map_or(0, |node| node.bytes)
+}
+
+#[inline(always)]
+fn follow<T: Target>(
+    scratch: &mut Scratch,
+    target: &mut T,
+    edge: &EdgeEntry,
+    from: Place,
+) -> Onward {
+    let here = from.plus(edge.offset);
+    let Some(kind) = EdgeKind::from_u32(edge.kind) else {
+        return Onward::NOWHERE;
+    };
+    if let EdgeKind::Inline = kind {
+        return Onward::to(edge.node, here);
+    }
+    if let EdgeKind::Array = kind {
+        if edge.a == 0 {
+            return Onward::NOWHERE;
+        }
+        return Onward {
+            count: at_most(edge.a, MAX_ELEMENTS),
+            stride: edge.b,
+            ..Onward::to(edge.node, here)
+        };
+    }
+    let Some(pointer) = load(scratch, target, here) else {
+        emit(scratch, WORD_UNREADABLE);
+        return Onward::NOWHERE;
+    };
+    if pointer == 0 {
+        emit(scratch, WORD_NULL);
+        return Onward::NOWHERE;
+    }
+    if let EdgeKind::List = kind {
+        let frame = Frame {
+            address: pointer,
+            kind: FRAME_LIST,
+            cursor: edge.node,
+            end: MAX_ELEMENTS,
+            stride: edge.b,
+            next: edge.a,
+            ..Frame::default()
+        };
+        push(scratch, &frame);
+        return Onward::NOWHERE;
+    }
+    if let EdgeKind::Pointer = kind {
+        let address = pointer.wrapping_add(edge.a as u64);
+        return Onward::by_pointer(edge.node, address, bytes_of(target, edge.node));
+    }
+    // A vtable or a length lies elsewhere in the same value.
+    let Some(second) = load(scratch, target, from.plus(edge.a)) else {
+        emit(scratch, WORD_UNREADABLE);
+        return Onward::NOWHERE;
+    };
+    if let EdgeKind::Dyn = kind {
+        let Some(node) = target.vtable(second) else {
+            emit(scratch, WORD_UNKNOWN_VTABLE);
+            return Onward::NOWHERE;
+        };
+        return Onward::by_pointer(node, pointer, bytes_of(target, node));
+    }
+    emit(scratch, WORD_COUNT);
+    let known = if second > 0xffff {
+        0xffff
+    } else {
+        second as u32
+    };
+    emit(scratch, known);
+    if known == 0 {
+        return Onward::NOWHERE;
+    }
+    let count = at_most(known, MAX_ELEMENTS);
+    Onward {
+        count,
+        stride: edge.b,
+        ..Onward::by_pointer(edge.node, pointer, count.wrapping_mul(edge.b))
+    }
+}
+
+#[inline(always)]
+const fn at_most(value: u32, most: u32) -> u32 {
+    if value > most { most } else { value }
+}
+
+/// Tells where a pointer leads, and copies what is there unless it is part of the task's future.
+#[inline(always)]
+fn arrive<T: Target>(scratch: &mut Scratch, target: &mut T, address: u64, bytes: u32) -> Place {
+    let inside = address.wrapping_sub(scratch.root);
+    if inside < scratch.root_bytes as u64 {
+        emit(scratch, WORD_INSIDE);
+        emit(scratch, inside as u32);
+        let shift = (scratch.root & 7) as u32;
+        let at = shift.wrapping_add(inside as u32);
+        return Place {
+            address,
+            at,
+            valid: scratch.window.saturating_sub(inside as u32),
+        };
+    }
+    emit(scratch, WORD_OUTSIDE);
+    emit(scratch, address as u32);
+    emit(scratch, (address >> 32) as u32);
+    let shift = (address & 7) as u32;
+    let wanted = bytes.saturating_add(shift).saturating_add(7) & !7;
+    let wanted = if wanted > OBJECT_BYTES {
+        OBJECT_BYTES
+    } else {
+        wanted
+    };
+    let at = scratch.used;
+    let mut valid = 0;
+    // A word or two are as cheap to read when they are needed.
+    if wanted > 16
+        && at < OBJECTS_END
+        && target.copy_object(address & !7, wanted, &mut scratch.buffer, at)
+    {
+        scratch.used = at.wrapping_add(wanted);
+        valid = wanted.saturating_sub(shift);
+    }
+    Place {
+        address,
+        at: at.wrapping_add(shift),
+        valid,
+    }
+}
+
+/// Tells the state of the value and goes on with its edges.
+#[inline(always)]
+fn enter<T: Target>(scratch: &mut Scratch, target: &mut T, index: u32, place: Place) {
+    let Some(node) = target.node(index) else {
+        emit(scratch, WORD_UNREADABLE);
+        return;
+    };
+    let mut state = node.states;
+    if node.width != 0 {
+        let here = place.plus(node.discriminant);
+        let Some(value) = load_narrow(scratch, target, here, node.width) else {
+            emit(scratch, WORD_UNREADABLE);
+            return;
+        };
+        let mask = if node.width >= 8 {
+            u64::MAX
+        } else {
+            (1u64 << ((node.width & 7) * 8)) - 1
+        };
+        let distance = value.wrapping_sub(node.base) & mask;
+        if distance < node.count as u64 {
+            state = node.states.wrapping_add(distance as u32);
+        } else if node.default != NO_STATE {
+            state = node.default;
+        } else {
+            emit(scratch, WORD_UNKNOWN_STATE);
+            return;
+        }
+    }
+    let Some(entry) = target.state(state) else {
+        emit(scratch, WORD_UNREADABLE);
+        return;
+    };
+    emit(scratch, state);
+    if entry.mark[0] != NO_MARK {
+        mark(scratch, target, &entry, place);
+    }
+    if entry.count > 0 {
+        push(
+            scratch,
+            &Frame {
+                address: place.address,
+                at: place.at,
+                valid: place.valid,
+                kind: FRAME_EDGES,
+                cursor: entry.edges,
+                end: entry.edges.wrapping_add(entry.count),
+                ..Frame::default()
+            },
+        );
+    }
+}
+
+#[inline(always)]
+fn mark<T: Target>(scratch: &mut Scratch, target: &mut T, state: &StateEntry, place: Place) {
+    let index = scratch.marked as usize;
+    scratch.marked = scratch.marked.wrapping_add(1);
+    if index >= MARKS {
+        return;
+    }
+    let mut hash = 0u64;
+    for offset in state.mark {
+        if offset == NO_MARK {
+            break;
+        }
+        let word = load(scratch, target, place.plus(offset as u32)).unwrap_or(0);
+        hash = (hash.rotate_left(5) ^ word).wrapping_mul(SCATTER);
+    }
+    scratch.marks[index & (MARKS - 1)] = (hash >> 56) as u8;
+}
+
+#[inline(always)]
+fn push(scratch: &mut Scratch, frame: &Frame) {
+    let depth = scratch.depth as usize;
+    if depth >= MAX_FRAMES {
+        scratch.cut = 1;
+        return;
+    }
+    scratch.frames[depth & (MAX_FRAMES - 1)] = *frame;
+    scratch.depth = depth as u32 + 1;
+}
+
+/// The last word is kept for [`WORD_CUT`].
+#[inline(always)]
+fn emit(scratch: &mut Scratch, word: u32) {
+    if scratch.count as usize >= MAX_WORDS - 1 {
+        scratch.cut = 1;
+        return;
+    }
+    push_word(scratch, word);
+}
+
+#[inline(always)]
+fn push_word(scratch: &mut Scratch, word: u32) {
+    let count = scratch.count as usize;
+    if count >= MAX_WORDS {
+        return;
+    }
+    scratch.words[count & (MAX_WORDS - 1)] = word;
+    scratch.count = count as u32 + 1;
+    scratch.hash = (scratch.hash.rotate_left(5) ^ word as u64).wrapping_mul(SCATTER);
+}
+
+/// The aligned word that holds the value at `place`; pointers and lengths are aligned.
+#[inline(always)]
+fn load<T: Target>(scratch: &Scratch, target: &mut T, place: Place) -> Option<u64> {
+    if place.valid >= 8 {
+        let index = (place.at >> 3) as usize & (BUFFER_WORDS - 1);
+        return Some(scratch.buffer[index]);
+    }
+    target.word(place.address & !7)
+}
+
+#[inline(always)]
+fn load_narrow<T: Target>(
+    scratch: &Scratch,
+    target: &mut T,
+    place: Place,
+    width: u32,
+) -> Option<u64> {
+    let word = if place.valid >= width {
+        let index = (place.at >> 3) as usize & (BUFFER_WORDS - 1);
+        scratch.buffer[index]
+    } else {
+        target.word(place.address & !7)?
+    };
+    Some(field(word, place.address, width))
+}
+
+/// The field of `width` bytes at `address`, out of the aligned word that holds it.
+#[inline(always)]
+fn field(word: u64, address: u64, width: u32) -> u64 {
+    let shifted = word >> ((address & 7) * 8);
+    if width >= 8 {
+        shifted
+    } else {
+        shifted & ((1u64 << ((width & 7) * 8)) - 1)
+    }
+}

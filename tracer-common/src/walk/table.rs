@@ -1,0 +1,126 @@
+//! Entries of the tables that a walk goes by. Native endianness, no padding.
+
+/// Words of a node that make its mark.
+pub const MARK_WORDS: usize = 4;
+/// No word here.
+pub const NO_MARK: u16 = u16::MAX;
+/// No state for other values.
+pub const NO_STATE: u32 = u32::MAX;
+
+/// Where a task's future lies, by the probe that saw the task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Root {
+    /// Node of the future's type; [`NO_STATE`] when it is not in the tables.
+    pub node: u32,
+    /// From the task's header to the future, in bytes.
+    pub future: u32,
+    /// Size of the future in bytes.
+    pub bytes: u32,
+    /// From the header to the discriminant of the stage, in bytes.
+    pub stage: u32,
+    /// Its width in bytes; 0 when it is not checked.
+    pub stage_bytes: u32,
+    /// Its value while the future exists.
+    pub running: u32,
+}
+
+/// A type that is a future or leads to one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct NodeEntry {
+    /// The discriminant's value for the first state.
+    pub base: u64,
+    /// Offset of the discriminant in bytes.
+    pub discriminant: u32,
+    /// Its width in bytes; 0 for a type with one state.
+    pub width: u32,
+    /// Index of the first state.
+    pub states: u32,
+    /// Number of states with following values.
+    pub count: u32,
+    /// State for any other value, or [`NO_STATE`].
+    pub default: u32,
+    /// Size of the type in bytes.
+    pub bytes: u32,
+}
+
+/// A state of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct StateEntry {
+    /// Index of the first edge.
+    pub edges: u32,
+    /// Number of edges.
+    pub count: u32,
+    /// Offsets of the words that tell instances apart, [`NO_MARK`] where there are fewer.
+    pub mark: [u16; MARK_WORDS],
+}
+
+impl Default for StateEntry {
+    fn default() -> Self {
+        Self {
+            edges: 0,
+            count: 0,
+            mark: [NO_MARK; MARK_WORDS],
+        }
+    }
+}
+
+/// A way from a node to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct EdgeEntry {
+    /// [`EdgeKind`].
+    pub kind: u32,
+    /// Offset of what the kind speaks of.
+    pub offset: u32,
+    /// The node at the other end.
+    pub node: u32,
+    /// Vtable: offset of the vtable pointer. Sequence: offset of the length. Array: the number.
+    /// List: from an item to the pointer to the next. Shared: from the pointer to the node.
+    pub a: u32,
+    /// Sequence, array: bytes from an element to the next. List: from an item to its future.
+    pub b: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// How an edge leads on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum EdgeKind {
+    /// The node lies there.
+    Inline = 0,
+    /// A thin pointer.
+    Pointer = 1,
+    /// A fat pointer to a `dyn` type.
+    Dyn = 2,
+    /// A pointer and a length.
+    Sequence = 3,
+    /// Elements in place.
+    Array = 4,
+    /// An intrusive list: a pointer to the first item.
+    List = 5,
+}
+
+impl EdgeKind {
+    /// The kind with this number, if there is one.
+    #[must_use]
+    pub const fn from_u32(value: u32) -> Option<Self> {
+        Some(match value {
+            0 => Self::Inline,
+            1 => Self::Pointer,
+            2 => Self::Dyn,
+            3 => Self::Sequence,
+            4 => Self::Array,
+            5 => Self::List,
+            _ => return None,
+        })
+    }
+}
+
+const _: () = assert!(core::mem::size_of::<Root>() == 24);
+const _: () = assert!(core::mem::size_of::<NodeEntry>() == 32);
+const _: () = assert!(core::mem::size_of::<StateEntry>() == 16);
+const _: () = assert!(core::mem::size_of::<EdgeEntry>() == 24);
