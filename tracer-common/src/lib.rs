@@ -12,7 +12,9 @@ mod session;
 pub mod walk;
 
 pub use cookie::{ArgumentRegister, Cookie, ProbeKind};
-pub use record::{PollEndCause, RECORD_SIZE, Record, RecordKind, STATE_UNREADABLE};
+pub use record::{
+    PollEndCause, RECORD_SIZE, Record, RecordKind, SHORT_RECORD, STATE_UNREADABLE, WalkResult,
+};
 pub use session::{Counters, Settings};
 
 /// Version of the kernel/user contract. The object is embedded in the binary that reads it, so

@@ -1,7 +1,10 @@
 //! The fixed-size record that a BPF program puts into the ring buffer.
 
 /// Size of a [`Record`] in bytes.
-pub const RECORD_SIZE: usize = 80;
+pub const RECORD_SIZE: usize = 104;
+
+/// Bytes of a record in the ring, unless it is of [`RecordKind::PollBegin`]: all but the path.
+pub const SHORT_RECORD: usize = 80;
 
 /// [`Record::state`] when the task's header could not be read, for example because it was freed.
 pub const STATE_UNREADABLE: u64 = u64::MAX;
@@ -10,7 +13,8 @@ pub const STATE_UNREADABLE: u64 = u64::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum RecordKind {
-    /// A task's poll was entered. `task`, `task_id`, `state`, `probe`, `stack_pointer`.
+    /// A task's poll was entered. `task`, `task_id`, `state`, `probe`, `stack_pointer`, `path`,
+    /// `marks`; `aux` is a [`WalkResult`]. In the ring the words of the tree may follow.
     PollBegin = 1,
     /// A task's poll is known to have ended. `aux` is a [`PollEndCause`]; `state` is the header's
     /// state when the end was noticed, [`STATE_UNREADABLE`] when it is gone or belongs to another
@@ -86,7 +90,41 @@ impl PollEndCause {
     }
 }
 
-/// One event as the kernel saw it. 80 bytes, native endianness, no padding.
+/// What became of the walk over a task at the entry of its poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum WalkResult {
+    /// `path` and `marks` tell where the task stood.
+    Walked = 0,
+    /// The task's future is not in the walk tables.
+    NotDescribed = 1,
+    /// The task has no future any more.
+    NoFuture = 2,
+    /// There was no memory for a walk on this thread.
+    NoMemory = 3,
+    /// The memory of the walk was taken by another thread meanwhile.
+    Disturbed = 4,
+    /// The session has no walk tables.
+    NoTables = 5,
+}
+
+impl WalkResult {
+    /// The result with this number, if there is one.
+    #[must_use]
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        Some(match value {
+            0 => Self::Walked,
+            1 => Self::NotDescribed,
+            2 => Self::NoFuture,
+            3 => Self::NoMemory,
+            4 => Self::Disturbed,
+            5 => Self::NoTables,
+            _ => return None,
+        })
+    }
+}
+
+/// One event as the kernel saw it. 104 bytes, native endianness, no padding.
 ///
 /// Addresses are the target's; times are `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`) in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,28 +161,32 @@ pub struct Record {
     pub aux: u8,
     /// Zero.
     pub reserved: u16,
+    /// Hash of the words that tell where the task stood; 0 when that is not known.
+    pub path: u64,
+    /// What tells its futures from others at the same places.
+    pub marks: [u8; crate::walk::MARKS],
 }
 
 const _: () = assert!(core::mem::size_of::<Record>() == RECORD_SIZE);
 
 impl Record {
-    /// Decodes a record from the bytes of the ring buffer. `None` when the length or the kind is
-    /// not that of this version.
+    /// Decodes a record from an entry of the ring buffer, with the bytes of the words that follow
+    /// it. `None` when the length or the kind is not that of this version.
     #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; RECORD_SIZE] = bytes.try_into().ok()?;
+    pub fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (short, rest) = bytes.split_at_checked(SHORT_RECORD)?;
         let u64_at = |at: usize| {
             let mut word = [0; 8];
-            word.copy_from_slice(&bytes[at..at + 8]);
+            word.copy_from_slice(&short[at..at + 8]);
             u64::from_ne_bytes(word)
         };
         let u32_at = |at: usize| {
             let mut word = [0; 4];
-            word.copy_from_slice(&bytes[at..at + 4]);
+            word.copy_from_slice(&short[at..at + 4]);
             u32::from_ne_bytes(word)
         };
-        RecordKind::from_u8(bytes[76])?;
-        Some(Self {
+        let kind = RecordKind::from_u8(short[76])?;
+        let mut record = Self {
             time: u64_at(0),
             task: u64_at(8),
             task_id: u64_at(16),
@@ -156,10 +198,19 @@ impl Record {
             probe: u32_at(64),
             tid: u32_at(68),
             cpu: u32_at(72),
-            kind: bytes[76],
-            aux: bytes[77],
-            reserved: u16::from_ne_bytes([bytes[78], bytes[79]]),
-        })
+            kind: short[76],
+            aux: short[77],
+            reserved: u16::from_ne_bytes([short[78], short[79]]),
+            ..Self::default()
+        };
+        if kind != RecordKind::PollBegin {
+            return rest.is_empty().then_some((record, rest));
+        }
+        let (path, words) = rest.split_at_checked(RECORD_SIZE - SHORT_RECORD)?;
+        let (hash, marks) = path.split_at_checked(8)?;
+        record.path = u64::from_ne_bytes(hash.try_into().ok()?);
+        record.marks = marks.try_into().ok()?;
+        (words.len() % 4 == 0).then_some((record, words))
     }
 }
 
@@ -170,13 +221,24 @@ mod tests {
     #[test]
     fn a_record_of_another_length_or_kind_is_refused() {
         assert_eq!(
-            Record::decode(&[0; RECORD_SIZE]),
+            Record::decode(&[0; SHORT_RECORD]),
             None,
             "kind 0 does not exist"
         );
-        assert_eq!(Record::decode(&[1; RECORD_SIZE - 1]), None);
-        let record = Record::decode(&[1; RECORD_SIZE]).unwrap();
+        assert_eq!(Record::decode(&[1; SHORT_RECORD - 1]), None);
+        assert_eq!(
+            Record::decode(&[1; SHORT_RECORD]),
+            None,
+            "a begin has a path"
+        );
+        assert_eq!(Record::decode(&[2; SHORT_RECORD + 1]), None);
+        assert_eq!(Record::decode(&[1; RECORD_SIZE + 3]), None);
+        let (record, words) = Record::decode(&[1; RECORD_SIZE + 8]).unwrap();
         assert_eq!(record.kind, RecordKind::PollBegin as u8);
         assert_eq!(record.time, 0x0101_0101_0101_0101);
+        assert_eq!((record.path, record.marks), (record.time, [1; 16]));
+        assert_eq!(words.len(), 8);
+        let (record, _) = Record::decode(&[2; SHORT_RECORD]).unwrap();
+        assert_eq!((record.kind, record.path), (2, 0));
     }
 }

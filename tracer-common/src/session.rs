@@ -29,9 +29,13 @@ pub struct Settings {
     pub vtables: u32,
     /// A full ring wakes the daemon early; this many unread bytes are full enough.
     pub wake_at: u64,
+    /// Not 0 when there are walk tables.
+    pub walks: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
-const _: () = assert!(core::mem::size_of::<Settings>() == 48);
+const _: () = assert!(core::mem::size_of::<Settings>() == 56);
 
 /// What the programs count, for each CPU: the value of the map `COUNTERS`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,9 +53,13 @@ pub struct Counters {
     pub executions: u64,
     /// Switches of the target's threads that came while a probe ran on that thread.
     pub skipped_switches: u64,
+    /// Trees that were sent with their words.
+    pub trees: u64,
+    /// Polls whose task was not walked, for want of memory or because that was taken away.
+    pub not_walked: u64,
 }
 
-const _: () = assert!(core::mem::size_of::<Counters>() == 48);
+const _: () = assert!(core::mem::size_of::<Counters>() == 64);
 
 impl Counters {
     /// The sum over CPUs.
@@ -64,6 +72,8 @@ impl Counters {
             no_thread: a.no_thread.saturating_add(b.no_thread),
             executions: a.executions.saturating_add(b.executions),
             skipped_switches: a.skipped_switches.saturating_add(b.skipped_switches),
+            trees: a.trees.saturating_add(b.trees),
+            not_walked: a.not_walked.saturating_add(b.not_walked),
         })
     }
 }

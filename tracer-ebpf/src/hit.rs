@@ -1,5 +1,6 @@
 //! A probe was hit.
 
+use tracer_common::walk::MARKS;
 use tracer_common::{
     ArgumentRegister, Cookie, PollEndCause, ProbeKind, Record, RecordKind, STATE_UNREADABLE,
 };
@@ -57,6 +58,8 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
         kind: record_kind(cookie.kind) as u8,
         aux: 0,
         reserved: 0,
+        path: 0,
+        marks: [0; MARKS],
     };
 
     if matches!(cookie.kind, ProbeKind::FuturePoll) {
@@ -94,9 +97,10 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
             record.task_id = task_id(machine, argument, &thread.scratch, offset);
         }
     }
-    machine.send(&record);
-
-    if matches!(cookie.kind, ProbeKind::TaskPoll) {
+    if !matches!(cookie.kind, ProbeKind::TaskPoll) {
+        machine.send(&record);
+    } else {
+        machine.send_begin(&record);
         // Without the return address the end could not be told from the middle, so a poll whose
         // stack cannot be read ends at the next hit or switch: 0 is no return address.
         let return_address = machine.word(entry).unwrap_or(0);

@@ -12,15 +12,20 @@ use aya_ebpf::helpers::generated::{
     bpf_ringbuf_query,
 };
 use probe_logic::{Header, Machine, Thread};
-use tracer_common::{Counters, RECORD_SIZE, Record, Settings};
+use tracer_common::{Counters, Record, SHORT_RECORD, Settings};
 
 use crate::maps::{COUNTERS, NO_THREAD, RINGS, SETTINGS, TASK_VTABLES, THREADS};
+use crate::walk::walk_and_send;
 
 /// The kernel as the logic sees it, on one CPU.
 pub(crate) struct Kernel {
     pub(crate) cpu: u32,
     pub(crate) vtables: u32,
     pub(crate) wake_at: u64,
+    /// Whether there are walk tables.
+    pub(crate) walks: bool,
+    /// The current thread, in the initial pid namespace.
+    pub(crate) kernel_tid: u32,
 }
 
 impl Machine for Kernel {
@@ -62,6 +67,12 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
+    fn send_begin(&mut self, record: &Record) {
+        let sent = walk_and_send(record, self.walks, self.kernel_tid, self.cpu, self.wake_at);
+        count(sent);
+    }
+
+    #[inline(always)]
     fn too_deep(&mut self) {
         if let Some(counters) = counters() {
             counters.too_deep += 1;
@@ -79,27 +90,40 @@ fn send(record: &Record, cpu: u32, wake_at: u64) {
     unsafe {
         let ring = bpf_map_lookup_elem(RINGS.as_ptr(), (&raw const cpu).cast());
         if !ring.is_null() {
-            // The daemon looks every few milliseconds; waking it for each record would cost more
-            // than the record. It is woken when a burst fills the ring faster than that.
-            let unread = bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA));
-            let flags = if unread >= wake_at {
-                BPF_RB_FORCE_WAKEUP
-            } else {
-                BPF_RB_NO_WAKEUP
-            };
             failed = bpf_ringbuf_output(
                 ring,
                 core::ptr::from_ref(record).cast_mut().cast(),
-                RECORD_SIZE as u64,
-                u64::from(flags),
+                SHORT_RECORD as u64,
+                ring_flags(ring, wake_at),
             ) != 0;
         }
     }
+    count(!failed);
+}
+
+/// The daemon looks every few milliseconds; waking it for each record would cost more than the
+/// record. It is woken when a burst fills the ring faster than that.
+///
+/// # Safety
+/// `ring` must be a ring buffer.
+#[inline(always)]
+pub(crate) unsafe fn ring_flags(ring: *mut c_void, wake_at: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    let unread = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) };
+    u64::from(if unread >= wake_at {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    })
+}
+
+#[inline(always)]
+fn count(sent: bool) {
     if let Some(counters) = counters() {
-        if failed {
-            counters.lost += 1;
-        } else {
+        if sent {
             counters.sent += 1;
+        } else {
+            counters.lost += 1;
         }
     }
 }

@@ -65,6 +65,8 @@ pub trait Machine {
     fn task_id_offset(&mut self, vtable: u64) -> Option<u32>;
     /// Sends a record.
     fn send(&mut self, record: &Record);
+    /// Sends the begin of a poll, with where the task stood until now.
+    fn send_begin(&mut self, record: &Record);
     /// Counts a poll that is nested too deep.
     fn too_deep(&mut self);
 }

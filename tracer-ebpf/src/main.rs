@@ -11,7 +11,7 @@
 //! stack, and a panic that unwinds through it aborts the target.
 //!
 //! Needs Linux 5.15 (attach cookies, `bpf_task_pt_regs`); loads on 6.1 and 6.18.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod kernel;
@@ -19,6 +19,8 @@ mod kernel;
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod programs;
+#[cfg(target_arch = "bpf")]
+mod walk;
 
 #[cfg(target_arch = "bpf")]
 #[panic_handler]

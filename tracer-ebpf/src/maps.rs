@@ -9,7 +9,8 @@ use aya_ebpf::bindings::{bpf_map_def, bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use probe_logic::Thread;
-use tracer_common::{Counters, Settings};
+use tracer_common::walk::{EdgeEntry, NodeEntry, Root, SENT_TREES_KEPT, Scratch, StateEntry};
+use tracer_common::{Counters, Record, Settings};
 
 /// One value: what the daemon says.
 #[map]
@@ -35,6 +36,43 @@ pub(crate) static THREADS: LruHashMap<u32, Thread> = LruHashMap::with_max_entrie
 /// One thread with nothing open: a value of that size does not fit the stack.
 #[map]
 pub(crate) static NO_THREAD: Array<Thread> = Array::with_max_entries(1, 0);
+
+/// Where the future of a task lies, by index of the probe that sees the task polled.
+#[map]
+pub(crate) static ROOTS: Array<Root> = Array::with_max_entries(1, 0);
+
+/// The walk tables, compiled from debug information.
+#[map]
+pub(crate) static NODES: Array<NodeEntry> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static STATES: Array<StateEntry> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static EDGES: Array<EdgeEntry> = Array::with_max_entries(1, 0);
+
+/// Vtable of a future behind a pointer -> its node.
+#[map]
+pub(crate) static VTABLE_NODES: HashMap<u64, u32> = HashMap::with_max_entries(1, 0);
+
+/// What a walk needs, for the threads that polled last. By thread and not by CPU: a uprobe's
+/// program can be preempted in the middle of a walk.
+#[map]
+pub(crate) static WALKS: LruHashMap<u32, WalkMemory> = LruHashMap::with_max_entries(512, 0);
+
+/// An unused one, as it does not fit the stack.
+#[map]
+pub(crate) static NO_WALK: Array<WalkMemory> = Array::with_max_entries(1, 0);
+
+/// Hashes of trees whose words have been sent, each at the place that its low bits name. The
+/// daemon keeps the trees by the same rule, so that it has those that are in here.
+#[map]
+pub(crate) static SENT_TREES: Array<u64> = Array::with_max_entries(SENT_TREES_KEPT, 0);
+
+/// A record and, right behind it, the words of its tree: what goes into the ring in one piece.
+#[repr(C)]
+pub(crate) struct WalkMemory {
+    pub(crate) record: Record,
+    pub(crate) scratch: Scratch,
+}
 
 /// The ring buffer of each CPU: a shared one costs five times as much when two CPUs are busy.
 /// aya-ebpf 0.2 has no map of maps; the layout is that of its own definitions.

@@ -62,6 +62,8 @@ pub fn on_probe(context: ProbeContext) -> u32 {
         cpu: hit.cpu,
         vtables: settings.vtables,
         wake_at: settings.wake_at,
+        walks: settings.walks != 0,
+        kernel_tid,
     };
     thread.busy = 1;
     on_hit(thread, &mut kernel, &cookie, &hit);
@@ -110,6 +112,8 @@ pub fn on_switch(context: RawTracePointContext) -> i32 {
         cpu,
         vtables: settings.vtables,
         wake_at: settings.wake_at,
+        walks: false,
+        kernel_tid: ids as u32,
     };
     if leaves {
         leave(

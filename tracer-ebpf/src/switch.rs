@@ -1,5 +1,6 @@
 //! A thread left a CPU or came back to one.
 
+use tracer_common::walk::MARKS;
 use tracer_common::{PollEndCause, Record, RecordKind, STATE_UNREADABLE};
 
 use crate::Machine;
@@ -85,5 +86,7 @@ fn send<M: Machine>(thread: &Thread, machine: &mut M, now: &Moment, kind: Record
         kind: kind as u8,
         aux,
         reserved: 0,
+        path: 0,
+        marks: [0; MARKS],
     });
 }

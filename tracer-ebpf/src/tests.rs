@@ -48,6 +48,10 @@ impl Machine for Fake {
         self.sent.push(*record);
     }
 
+    fn send_begin(&mut self, record: &Record) {
+        self.sent.push(*record);
+    }
+
     fn too_deep(&mut self) {
         self.too_deep += 1;
     }

@@ -10,6 +10,7 @@
 //! The second was right for all of 2,158 parks and 1,745 of 1,748 sleeps inside a poll (measured
 //! on workers of tokio 1.54); the third catches a stale word that nothing has overwritten.
 
+use tracer_common::walk::MARKS;
 use tracer_common::{PollEndCause, Record, RecordKind, STATE_UNREADABLE};
 
 use crate::{Header, Machine, task_id};
@@ -201,6 +202,8 @@ pub(crate) fn settle<M: Machine>(
             kind: RecordKind::PollEnd as u8,
             aux: cause as u8,
             reserved: 0,
+            path: 0,
+            marks: [0; MARKS],
         });
         thread.frames = poll.frames;
         thread.depth = top as u32;

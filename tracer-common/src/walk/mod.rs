@@ -37,6 +37,9 @@ pub const OBJECTS_END: u32 = 6144;
 /// Marks of one tree.
 pub const MARKS: usize = 16;
 
+/// Trees that the program remembers to have sent: a power of two.
+pub const SENT_TREES_KEPT: u32 = 1 << 16;
+
 /// A pointer was null.
 pub const WORD_NULL: u32 = 0x8000_0000;
 /// Memory was not readable.
