@@ -27,10 +27,11 @@ use crate::object::{Binary, DebugSource};
 use crate::plan::{self, Names, Plan, Rules};
 use crate::rebuild::snapshot::{DebugInfoLevel, ProcessInfo};
 use crate::rebuild::tracker::Options;
-use crate::runtime::tokio::{Inspector, ShapeInspector};
+use crate::runtime::tokio::{Inspector, ShapeInspector, TokioConventions};
 use crate::show::progress::while_slow;
 use crate::stream::monotonic_ns;
 use crate::walk::Futures;
+use crate::walk::flat::Decoder;
 
 /// What cannot be seen is named in the summary up to this many entries.
 const UNSEEN_NAMED: usize = 20;
@@ -84,13 +85,27 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
     let futures = Futures::new(&info);
     let names = Names::from_debug_info(&info, &plan::task_polls(&source));
     // plan
-    let plan = plan::make(plan::Request {
+    let mut plan = plan::make(plan::Request {
         module: &module,
         source: &source,
         names: &names,
         futures: &request.futures,
         rules: Rules::of_this_kernel(),
     })?;
+    let task_source = match Inspector::new(process.pid, &binary, module.bias, &futures) {
+        Ok(inspector) => TaskSource::Types(Box::new(inspector)),
+        Err(error) => {
+            let symbols = source.symbol_file();
+            ShapeInspector::new(process.pid, &binary, symbols, module.bias).map_or(
+                TaskSource::Unreadable(error.to_string()),
+                TaskSource::Shapes,
+            )
+        }
+    };
+    if let TaskSource::Types(inspector) = &task_source {
+        let what = "compiling the walk over its tasks";
+        while_slow(what, || inspector.add_walk(&mut plan, &process.memory()));
+    }
     // attach
     let started = monotonic_ns();
     let session = Session::start(&plan, process.pid, &SessionOptions::default())?;
@@ -114,6 +129,8 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
             max_tasks: MAX_TASKS,
             ..Options::default()
         },
+        decoder: (!plan.walk.roots.is_empty())
+            .then(|| Decoder::new(Arc::clone(&plan.walk.tables), Arc::new(TokioConventions))),
         about: About {
             program: program_name(&process),
             pid: process.pid,
@@ -128,18 +145,14 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
         duration: request.duration,
         sink,
     };
-    let inspector = match Inspector::new(process.pid, &binary, module.bias, &futures) {
-        Ok(inspector) => TaskSource::Types(Box::new(inspector)),
-        Err(error) => {
-            let symbols = source.symbol_file();
-            ShapeInspector::new(process.pid, &binary, symbols, module.bias).map_or(
-                TaskSource::Unreadable(error.to_string()),
-                TaskSource::Shapes,
-            )
-        }
-    };
     let build_id = binary.build_id().map(str::to_owned);
-    let mut tasks = TokioTasks::new(&process, inspector, source.level(), build_id);
+    let mut tasks = TokioTasks::new(
+        &process,
+        task_source,
+        source.level(),
+        build_id,
+        Arc::clone(&plan.walk.tables),
+    );
     let ended = session::run(setup, &mut tasks)?;
     drop(tasks);
     Ok(summarise(ended, request, &mut process, notes))

@@ -434,14 +434,24 @@ fn mark<T: Target>(scratch: &mut Scratch, target: &mut T, state: &StateEntry, pl
         return;
     }
     let mut hash = 0u64;
-    for offset in state.mark {
+    for (offset, bytes) in state.mark.into_iter().zip(state.mark_bytes) {
         if offset == NO_MARK {
             break;
         }
         let word = load(scratch, target, place.plus(offset as u32)).unwrap_or(0);
-        hash = (hash.rotate_left(5) ^ word).wrapping_mul(SCATTER);
+        hash = (hash.rotate_left(5) ^ (word & spread(bytes))).wrapping_mul(SCATTER);
     }
     scratch.marks[index & (MARKS - 1)] = (hash >> 56) as u8;
+}
+
+/// A byte of ones for each bit that is set.
+#[inline(always)]
+const fn spread(bits: u8) -> u64 {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    let each = (bits as u64).wrapping_mul(LOW) & 0x8040_2010_0804_0201;
+    // The highest bit of each byte in which anything is set.
+    let high = (each | (each & !(LOW << 7)).wrapping_add(LOW * 0x7f)) & (LOW << 7);
+    (high >> 7).wrapping_mul(0xff)
 }
 
 #[inline(always)]
@@ -510,5 +520,20 @@ fn field(word: u64, address: u64, width: u32) -> u64 {
         shifted
     } else {
         shifted & ((1u64 << ((width & 7) * 8)) - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_become_bytes() {
+        assert_eq!(spread(0), 0);
+        assert_eq!(spread(0xff), u64::MAX);
+        assert_eq!(spread(0b1000_0101), 0xff00_0000_00ff_00ff);
+        for bit in 0..8 {
+            assert_eq!(spread(1 << bit), 0xff << (bit * 8));
+        }
     }
 }

@@ -55,6 +55,10 @@ pub struct StateEntry {
     pub count: u32,
     /// Offsets of the words that tell instances apart, [`NO_MARK`] where there are fewer.
     pub mark: [u16; MARK_WORDS],
+    /// For each of them the bytes that count: bit 0 is the lowest byte.
+    pub mark_bytes: [u8; MARK_WORDS],
+    /// Zero.
+    pub reserved: u32,
 }
 
 impl Default for StateEntry {
@@ -63,6 +67,8 @@ impl Default for StateEntry {
             edges: 0,
             count: 0,
             mark: [NO_MARK; MARK_WORDS],
+            mark_bytes: [0; MARK_WORDS],
+            reserved: 0,
         }
     }
 }
@@ -122,5 +128,5 @@ impl EdgeKind {
 
 const _: () = assert!(core::mem::size_of::<Root>() == 24);
 const _: () = assert!(core::mem::size_of::<NodeEntry>() == 32);
-const _: () = assert!(core::mem::size_of::<StateEntry>() == 16);
+const _: () = assert!(core::mem::size_of::<StateEntry>() == 24);
 const _: () = assert!(core::mem::size_of::<EdgeEntry>() == 24);

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use aya_log::EbpfLogger;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tracer_common::walk::{NO_STATE, Root};
 use tracer_common::{Counters, Record, Settings};
 
 pub use cost::{Overhead, ProbeHits, RunTime};
@@ -31,8 +32,8 @@ pub use error::{AttachError, VerifierLog};
 pub use links::LinkKind;
 
 use crate::plan::{Method, Plan, Unseen};
-use crate::stream::Rings;
-use object::{Loaded, SettingsValue, Sizes};
+use crate::stream::{Rings, Tree};
+use object::{Entry, Loaded, SettingsValue, Sizes, WalkMaps};
 
 /// Names of the programs in the object.
 const PROBE_PROGRAM: &str = "on_probe";
@@ -105,6 +106,8 @@ pub struct Session {
 pub struct Finished {
     /// The last records, in order.
     pub records: Vec<Record>,
+    /// Trees that they name, as far as they are new.
+    pub trees: Vec<Tree>,
     /// Final counts for each CPU.
     pub counters: Vec<Counters>,
     /// Final cost.
@@ -131,6 +134,10 @@ impl Session {
         let mut loaded = Loaded::new(Sizes {
             probes: count(plan.probes.len()),
             vtables: count(plan.task_id_offsets.len()),
+            nodes: count(plan.walk.tables.nodes.len()),
+            states: count(plan.walk.tables.states.len()),
+            edges: count(plan.walk.tables.edges.len()),
+            vtable_nodes: count(plan.walk.tables.vtables.len()),
             ring,
         })?;
         let mut without = Vec::new();
@@ -217,6 +224,13 @@ impl Session {
         }
     }
 
+    /// Takes the trees that records name by [`Record::path`], as far as they are new: to be called
+    /// after [`Session::next_batch`], before its records are applied.
+    #[must_use]
+    pub fn take_trees(&mut self) -> Vec<Tree> {
+        self.rings.take_trees()
+    }
+
     /// Takes the probes out and returns what is left. With perf links this blocks for about 0.1 s a
     /// probe.
     #[must_use]
@@ -237,6 +251,7 @@ impl Session {
         rings.drain(&mut records);
         Finished {
             records,
+            trees: rings.take_trees(),
             counters: counters(&loaded),
             overhead: counters_before,
             detach_time,
@@ -399,6 +414,8 @@ fn settings(
         kernel_pid_offset: kernel_pid_offset.unwrap_or(0),
         vtables: count(plan.task_id_offsets.len()),
         wake_at: u64::from(ring / 2),
+        walks: u32::from(!plan.walk.roots.is_empty()),
+        reserved: 0,
     })
 }
 
@@ -413,10 +430,53 @@ fn configure(loaded: &mut Loaded, plan: &Plan, settings: Settings) -> Result<(),
             .insert(vtable.0, u32::from(*offset), 0)
             .map_err(|error| failed("TASK_VTABLES", error))?;
     }
+    walk_tables(&mut loaded.walk, plan)?;
     loaded
         .settings
         .set(0, SettingsValue(settings), 0)
         .map_err(|error| failed("SETTINGS", error))
+}
+
+/// Fills the maps that the program walks by.
+fn walk_tables(maps: &mut WalkMaps, plan: &Plan) -> Result<(), AttachError> {
+    let failed = |map: &'static str| {
+        move |error: aya::maps::MapError| AttachError::Map {
+            map: map.to_owned(),
+            error: Box::new(error),
+        }
+    };
+    let nowhere = Root {
+        node: NO_STATE,
+        ..Root::default()
+    };
+    for probe in 0..count(plan.probes.len()) {
+        let root = plan.walk.roots.get(&probe).copied().unwrap_or(nowhere);
+        maps.roots
+            .set(probe, Entry(root), 0)
+            .map_err(failed("ROOTS"))?;
+    }
+    let tables = &plan.walk.tables;
+    for (index, node) in (0..).zip(&tables.nodes) {
+        maps.nodes
+            .set(index, Entry(*node), 0)
+            .map_err(failed("NODES"))?;
+    }
+    for (index, state) in (0..).zip(&tables.states) {
+        maps.states
+            .set(index, Entry(*state), 0)
+            .map_err(failed("STATES"))?;
+    }
+    for (index, edge) in (0..).zip(&tables.edges) {
+        maps.edges
+            .set(index, Entry(*edge), 0)
+            .map_err(failed("EDGES"))?;
+    }
+    for (vtable, node) in &tables.vtables {
+        maps.vtables
+            .insert(vtable.0, node, 0)
+            .map_err(failed("VTABLE_NODES"))?;
+    }
+    Ok(())
 }
 
 /// Attaches a program to a tracepoint; when that fails the session goes on without and says so.

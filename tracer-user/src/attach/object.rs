@@ -14,7 +14,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya_obj::Object;
+use aya_obj::btf::BtfFeatures;
 use aya_obj::generated::{bpf_attach_type, bpf_map_type, bpf_prog_type};
+use tracer_common::walk::{EdgeEntry, NodeEntry, Root, StateEntry};
 use tracer_common::{Counters, Settings};
 
 use super::syscall::{self, Program, Refused};
@@ -44,8 +46,38 @@ pub(super) struct Sizes {
     pub(super) probes: u32,
     /// Vtables in the plan.
     pub(super) vtables: u32,
+    /// Entries of the walk tables.
+    pub(super) nodes: u32,
+    /// As above.
+    pub(super) states: u32,
+    /// As above.
+    pub(super) edges: u32,
+    /// Vtables of futures.
+    pub(super) vtable_nodes: u32,
     /// Bytes of one ring buffer: a power of two, at least a page.
     pub(super) ring: u32,
+}
+
+/// An entry of a walk table as a value of a map.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Entry<T>(pub(super) T);
+// SAFETY: `repr(C)`, integers only, no padding (their sizes are asserted where they are defined).
+unsafe impl Pod for Entry<NodeEntry> {}
+// SAFETY: as above.
+unsafe impl Pod for Entry<StateEntry> {}
+// SAFETY: as above.
+unsafe impl Pod for Entry<EdgeEntry> {}
+// SAFETY: as above.
+unsafe impl Pod for Entry<Root> {}
+
+/// The maps that the program walks by.
+pub(super) struct WalkMaps {
+    pub(super) roots: Array<MapData, Entry<Root>>,
+    pub(super) nodes: Array<MapData, Entry<NodeEntry>>,
+    pub(super) states: Array<MapData, Entry<StateEntry>>,
+    pub(super) edges: Array<MapData, Entry<EdgeEntry>>,
+    pub(super) vtables: HashMap<MapData, u64, u32>,
 }
 
 /// A parsed and linked object with its maps.
@@ -57,6 +89,10 @@ pub(super) struct Loaded {
     pub(super) counters: PerCpuArray<MapData, CountersValue>,
     pub(super) hits: PerCpuArray<MapData, u64>,
     pub(super) vtables: HashMap<MapData, u64, u32>,
+    /// The walk tables.
+    pub(super) walk: WalkMaps,
+    /// Types of the programs' functions; `None` when the kernel does not take them.
+    types: Option<OwnedFd>,
     /// A ring for each CPU that is online.
     pub(super) rings: Vec<RingBuf<MapData>>,
     /// Maps that only the programs use.
@@ -85,7 +121,11 @@ impl Loaded {
                 continue;
             }
             match name.as_str() {
-                "HITS" => definition.set_max_entries(sizes.probes.max(1)),
+                "HITS" | "ROOTS" => definition.set_max_entries(sizes.probes.max(1)),
+                "NODES" => definition.set_max_entries(sizes.nodes.max(1)),
+                "STATES" => definition.set_max_entries(sizes.states.max(1)),
+                "EDGES" => definition.set_max_entries(sizes.edges.max(1)),
+                "VTABLE_NODES" => definition.set_max_entries(sizes.vtable_nodes.max(1)),
                 "TASK_VTABLES" => definition.set_max_entries(sizes.vtables.max(1)),
                 _ => {}
             }
@@ -122,6 +162,7 @@ impl Loaded {
             .relocate_calls(&text)
             .map_err(|error| AttachError::BadObject(format!("{error:?}")))?;
 
+        let types = load_types(&mut object);
         let mut take = |name: &str| {
             maps.remove(name)
                 .and_then(|(_, _, map)| map)
@@ -133,6 +174,14 @@ impl Loaded {
             counters: typed("COUNTERS", &mut take)?,
             hits: typed("HITS", &mut take)?,
             vtables: typed("TASK_VTABLES", &mut take)?,
+            walk: WalkMaps {
+                roots: typed("ROOTS", &mut take)?,
+                nodes: typed("NODES", &mut take)?,
+                states: typed("STATES", &mut take)?,
+                edges: typed("EDGES", &mut take)?,
+                vtables: typed("VTABLE_NODES", &mut take)?,
+            },
+            types,
             rings,
             _others: maps
                 .into_values()
@@ -165,6 +214,10 @@ impl Loaded {
             attach_type: multi.then_some(bpf_attach_type::BPF_TRACE_UPROBE_MULTI),
             license: &self.license,
             instructions: &program.instructions,
+            types: self.types.as_ref().map(|types| syscall::FunctionTypes {
+                btf: types.as_fd(),
+                functions: &program.func_info.func_info,
+            }),
         })
         .map_err(|Refused { error, log }| {
             tracing::debug!(program = name, %error, log, "the kernel refused a program");
@@ -178,6 +231,26 @@ impl Loaded {
                 }
             }
         })
+    }
+}
+
+/// Loads the types of the object's functions: the kernel asks for them where a function is passed
+/// to a helper. As few kinds of types as possible, which kernels since 5.2 know.
+fn load_types(object: &mut Object) -> Option<OwnedFd> {
+    let features = BtfFeatures::new(true, false, false, false, false, false, false, false);
+    let loaded = object
+        .fixup_and_sanitize_btf(&features)
+        .map_err(|error| error.to_string())
+        .and_then(|types| types.ok_or_else(|| "the object has none".to_owned()))
+        .and_then(|types| {
+            syscall::load_types(&types.to_bytes()).map_err(|error| error.to_string())
+        });
+    match loaded {
+        Ok(types) => Some(types),
+        Err(error) => {
+            tracing::debug!(%error, "the kernel does not take the types of the programs");
+            None
+        }
     }
 }
 

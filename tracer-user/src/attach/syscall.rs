@@ -15,7 +15,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use aya_obj::generated::{
-    bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_map_type, bpf_prog_type, perf_event_attr,
+    bpf_attach_type, bpf_attr, bpf_cmd, bpf_func_info, bpf_insn, bpf_map_type, bpf_prog_type,
+    perf_event_attr,
 };
 
 /// The verifier's log is cut off at this many bytes.
@@ -42,6 +43,17 @@ pub(super) struct Program<'a> {
     pub(super) attach_type: Option<bpf_attach_type>,
     pub(super) license: &'a CStr,
     pub(super) instructions: &'a [bpf_insn],
+    /// Types of its functions, which the kernel wants for callbacks.
+    pub(super) types: Option<FunctionTypes<'a>>,
+}
+
+/// Types of a program's functions.
+#[derive(Clone, Copy)]
+pub(super) struct FunctionTypes<'a> {
+    /// Loaded BTF.
+    pub(super) btf: BorrowedFd<'a>,
+    /// `struct bpf_func_info` for each function, in order.
+    pub(super) functions: &'a [bpf_func_info],
 }
 
 fn zeroed_attributes() -> bpf_attr {
@@ -130,6 +142,17 @@ pub(super) fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     unsafe { bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attributes) }.map(drop)
 }
 
+/// Loads types (BTF).
+pub(super) fn load_types(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut attributes = zeroed_attributes();
+    // SAFETY: BTF_LOAD uses this member of the union, which zeroes initialised.
+    let load = unsafe { &mut attributes.__bindgen_anon_7 };
+    load.btf = bytes.as_ptr() as u64;
+    load.btf_size = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+    // SAFETY: the bytes outlive the call and are as long as said.
+    unsafe { bpf_fd(bpf_cmd::BPF_BTF_LOAD, &mut attributes) }
+}
+
 /// Loads a program; when that fails, once more with the verifier's log.
 pub(super) fn load(program: &Program<'_>) -> Result<OwnedFd, Refused> {
     let attempt = |log: &mut [u8]| {
@@ -142,12 +165,19 @@ pub(super) fn load(program: &Program<'_>) -> Result<OwnedFd, Refused> {
         load.insn_cnt = u32::try_from(program.instructions.len()).map_err(io::Error::other)?;
         load.license = program.license.as_ptr() as u64;
         copy_name(&mut load.prog_name, program.name);
+        if let Some(types) = &program.types {
+            load.prog_btf_fd = raw(types.btf);
+            load.func_info = types.functions.as_ptr() as u64;
+            load.func_info_cnt = u32::try_from(types.functions.len()).map_err(io::Error::other)?;
+            load.func_info_rec_size =
+                u32::try_from(size_of::<bpf_func_info>()).map_err(io::Error::other)?;
+        }
         if !log.is_empty() {
             load.log_level = 1;
             load.log_size = u32::try_from(log.len()).map_err(io::Error::other)?;
             load.log_buf = log.as_mut_ptr() as u64;
         }
-        // SAFETY: instructions, licence and log outlive the call and are as long as said.
+        // SAFETY: instructions, licence, types and log outlive the call and are as long as said.
         unsafe { bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attributes) }
     };
     attempt(&mut []).or_else(|error| {

@@ -2,6 +2,7 @@
 //! reads no clock.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracer_common::Record;
@@ -14,9 +15,12 @@ use super::table_maker::TableMaker;
 use crate::rebuild::event::Event;
 use crate::rebuild::nested::NestedPolls;
 use crate::rebuild::snapshot::{RuntimeInfo, Snapshot};
+use crate::rebuild::suspension::Suspension;
 use crate::rebuild::tracker::{Options, Statistics, TaskKey, Tracker};
 use crate::show::live::model::TreeReading;
 use crate::show::live::table::{RecordingStatus, Status, Table};
+use crate::stream::Tree;
+use crate::walk::flat::{Decoder, Told};
 
 /// A snapshot waits this long, so that the records from before it have come (nanoseconds). They
 /// are passed on within 15 ms, see [`crate::stream`].
@@ -36,10 +40,10 @@ pub struct About {
 }
 
 /// Follows the records of one session.
-#[derive(Debug)]
 pub struct Follower {
     about: About,
     tracker: Tracker,
+    decoder: Option<Decoder>,
     maker: TableMaker,
     recorder: Option<Recorder>,
     nested: NestedPolls,
@@ -53,6 +57,8 @@ pub struct Follower {
     notice: Option<String>,
     unread: Option<String>,
     waiting: Vec<Reading>,
+    /// Of the first reading, whose tasks are made known at once.
+    suspensions: Vec<(u64, Vec<(TaskKey, Told)>)>,
     overhead: Option<f64>,
     /// Time of the newest record, and when its batch came.
     newest: u64,
@@ -65,12 +71,18 @@ const QUIET_NS: u64 = 100_000_000;
 impl Follower {
     /// Starts with what is known at the attach.
     #[must_use]
-    pub fn new(options: Options, about: About, recorder: Option<Recorder>) -> Self {
+    pub fn new(
+        options: Options,
+        about: About,
+        decoder: Option<Decoder>,
+        recorder: Option<Recorder>,
+    ) -> Self {
         let started = options.started;
         Self {
             notice: about.notice.clone(),
             about,
             tracker: Tracker::new(options),
+            decoder,
             maker: TableMaker::default(),
             recorder,
             nested: NestedPolls::default(),
@@ -82,9 +94,21 @@ impl Follower {
             listed: 0,
             unread: None,
             waiting: Vec::new(),
+            suspensions: Vec::new(),
             overhead: None,
             newest: started,
             batch_at: started,
+        }
+    }
+
+    /// Takes the trees that came with the next batch.
+    pub fn take_trees(&mut self, trees: Vec<Tree>) {
+        let Some(decoder) = &mut self.decoder else {
+            return;
+        };
+        for tree in trees {
+            let suspension = Arc::new(decoder.decode(&tree.words));
+            self.tracker.tree(tree.hash, suspension);
         }
     }
 
@@ -138,10 +162,30 @@ impl Follower {
             self.tracker.name_thread(tid, name);
         }
         if reading.moment == Moment::Start {
+            let suspensions = std::mem::take(&mut reading.suspensions);
+            self.suspensions.push((reading.time, suspensions));
             self.apply_reading(reading);
         } else {
             self.waiting.push(reading);
         }
+    }
+
+    /// Where tasks stand, from memory that was read from `time` on; what happened before must have
+    /// been applied.
+    fn apply_suspensions(&mut self, suspensions: Vec<(TaskKey, Told)>, time: u64) {
+        let Some(decoder) = &mut self.decoder else {
+            return;
+        };
+        let mut known: HashMap<u64, Arc<Suspension>> = HashMap::new();
+        let mut events = Vec::new();
+        for (key, told) in suspensions {
+            let suspension = known
+                .entry(told.hash)
+                .or_insert_with(|| Arc::new(decoder.decode(&told.words)));
+            self.tracker
+                .suspended(&key, suspension, told.marks, time, &mut events);
+        }
+        self.record(events);
     }
 
     fn apply_reading(&mut self, reading: Reading) {
@@ -149,6 +193,7 @@ impl Follower {
             time,
             snapshot,
             moment,
+            suspensions,
             ..
         } = reading;
         let snapshot = match snapshot {
@@ -169,6 +214,7 @@ impl Follower {
             self.tracker.reconcile(&snapshot, time, &mut events);
         }
         self.record(events);
+        self.apply_suspensions(suspensions, time);
         self.maker.take_snapshot(&snapshot, time, &self.tracker);
         self.listed = snapshot.tasks.len();
         self.runtimes = runtimes_in_words(&snapshot.runtimes);
@@ -182,6 +228,13 @@ impl Follower {
 
     /// Applies the readings that have waited long enough by `now`.
     pub fn settle(&mut self, now: u64) {
+        for (time, suspensions) in std::mem::take(&mut self.suspensions) {
+            if time.saturating_add(SETTLE_NS) <= now {
+                self.apply_suspensions(suspensions, time);
+            } else {
+                self.suspensions.push((time, suspensions));
+            }
+        }
         for reading in std::mem::take(&mut self.waiting) {
             if reading.time.saturating_add(SETTLE_NS) <= now {
                 self.apply_reading(reading);

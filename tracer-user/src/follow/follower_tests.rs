@@ -49,7 +49,7 @@ fn follower() -> (Follower, Writer<Remember>) {
         pid: 7,
         ..About::default()
     };
-    (Follower::new(options, about, Some(recorder)), writer)
+    (Follower::new(options, about, None, Some(recorder)), writer)
 }
 
 fn poll_begin(task: u64, time: u64) -> Record {
@@ -67,6 +67,7 @@ fn poll_begin(task: u64, time: u64) -> Record {
 
 fn reading(snapshot: Result<Snapshot, &str>, time: u64, moment: Moment) -> Reading {
     Reading {
+        suspensions: Vec::new(),
         time,
         took: Duration::ZERO,
         snapshot: snapshot.map(Arc::new).map_err(str::to_owned),

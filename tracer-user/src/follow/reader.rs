@@ -11,6 +11,7 @@ use crate::rebuild::snapshot::{Snapshot, TaskInfo};
 use crate::rebuild::tracker::TaskKey;
 use crate::show::live::exchange::Exchange;
 use crate::show::live::model::TreeReading;
+use crate::walk::flat::Told;
 
 /// The tasks on the screen are read this often at most.
 const SCREEN_PERIOD: Duration = Duration::from_millis(300);
@@ -35,6 +36,13 @@ pub trait ReadTasks {
     /// In words, when it is not there any more or cannot be read.
     fn one(&mut self, key: TaskKey) -> Result<TaskInfo, String>;
 
+    /// Where the idle tasks of a snapshot that was just taken stand, told as the kernel's walk tells
+    /// it.
+    fn suspensions(&mut self, snapshot: &Snapshot) -> Vec<(TaskKey, Told)> {
+        let _ = snapshot;
+        Vec::new()
+    }
+
     /// The threads with their names.
     fn threads(&mut self) -> Vec<(u32, Arc<str>)>;
 }
@@ -48,6 +56,8 @@ pub struct Reading {
     pub took: Duration,
     /// What it told, or why not.
     pub snapshot: Result<Arc<Snapshot>, String>,
+    /// Where idle tasks stand, each read after `time`.
+    pub suspensions: Vec<(TaskKey, Told)>,
     /// Which one it is.
     pub moment: Moment,
     /// Names of the target's threads.
@@ -112,8 +122,13 @@ fn all(tasks: &mut impl ReadTasks, clock: &impl Fn() -> u64, moment: Moment) -> 
     let start = Instant::now();
     let time = clock();
     let snapshot = tasks.all().map(Arc::new);
+    let suspensions = match &snapshot {
+        Ok(snapshot) => tasks.suspensions(snapshot),
+        Err(_) => Vec::new(),
+    };
     Reading {
         time,
+        suspensions,
         took: start.elapsed(),
         snapshot,
         moment,

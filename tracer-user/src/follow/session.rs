@@ -19,6 +19,7 @@ use crate::rebuild::tracker::{Options, Statistics};
 use crate::show::live::exchange::Exchange;
 use crate::show::live::terminal;
 use crate::stream::monotonic_ns;
+use crate::walk::flat::Decoder;
 
 /// Tables for the view are made this often at most.
 const TABLE_PERIOD: Duration = Duration::from_millis(250);
@@ -37,6 +38,8 @@ pub struct Setup<S> {
     pub session: Session,
     /// What the tracker is told.
     pub tracking: Options,
+    /// Turns the trees of the kernel's walk into futures; `None` when it does not walk.
+    pub decoder: Option<Decoder>,
     /// What the view says of the target.
     pub about: About,
     /// What is shown meanwhile.
@@ -90,6 +93,7 @@ pub fn run<S: Sink>(setup: Setup<S>, tasks: &mut impl ReadTasks) -> anyhow::Resu
         let Setup {
             session,
             tracking,
+            decoder,
             about,
             showing,
             duration,
@@ -106,7 +110,7 @@ pub fn run<S: Sink>(setup: Setup<S>, tasks: &mut impl ReadTasks) -> anyhow::Resu
         let following = thread.spawn_scoped(scope, move || {
             let _stop = StopOnDrop(&shared);
             prefer();
-            let follower = Follower::new(tracking, about, queue);
+            let follower = Follower::new(tracking, about, decoder, queue);
             let work = follow(session, follower, showing, duration, &shared, received);
             runtime.block_on(work)
         })?;
@@ -188,6 +192,7 @@ async fn follow(
             Some(ending) = ended.recv() => break ending,
             () = &mut time_up => break Ending::TimeUp,
             records = session.next_batch() => {
+                follower.take_trees(session.take_trees());
                 // After the records: what was lost before this may be missing among them.
                 follower.take_batch(&records, &session.losses(), monotonic_ns());
                 if records.is_empty() || session.target_has_ended() {
@@ -236,6 +241,7 @@ async fn follow(
     }
     let finished = tokio::task::block_in_place(|| session.finish());
     let lost: Vec<u64> = finished.counters.iter().map(|cpu| cpu.lost).collect();
+    follower.take_trees(finished.trees.clone());
     follower.take_batch(&finished.records, &lost, monotonic_ns());
     let last = async {
         while let Some(reading) = readings.recv().await {

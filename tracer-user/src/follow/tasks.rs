@@ -7,9 +7,12 @@ use super::reader::ReadTasks;
 use crate::address::Address;
 use crate::locate::Process;
 use crate::memory::LiveMemory;
-use crate::rebuild::snapshot::{DebugInfoLevel, ProcessInfo, SCHEMA, Snapshot, TaskInfo};
+use crate::rebuild::snapshot::{
+    DebugInfoLevel, ProcessInfo, SCHEMA, Snapshot, TaskInfo, TaskState,
+};
 use crate::rebuild::tracker::{TaskKey, key_of_listed};
 use crate::runtime::tokio::{Inspector, Scheduler, ShapeInspector, coverage};
+use crate::walk::flat::{LiveWalk, Tables, Told};
 
 /// What reads the tasks.
 pub enum TaskSource<'d, 'a> {
@@ -27,6 +30,7 @@ pub struct TokioTasks<'p, 'd, 'a> {
     source: TaskSource<'d, 'a>,
     level: DebugInfoLevel,
     build_id: Option<String>,
+    tables: Arc<Tables>,
     /// Roots without a task header, as they were found with all tasks.
     roots: HashMap<Address, TaskInfo>,
 }
@@ -39,12 +43,14 @@ impl<'p, 'd, 'a> TokioTasks<'p, 'd, 'a> {
         source: TaskSource<'d, 'a>,
         level: DebugInfoLevel,
         build_id: Option<String>,
+        tables: Arc<Tables>,
     ) -> Self {
         Self {
             process,
             source,
             level,
             build_id,
+            tables,
             roots: HashMap::new(),
         }
     }
@@ -119,6 +125,25 @@ impl ReadTasks for TokioTasks<'_, '_, '_> {
             return Err("it has ended; another task is at its address now".to_owned());
         }
         Ok(task)
+    }
+
+    fn suspensions(&mut self, snapshot: &Snapshot) -> Vec<(TaskKey, Told)> {
+        let TaskSource::Types(inspector) = &self.source else {
+            return Vec::new();
+        };
+        let memory = self.memory();
+        let mut walk = LiveWalk::new(&self.tables);
+        let idle = snapshot
+            .tasks
+            .iter()
+            .filter(|task| matches!(task.state, TaskState::Idle | TaskState::Scheduled));
+        idle.filter_map(|task| {
+            let key = key_of_listed(task);
+            key.id?;
+            let told = inspector.walk_idle(key.address, &mut walk, &memory)?;
+            Some((key, told))
+        })
+        .collect()
     }
 
     fn threads(&mut self) -> Vec<(u32, Arc<str>)> {

@@ -56,6 +56,7 @@ pub fn make(request: Request<'_>) -> Result<Plan, PlanError> {
     let file = Arc::new(request.module.file.clone());
     let mut plan = Plan {
         probes: Vec::new(),
+        walk: super::model::WalkPlan::default(),
         unseen: [found.unseen.clone(), nested.unseen].concat(),
         task_id_offsets: found
             .vtables

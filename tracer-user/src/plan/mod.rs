@@ -21,7 +21,7 @@ pub use emulation::{Rules, Treatment};
 pub use error::PlanError;
 pub use functions::Functions;
 pub use make::{Request, make, task_polls};
-pub use model::{Instruction, Method, Plan, Probe, Unseen};
+pub use model::{Instruction, Method, Plan, Probe, Unseen, WalkPlan};
 pub use names::{FutureFunction, Names};
 pub use site::{Code, NoSite, Wanted, choose};
 pub use version::versions_of;

@@ -1,12 +1,15 @@
 //! The plan: the hand-over from what is known of a binary to what is attached.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
+use tracer_common::walk::Root;
 use tracer_common::{ArgumentRegister, Cookie, ProbeKind};
 
 use crate::address::{FileOffset, LinkAddress};
+use crate::walk::flat::Tables;
 
 /// How the kernel carries out the instruction under a probe (x86-64 uprobes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -84,7 +87,19 @@ pub struct Plan {
     pub probes: Vec<Probe>,
     /// What cannot be seen.
     pub unseen: Vec<Unseen>,
+    /// What the program walks by at the begin of polls; empty without types in the debug
+    /// information.
+    pub walk: WalkPlan,
     /// For each task vtable (run-time address): offset of the task id from the `Header`. Wake-ups
     /// carry only the `Header`; the BPF program finds the id with this.
     pub task_id_offsets: Vec<(crate::address::Address, u16)>,
+}
+
+/// What the program walks by.
+#[derive(Clone, Debug, Default)]
+pub struct WalkPlan {
+    /// The tables.
+    pub tables: Arc<Tables>,
+    /// Where a task's future lies, by index of the probe of its poll.
+    pub roots: BTreeMap<u32, Root>,
 }

@@ -11,7 +11,7 @@ mod rings;
 use std::time::Duration;
 
 pub use order::Order;
-pub use rings::{Rings, monotonic_ns};
+pub use rings::{Rings, Tree, monotonic_ns};
 
 /// How often the rings are read.
 pub const PERIOD: Duration = Duration::from_millis(10);

@@ -28,6 +28,30 @@ pub struct Rings {
     reactor: Option<AsyncFd<OwnedFd>>,
     foreign: u64,
     read: u64,
+    trees: Vec<Tree>,
+}
+
+/// A tree that the kernel's walk told, which records name by its hash from then on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// [`Record::path`].
+    pub hash: u64,
+    /// What the walk told.
+    pub words: Vec<u32>,
+}
+
+impl Tree {
+    fn of(hash: u64, bytes: &[u8]) -> Self {
+        let words = bytes.chunks_exact(4).map(|word| {
+            let mut bytes = [0; 4];
+            bytes.copy_from_slice(word);
+            u32::from_ne_bytes(bytes)
+        });
+        Self {
+            hash,
+            words: words.collect(),
+        }
+    }
 }
 
 impl Rings {
@@ -48,6 +72,7 @@ impl Rings {
             reactor: None,
             foreign: 0,
             read: 0,
+            trees: Vec::new(),
         })
     }
 
@@ -104,15 +129,24 @@ impl Rings {
         let mut last = 0;
         for _ in 0..limit {
             let item = ring.next()?;
-            let Some(record) = Record::decode(&item) else {
+            let Some((record, words)) = Record::decode(&item) else {
                 self.foreign += 1;
                 continue;
             };
+            if !words.is_empty() {
+                self.trees.push(Tree::of(record.path, words));
+            }
             last = record.time;
             self.read += 1;
             self.order.push(record);
         }
         Some(last)
+    }
+
+    /// Takes the trees that were read since the last call. Records may name them before they are
+    /// passed on themselves.
+    pub fn take_trees(&mut self) -> Vec<Tree> {
+        std::mem::take(&mut self.trees)
     }
 
     /// Records read so far.

@@ -8,6 +8,7 @@ mod active;
 mod compile;
 mod coroutine;
 mod edges;
+pub mod flat;
 mod names;
 mod reach;
 mod table;

@@ -22,6 +22,7 @@ mod state_word;
 mod table;
 mod task;
 mod thread;
+mod trees;
 mod wake;
 
 #[cfg(test)]
@@ -40,8 +41,10 @@ pub use self::task::{Actor, LastWake, Task, TaskKey};
 use self::state_word::StateWord;
 use self::table::Table;
 use self::thread::{Arrival, Threads};
+use self::trees::Trees;
 use super::event::{EndSeen, Event, EventKind, Outcome, UnitId};
 use super::snapshot::TaskState;
+use super::suspension::{Marks, Suspension};
 use crate::address::Address;
 
 /// Losses are kept for this many CPUs each; those of further ones are added to the last.
@@ -122,6 +125,7 @@ pub struct Tracker {
     started: u64,
     table: Table,
     threads: Threads,
+    trees: Trees,
     next_unit: u64,
     /// Time of the newest record.
     now: u64,
@@ -141,6 +145,7 @@ impl Tracker {
             started: options.started,
             table: Table::new(options.max_tasks, options.max_over),
             threads: Threads::new(options.max_threads),
+            trees: Trees::new(),
             next_unit: 0,
             now: 0,
             clean_since: 0,
@@ -162,6 +167,34 @@ impl Tracker {
                 Arrival::Duplicate => self.counts.duplicates += 1,
                 Arrival::Late => self.late(record, into),
             },
+        }
+        self.counts.events += (into.len() - before) as u64;
+    }
+
+    /// Takes note of a tree that records name by this hash. To be called before the records of the
+    /// batch that it was read with are applied.
+    pub fn tree(&mut self, hash: u64, suspension: Arc<Suspension>) {
+        self.trees.insert(hash, suspension);
+    }
+
+    /// Takes note of where an idle task stands, as memory told at `time` (CLOCK_MONOTONIC,
+    /// nanoseconds). The records from before must have been applied; a task that was polled since
+    /// is left alone.
+    pub fn suspended(
+        &mut self,
+        key: &TaskKey,
+        suspension: &Arc<Suspension>,
+        marks: Marks,
+        time: u64,
+        into: &mut Vec<Event>,
+    ) {
+        let before = into.len();
+        if let Some(task) = self.table.get_mut(key)
+            && !task.is_over()
+            && task.open.is_none()
+            && task.last_polled <= time
+        {
+            task.stands_at(suspension, marks, time.max(task.last_event), into);
         }
         self.counts.events += (into.len() - before) as u64;
     }

@@ -1,12 +1,15 @@
 //! Polls: begin, end, and the time off the CPU in between.
 
-use tracer_common::{PollEndCause, Record, RecordKind};
+use std::sync::Arc;
+
+use tracer_common::{PollEndCause, Record, RecordKind, WalkResult};
 
 use super::Tracker;
 use super::task::{OpenPoll, Pending, Task, TaskKey};
 use super::thread::Frame;
 use crate::rebuild::event::{EndSeen, Event, EventKind, Outcome};
 use crate::rebuild::snapshot::TaskState;
+use crate::rebuild::suspension::{Marks, Suspension};
 
 /// Ends the poll that was open: accounts for it and appends its end.
 pub(super) fn close(
@@ -39,6 +42,7 @@ fn end(
     into: &mut Vec<Event>,
 ) {
     task.polls += 1;
+    task.last_polled = task.last_polled.max(time);
     task.polled_since = None;
     task.state = match (outcome, task.scheduled_by) {
         (Outcome::Pending, Pending::None) => TaskState::Idle,
@@ -82,6 +86,7 @@ impl Tracker {
 
         let cancelled = self.word.is_cancelled(record.state);
         let clean_since = self.clean_since;
+        let stood = self.stood(record);
         let task = self.table.get_mut(&key)?;
         if let Some(open) = task.open.take() {
             // One thread at a time polls a task, so the poll before has ended and the task was not
@@ -99,6 +104,10 @@ impl Tracker {
             );
             self.counts.polls += 1;
         }
+        if let Some((suspension, marks)) = stood {
+            task.stands_at(&suspension, marks, record.time, into);
+        }
+        task.last_polled = record.time;
         let cause = match task.scheduled_by {
             Pending::By(event, time) if time > clean_since && time <= record.time => Some(event),
             _ => None,
@@ -120,6 +129,24 @@ impl Tracker {
         task.scheduled_by = Pending::None;
         task.state = TaskState::Running;
         Some(())
+    }
+
+    /// Where the task stood until this poll; `None` when the session does not tell such things.
+    fn stood(&self, record: &Record) -> Option<(Arc<Suspension>, Marks)> {
+        let reason = match WalkResult::from_u8(record.aux)? {
+            WalkResult::NoTables => return None,
+            WalkResult::Walked if record.path == 0 => return None,
+            WalkResult::Walked => match self.trees.get(record.path) {
+                Some(suspension) => return Some((Arc::clone(suspension), Marks(record.marks))),
+                None => "the record that told it was lost",
+            },
+            WalkResult::NotDescribed => "its future is not described in the debug information",
+            WalkResult::NoFuture => "its future was gone already",
+            WalkResult::NoMemory | WalkResult::Disturbed => {
+                "more threads polled at once than can be followed"
+            }
+        };
+        Some((Arc::new(Suspension::unknown(reason)), Marks::default()))
     }
 
     pub(super) fn poll_end(&mut self, record: &Record, into: &mut Vec<Event>) -> Option<()> {

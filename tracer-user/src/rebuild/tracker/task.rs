@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::address::Address;
 use crate::rebuild::event::{Event, EventId, EventKind, TaskUnit, Unit, UnitId, WakeEffect};
 use crate::rebuild::snapshot::TaskState;
+use crate::rebuild::suspension::{Marks, Suspension};
 
 /// What tells one task from another while both may be met: ids of runtimes that number their tasks
 /// are unique in a process, addresses are reused.
@@ -114,6 +115,10 @@ pub struct Task {
     pub(super) began: Option<u64>,
     pub(super) scheduled_by: Pending,
     pub(super) gap_told_for: u64,
+    /// Time of the last record of a poll.
+    pub(super) last_polled: u64,
+    /// Where it stood when that was told last.
+    pub(super) suspended: Option<(Arc<Suspension>, Marks)>,
 }
 
 /// A poll that goes on.
@@ -175,6 +180,8 @@ impl Task {
             began: None,
             scheduled_by: Pending::None,
             gap_told_for: 0,
+            last_polled: 0,
+            suspended: None,
         }
     }
 
@@ -243,6 +250,34 @@ impl Task {
             existing: self.existing,
         });
         self.emit(time, EventKind::Described(Arc::new(unit)), None, into);
+    }
+
+    /// Where it has stood since its last poll, as far as the last poll's begin or memory told.
+    #[must_use]
+    pub fn suspension(&self) -> Option<&Arc<Suspension>> {
+        self.suspended.as_ref().map(|(suspension, _)| suspension)
+    }
+
+    /// Says where it has stood since its last poll, if that is elsewhere than before.
+    pub(super) fn stands_at(
+        &mut self,
+        suspension: &Arc<Suspension>,
+        marks: Marks,
+        time: u64,
+        into: &mut Vec<Event>,
+    ) {
+        let same = self.suspended.as_ref().is_some_and(|(known, before)| {
+            *before == marks && (Arc::ptr_eq(known, suspension) || known == suspension)
+        });
+        if same {
+            return;
+        }
+        self.suspended = Some((Arc::clone(suspension), marks));
+        let kind = EventKind::AwaitChanged {
+            suspension: Arc::clone(suspension),
+            marks,
+        };
+        self.emit(time, kind, None, into);
     }
 
     /// Says that events of this task are missing.

@@ -5,7 +5,7 @@ mod stacks;
 use std::cell::OnceCell;
 use std::collections::HashSet;
 
-use crate::address::{Address, LoadBias};
+use crate::address::{Address, LinkAddress, LoadBias};
 use crate::dwarf::{DieRef, Value};
 use crate::error::{Advice, ExitCode};
 use crate::locate::{self, Process};
@@ -20,7 +20,7 @@ use super::handles::{self, ContextVariable, Handle, Scheduler};
 use super::layout::TaskLayout;
 use super::leaves::{LocalSetSeen, TokioLeaves};
 use super::lists::{self, Listing};
-use super::roots::Roots;
+use super::roots::{RootError, RootType, Roots};
 use super::task::TaskReader;
 
 /// Readings of a runtime's lists before a difference to its counter is accepted.
@@ -157,6 +157,36 @@ impl<'d, 'a> Inspector<'d, 'a> {
         Some(std::sync::Arc::clone(
             &self.roots.of_vtable(vtable, memory).ok()?.future,
         ))
+    }
+
+    pub(super) fn futures(&self) -> &'d Futures<'d, 'a> {
+        self.futures
+    }
+
+    pub(super) fn bias(&self) -> LoadBias {
+        self.bias
+    }
+
+    pub(super) fn root_of_vtable(
+        &self,
+        vtable: Address,
+        memory: &dyn Memory,
+    ) -> Result<std::rc::Rc<RootType>, RootError> {
+        self.roots.of_vtable(vtable, memory)
+    }
+
+    /// The poll function that a task's vtable names.
+    pub(super) fn poll_of_vtable(
+        &self,
+        vtable: Address,
+        memory: &dyn Memory,
+    ) -> Option<LinkAddress> {
+        let poll = memory.pointer(vtable.add(self.layout.vtable_poll)).ok()?;
+        Some(self.bias.to_link(poll))
+    }
+
+    pub(super) fn layout(&self) -> TaskLayout {
+        self.layout
     }
 
     fn leaves(&self) -> TokioLeaves<'d, 'a> {

@@ -4,6 +4,7 @@
 //! met on the way; `block_on` roots from the stacks of blocked threads.
 
 pub mod block_on;
+mod conventions;
 mod descriptors;
 mod handles;
 mod inspector;
@@ -13,7 +14,9 @@ mod lists;
 mod roots;
 mod shape;
 mod task;
+mod walk_plan;
 
+pub use conventions::TokioConventions;
 pub use handles::Scheduler;
 pub use inspector::{Found, Inspector, InspectorError, coverage};
 pub use layout::{StateWord, TaskLayout};
