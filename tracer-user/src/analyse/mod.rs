@@ -1,7 +1,17 @@
 //! What a trace says when one looks at all of it. Pure: events and snapshots in, findings out; it
 //! never does I/O.
 
+use crate::address::Address;
+
 pub mod activity;
 pub mod critical_path;
 pub mod history;
 pub mod requests;
+
+/// How `asynctrace dump` names a task with this id; one without id by its address.
+fn task_name(runtime: &str, id: Option<u64>, address: Address) -> String {
+    match id {
+        Some(id) => format!("{runtime}/{id}"),
+        None => format!("{runtime}/{address}"),
+    }
+}

@@ -17,6 +17,17 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A number of seconds since some start: as [`seconds`], and 0 too.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(crate) fn since_start(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(0.0) => Ok(Duration::ZERO),
+        _ => seconds(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,8 +36,10 @@ mod tests {
     fn fractions_are_accepted_and_nonsense_is_not() {
         assert_eq!(seconds("10"), Ok(Duration::from_secs(10)));
         assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        assert_eq!(since_start("0"), Ok(Duration::ZERO));
         for text in ["", "0", "-1", "inf", "NaN", "1e300", "10s"] {
             assert!(seconds(text).is_err(), "{text}");
+            assert!(since_start(text).is_err() || text == "0", "{text}");
         }
     }
 }

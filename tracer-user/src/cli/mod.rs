@@ -12,6 +12,7 @@ mod generate;
 mod output;
 mod probes;
 mod record;
+mod recorded;
 mod report;
 mod target;
 

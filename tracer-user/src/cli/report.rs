@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::output;
+use super::recorded::{self, WindowArguments};
 use crate::analyse::activity::Collector;
 use crate::error::{ExitCode, Result};
-use crate::export::recording::{Ending, Item, MAJOR, Reader, RecordingError};
+use crate::export::recording::{Ending, Item, MAJOR, RecordingError};
 use crate::show::report::{self, FileInfo, Report, SCHEMA};
 
 /// Open tasks that the report lists at most.
@@ -23,6 +24,9 @@ pub(super) struct Arguments {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+
+    #[command(flatten)]
+    pub(super) window: WindowArguments,
 }
 
 /// Runs `report`.
@@ -30,9 +34,8 @@ pub(super) struct Arguments {
 /// # Errors
 /// When the file cannot be read, or standard output not written.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let Arguments { file, json } = arguments;
-    let report = read(file)?;
-    if *json {
+    let report = read(&arguments.file, arguments.window)?;
+    if arguments.json {
         output::print_json(&report)?;
     } else {
         output::print(|out| report::write(&report, out))?;
@@ -41,31 +44,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Reads a recording to its end, or as far as it is whole.
-fn read(path: &Path) -> Result<Report, RecordingError> {
-    let mut reader = Reader::open(path)?;
-    let header = reader.header().clone();
-    let mut collector = Collector::new(header.started);
-    let mut ended_because = None;
-    while let Some(item) = reader.next_item()? {
-        match item {
-            Item::Events(events) => collector.events(&events),
-            Item::Losses(losses) => {
-                for loss in losses {
-                    collector.lost(loss.cpu, loss.count);
-                }
-            }
-            Item::Dropped { count, .. } => collector.dropped(count),
-            Item::Statistics { time, .. } => collector.reached(time),
-            Item::Snapshot(part) => {
-                collector.snapshot(part.number, part.time, part.last, part.tasks);
-            }
-            Item::End(end) => {
-                collector.reached(end.time);
-                ended_because = Some(end.reason).filter(|reason| !reason.is_empty());
-            }
-        }
-    }
-    let (ending, note) = tell(reader.ending());
+fn read(path: &Path, window: WindowArguments) -> Result<Report, RecordingError> {
+    let mut collector = None;
+    let recorded = recorded::read(path, window.window(), |header, item| {
+        let collector = collector.get_or_insert_with(|| Collector::new(header.started));
+        collect(item, collector);
+    })?;
+    let header = recorded.header;
+    let collector = collector.unwrap_or_else(|| Collector::new(header.started));
+    let (ending, note) = tell(&recorded.ending);
     let mut activity = collector.finish();
     let open_left_out = activity.open.len().saturating_sub(MAX_OPEN) as u64;
     activity.open.truncate(MAX_OPEN);
@@ -73,12 +60,12 @@ fn read(path: &Path) -> Result<Report, RecordingError> {
         schema: SCHEMA,
         file: FileInfo {
             path: path.display().to_string(),
-            bytes: reader.offset(),
-            format: format!("{MAJOR}.{}", reader.minor()),
+            bytes: recorded.bytes,
+            format: format!("{MAJOR}.{}", recorded.minor),
             ending,
-            ended_because,
+            ended_because: recorded.ended_because,
             note,
-            skipped_packets: reader.skipped(),
+            skipped_packets: recorded.skipped,
         },
         trace_id: header.trace_id.to_string(),
         tool: header.tool.clone(),
@@ -94,11 +81,29 @@ fn read(path: &Path) -> Result<Report, RecordingError> {
     })
 }
 
+/// Gives the collector what a recording says next.
+fn collect(item: &Item, collector: &mut Collector) {
+    match item {
+        Item::Events(events) => collector.events(events),
+        Item::Losses(losses) => {
+            for loss in losses {
+                collector.lost(loss.cpu, loss.count);
+            }
+        }
+        Item::Dropped { count, .. } => collector.dropped(*count),
+        Item::Statistics { time, .. } => collector.reached(*time),
+        Item::Snapshot(part) => {
+            collector.snapshot(part.number, part.time, part.last, part.tasks.clone());
+        }
+        Item::End(end) => collector.reached(end.time),
+    }
+}
+
 /// The word for an ending, and what to say of it.
-fn tell(ending: Option<&Ending>) -> (&'static str, Option<String>) {
+fn tell(ending: &Ending) -> (&'static str, Option<String>) {
     match ending {
-        Some(Ending::Complete) => ("complete", None),
-        None | Some(Ending::Open) => (
+        Ending::Complete => ("complete", None),
+        Ending::Open => (
             "open",
             Some(
                 "the recording has no end: it is still being written, or its writer was killed; \
@@ -106,14 +111,14 @@ fn tell(ending: Option<&Ending>) -> (&'static str, Option<String>) {
                     .to_owned(),
             ),
         ),
-        Some(Ending::CutOff { bytes }) => (
+        Ending::CutOff { bytes } => (
             "cut_off",
             Some(format!(
                 "the recording was cut off, or is being written: its last {bytes} bytes are no \
                  whole packet and were left out"
             )),
         ),
-        Some(Ending::Damaged { offset, reason }) => (
+        Ending::Damaged { offset, reason } => (
             "damaged",
             Some(format!(
                 "the recording is damaged at byte {offset} ({reason}): this is what stands before"

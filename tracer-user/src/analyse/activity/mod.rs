@@ -23,7 +23,6 @@ pub use self::wakes::{WakePair, Waker, Wakes};
 use self::open::Snapshots;
 use self::units::{TaskRow, Units};
 use self::wakes::WakeCounts;
-use crate::address::Address;
 use crate::rebuild::event::{Event, EventKind, Unit, UnitId};
 use crate::rebuild::snapshot::TaskInfo;
 
@@ -392,13 +391,5 @@ impl Collector {
             open,
             missing: self.missing,
         }
-    }
-}
-
-/// How `asynctrace dump` names a task with this id; one without id by its address.
-fn task_name(runtime: &str, id: Option<u64>, address: Address) -> String {
-    match id {
-        Some(id) => format!("{runtime}/{id}"),
-        None => format!("{runtime}/{address}"),
     }
 }

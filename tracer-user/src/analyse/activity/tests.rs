@@ -1,6 +1,7 @@
 //! Activity of small traces made by hand.
 
 use super::*;
+use crate::address::Address;
 use crate::rebuild::event::{EndSeen, EventId, Origin, Outcome, TaskUnit, ThreadUnit, WakeEffect};
 use crate::rebuild::snapshot::TaskState;
 use crate::rebuild::tree::{AwaitNode, NodeKind, NodeState, WaitsFor};

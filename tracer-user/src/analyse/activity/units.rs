@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{ThreadActivity, TypeActivity, task_name};
+use super::{ThreadActivity, TypeActivity};
+use crate::analyse::task_name;
 use crate::rebuild::event::{Origin, TaskUnit, ThreadUnit, UnitId};
 use crate::rebuild::tracker::TaskKey;
 

@@ -7,8 +7,27 @@
 //!
 //! Times are CLOCK_MONOTONIC in nanoseconds.
 
-use std::ops::Range;
+mod again;
+mod builder;
+mod causes;
+mod current;
+mod fate;
+mod moment;
+mod order;
+mod polls;
+#[cfg(test)]
+pub(crate) mod sample;
+mod stands;
+mod task;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::ops::{Index, Range};
 use std::sync::Arc;
+
+pub use self::builder::{Builder, Limits};
+pub use self::current::Current;
 
 use crate::address::Address;
 use crate::rebuild::event::{EndSeen, EventId, Origin, Outcome, UnitId, WakeEffect};
@@ -230,7 +249,8 @@ pub struct Await {
     /// Where it lies in memory.
     pub place: Place,
     /// When it began: the begin of the poll that made it for an async body, the end of that poll
-    /// for a leaf. For an instance that was found: when that was.
+    /// for a leaf, the spawn for the task's own future. For an instance that was found: when that
+    /// was.
     pub start: u64,
     /// It was there when it was first seen, so that it is older than `start` says.
     pub at_least: bool,
@@ -281,4 +301,42 @@ pub enum AwaitOutcome {
     Panicked,
     /// It is over; whether it was ready is not known.
     Over,
+    /// It was there until `end`; what became of it was not told before the trace ended.
+    Unknown,
+}
+
+macro_rules! index {
+    ($index:ty, $rows:ident, $row:ty) => {
+        impl Index<$index> for History {
+            type Output = $row;
+
+            fn index(&self, index: $index) -> &$row {
+                &self.$rows[index.0 as usize]
+            }
+        }
+    };
+}
+
+index!(UnitIndex, units, UnitHistory);
+index!(PollIndex, polls, Poll);
+index!(AwaitIndex, awaits, Await);
+index!(WakeIndex, wakes, Wake);
+
+impl UnitHistory {
+    /// What is known of it as a task; `None` when it is none.
+    #[must_use]
+    pub fn task(&self) -> Option<&TaskHistory> {
+        match &self.kind {
+            UnitKind::Task(task) => Some(task),
+            _ => None,
+        }
+    }
+}
+
+impl Await {
+    /// Nanoseconds from its start to its end, or to `now` (the end of the trace) when it is open.
+    #[must_use]
+    pub fn duration(&self, now: u64) -> u64 {
+        self.end.unwrap_or(now).saturating_sub(self.start)
+    }
 }

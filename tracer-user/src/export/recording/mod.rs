@@ -10,6 +10,7 @@ mod encode;
 mod error;
 mod frame;
 mod header;
+mod join;
 mod kinds;
 mod names;
 mod reader;
@@ -26,6 +27,7 @@ mod samples;
 
 pub use self::error::RecordingError;
 pub use self::header::{End, Header, Host, Loss, ProbeCount};
+pub use self::join::{Window, builder, join};
 pub use self::reader::{Ending, Item, Reader};
 pub use self::trees::SnapshotPart;
 pub use self::writer::{Writer, Written};

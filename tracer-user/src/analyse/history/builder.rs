@@ -1,0 +1,491 @@
+//! Events -> [`History`]: what each unit is, and which part of the builder an event goes to.
+//!
+//! Streaming: events in the order of the recording, in any portions. Whatever they say, nothing
+//! here panics, and memory is bounded by [`Limits`].
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::order;
+use super::task::TaskState;
+use super::{
+    Awaited, Doer, History, Spawn, TaskEnd, TaskHistory, UnitHistory, UnitIndex, UnitKind,
+};
+use crate::address::Address;
+use crate::analyse::task_name;
+use crate::rebuild::event::{Event, EventId, EventKind, Outcome, TaskUnit, Unit, UnitId};
+use crate::rebuild::snapshot::TaskInfo;
+use crate::rebuild::tracker::key_of_listed;
+
+/// How much a history may hold. What goes beyond is counted in
+/// [`Missing::beyond_limits`](super::Missing::beyond_limits).
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Tasks, threads and origins.
+    pub units: usize,
+    /// Polls.
+    pub polls: usize,
+    /// Await instances.
+    pub awaits: usize,
+    /// Wake-ups.
+    pub wakes: usize,
+}
+
+impl Default for Limits {
+    /// About a gigabyte when all are reached.
+    fn default() -> Self {
+        Self {
+            units: 1_000_000,
+            polls: 3_000_000,
+            awaits: 3_000_000,
+            wakes: 3_000_000,
+        }
+    }
+}
+
+/// Gaps that are kept with their time.
+const MAX_GAPS: usize = 1_000_000;
+
+/// Makes a [`History`].
+#[derive(Debug)]
+pub struct Builder {
+    pub(super) history: History,
+    pub(super) limits: Limits,
+    /// Whether what happens now is to be shown.
+    pub(super) showing: bool,
+    pub(super) index: HashMap<UnitId, UnitIndex>,
+    /// What is known of each unit beside its history.
+    pub(super) known: Vec<Known>,
+    /// Leaves that polls refer to.
+    pub(super) leaves: usize,
+    awaited: HashSet<Arc<Awaited>>,
+    /// Tasks without an id, which memory has a name for.
+    roots: HashMap<Address, UnitIndex>,
+    from: u64,
+    until: u64,
+    gaps: usize,
+}
+
+/// A unit, beside its history.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// The sequence number that follows without a hole.
+    next: u64,
+    /// Its state, for a task that lives.
+    pub(super) state: Option<Box<TaskState>>,
+    /// Its spawn, told before it was described.
+    spawned: Option<Spawn>,
+    /// It is over: nothing that is told of it later is believed.
+    over: bool,
+}
+
+impl Builder {
+    /// Begins with a trace that started at this time.
+    #[must_use]
+    pub fn new(started: u64) -> Self {
+        Self::with_limits(started, Limits::default())
+    }
+
+    /// As [`Builder::new`], with other limits.
+    #[must_use]
+    pub fn with_limits(started: u64, limits: Limits) -> Self {
+        Self {
+            history: History {
+                span: started..started,
+                ..History::default()
+            },
+            limits,
+            showing: true,
+            index: HashMap::new(),
+            known: Vec::new(),
+            leaves: 0,
+            awaited: HashSet::new(),
+            roots: HashMap::new(),
+            from: 0,
+            until: u64::MAX,
+            gaps: 0,
+        }
+    }
+
+    /// Shows only what goes on at or after `from` and at or before `until`, CLOCK_MONOTONIC in
+    /// nanoseconds. What began before keeps its begin; polls and wake-ups from before are left out.
+    /// To be called before any event.
+    pub fn window(&mut self, from: u64, until: u64) {
+        let started = self.history.span.start;
+        self.from = from.max(started);
+        self.until = until.max(self.from);
+        self.showing = self.from <= started;
+        self.history.span = self.from..self.from;
+    }
+
+    /// Takes events, in the order of the trace.
+    pub fn events(&mut self, events: &[Event]) {
+        for event in events {
+            self.reached(event.time);
+            if event.time <= self.until {
+                self.event(event);
+            }
+        }
+    }
+
+    /// Takes note that the kernel lost records.
+    pub fn lost(&mut self, count: u64) {
+        let lost = &mut self.history.missing.records_lost;
+        *lost = lost.saturating_add(count);
+    }
+
+    /// Takes note that events are not in the recording.
+    pub fn dropped(&mut self, count: u64) {
+        let dropped = &mut self.history.missing.events_dropped;
+        *dropped = dropped.saturating_add(count);
+    }
+
+    /// Takes tasks of a snapshot of memory, for the names of those without an id.
+    pub fn snapshot_part(&mut self, tasks: &[TaskInfo]) {
+        for task in tasks {
+            let key = key_of_listed(task);
+            if key.id.is_none()
+                && let Some(unit) = self.roots.get(&key.address)
+                && let Some(UnitKind::Task(known)) = self.kind_mut(*unit)
+                && *known.name != *task.id
+            {
+                known.name = task.id.as_str().into();
+            }
+        }
+    }
+
+    /// Takes note that the trace went on until this time.
+    pub fn reached(&mut self, time: u64) {
+        let time = time.min(self.until);
+        if !self.showing && time >= self.from {
+            self.showing = true;
+            self.show_what_goes_on();
+        }
+        self.history.span.end = self.history.span.end.max(time);
+    }
+
+    /// The history.
+    #[must_use]
+    pub fn finish(mut self) -> History {
+        let end = self.history.span.end;
+        if !self.showing {
+            self.showing = true;
+            self.show_what_goes_on();
+        }
+        for at in 0..self.known.len() {
+            if let Some(mut state) = self.known[at].state.take() {
+                self.stays(&mut state, end);
+                self.poll_goes_on(&mut state, end);
+            }
+        }
+        order::settle(&mut self.history);
+        self.history
+    }
+
+    pub(super) fn intern(&mut self, awaited: Awaited) -> Arc<Awaited> {
+        if let Some(known) = self.awaited.get(&awaited) {
+            return Arc::clone(known);
+        }
+        let awaited = Arc::new(awaited);
+        self.awaited.insert(Arc::clone(&awaited));
+        awaited
+    }
+
+    pub(super) fn kind_mut(&mut self, unit: UnitIndex) -> Option<&mut UnitKind> {
+        self.history
+            .units
+            .get_mut(unit.0 as usize)
+            .map(|unit| &mut unit.kind)
+    }
+
+    /// Lends the state of a task out; made where there is none, `None` when it is over.
+    pub(super) fn take_state(&mut self, unit: UnitIndex, time: u64) -> Option<Box<TaskState>> {
+        let known = self.known.get_mut(unit.0 as usize)?;
+        if known.over {
+            return None;
+        }
+        Some(
+            known
+                .state
+                .take()
+                .unwrap_or_else(|| Box::new(TaskState::new(time))),
+        )
+    }
+
+    pub(super) fn give_state(&mut self, unit: UnitIndex, state: Box<TaskState>) {
+        if let Some(known) = self.known.get_mut(unit.0 as usize) {
+            known.state = Some(state);
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        let time = event.time;
+        let Some(unit) = self.unit(event.id.unit, time) else {
+            self.history.missing.beyond_limits += 1;
+            return;
+        };
+        if !self.is_next(unit, event) {
+            return;
+        }
+        match &event.kind {
+            EventKind::Described(described) => self.described(unit, described, time),
+            EventKind::Spawned { task } => self.spawned(unit, *task, event),
+            EventKind::PollBegin { thread } => self.poll_begin(unit, *thread, event),
+            EventKind::PollEnd {
+                outcome,
+                seen,
+                began,
+            } => {
+                self.poll_end(unit, event, *outcome, *seen, *began);
+                if outcome.is_over() {
+                    self.finished(unit, event, *outcome);
+                }
+            }
+            EventKind::AwaitChanged { suspension, marks } => {
+                if let Some(mut state) = self.take_state(unit, time) {
+                    self.close_if_open(&mut state, time);
+                    self.stands(unit, &mut state, time, suspension, *marks);
+                    self.give_state(unit, state);
+                }
+            }
+            EventKind::Wake { task, effect, .. } => self.wake(unit, *task, *effect, event),
+            EventKind::Blocked { preempted } => self.off_cpu(unit, time, *preempted),
+            EventKind::Unblocked => self.on_cpu(unit, time),
+            EventKind::Aborted { task } => {
+                let by = self.doer(unit, event.cause);
+                if let Some(task) = self.unit(*task, time)
+                    && let Some(mut state) = self.take_state(task, time)
+                {
+                    state.aborted(event.id, by);
+                    self.give_state(task, state);
+                }
+            }
+            EventKind::Finished { outcome } => self.finished(unit, event, *outcome),
+            EventKind::Gap { .. } => self.gap(unit, time, false),
+            EventKind::Fired
+            | EventKind::WakerCloned { .. }
+            | EventKind::WakerDropped { .. }
+            | EventKind::FuturePoll { .. } => {}
+        }
+    }
+
+    /// The row of a unit; `None` when there are too many.
+    pub(super) fn unit(&mut self, id: UnitId, time: u64) -> Option<UnitIndex> {
+        if let Some(unit) = self.index.get(&id) {
+            return Some(*unit);
+        }
+        if self.history.units.len() >= self.limits.units {
+            return None;
+        }
+        let index = UnitIndex(u32::try_from(self.history.units.len()).ok()?);
+        self.index.insert(id, index);
+        self.known.push(Known::default());
+        self.history.units.push(UnitHistory {
+            id,
+            kind: UnitKind::Unknown,
+            first: time,
+            last: time,
+            polls: Vec::new(),
+            awaits: Vec::new(),
+            woken: Vec::new(),
+            gaps: Vec::new(),
+        });
+        Some(index)
+    }
+
+    /// Whether an event follows the last one of its unit; one that was there before does not, and
+    /// after a hole something is missing.
+    fn is_next(&mut self, unit: UnitIndex, event: &Event) -> bool {
+        let Some(known) = self.known.get_mut(unit.0 as usize) else {
+            return false;
+        };
+        let (next, sequence) = (known.next, event.id.sequence);
+        if sequence < next {
+            return false;
+        }
+        known.next = sequence.saturating_add(1);
+        if sequence > next && next > 0 {
+            self.gap(unit, event.time, true);
+        }
+        if let Some(unit) = self.history.units.get_mut(unit.0 as usize) {
+            unit.last = unit.last.max(event.time);
+        }
+        true
+    }
+
+    fn gap(&mut self, unit: UnitIndex, time: u64, hole: bool) {
+        if self.showing {
+            self.history.missing.gaps += 1;
+            if self.gaps < MAX_GAPS
+                && let Some(unit) = self.history.units.get_mut(unit.0 as usize)
+            {
+                self.gaps += 1;
+                unit.gaps.push(time);
+            }
+        }
+        if let Some(known) = self.known.get_mut(unit.0 as usize)
+            && let Some(state) = &mut known.state
+        {
+            state.gap(hole);
+        }
+    }
+
+    fn described(&mut self, unit: UnitIndex, described: &Unit, time: u64) {
+        let Some(kind) = self.kind_mut(unit) else {
+            return;
+        };
+        match (described, &mut *kind) {
+            (Unit::Task(task), UnitKind::Task(known)) => describe(known, task),
+            (Unit::Task(task), _) => self.new_task(unit, task, time),
+            (Unit::Thread(thread), UnitKind::Thread { name, .. }) => {
+                name.clone_from(&thread.name);
+            }
+            (Unit::Thread(thread), _) => {
+                *kind = UnitKind::Thread {
+                    tid: thread.tid,
+                    name: thread.name.clone(),
+                    polls_tasks: false,
+                };
+            }
+            (Unit::Origin(origin), _) => *kind = UnitKind::Origin(*origin),
+        }
+    }
+
+    fn new_task(&mut self, unit: UnitIndex, task: &TaskUnit, time: u64) {
+        let mut history = TaskHistory {
+            name: "".into(),
+            address: task.address,
+            future: None,
+            blocking: false,
+            existing: task.existing,
+            spawned: None,
+            end: None,
+        };
+        describe(&mut history, task);
+        if task.task_id.is_none() {
+            self.roots.insert(task.address, unit);
+        }
+        let at = unit.0 as usize;
+        if let Some(known) = self.known.get_mut(at) {
+            history.spawned = known.spawned.take();
+            let state = known
+                .state
+                .get_or_insert_with(|| Box::new(TaskState::new(time)));
+            if history.spawned.is_some() {
+                state.spawned();
+            }
+        }
+        if let Some(unit) = self.history.units.get_mut(at) {
+            unit.kind = UnitKind::Task(history);
+        }
+    }
+
+    fn spawned(&mut self, by: UnitIndex, task: UnitId, event: &Event) {
+        let spawn = Spawn {
+            time: event.time,
+            event: event.id,
+            by: self.doer(by, event.cause),
+        };
+        let Some(task) = self.unit(task, event.time) else {
+            return;
+        };
+        let Some(known) = self.known.get_mut(task.0 as usize) else {
+            return;
+        };
+        match self.history.units.get_mut(task.0 as usize) {
+            Some(UnitHistory {
+                kind: UnitKind::Task(history),
+                ..
+            }) => {
+                if history.spawned.is_none() && !history.existing {
+                    history.spawned = Some(spawn);
+                    if let Some(state) = &mut known.state {
+                        state.spawned();
+                    }
+                }
+            }
+            _ => known.spawned = Some(spawn),
+        }
+    }
+
+    fn finished(&mut self, unit: UnitIndex, event: &Event, outcome: Outcome) {
+        let aborted = |aborts: &[(EventId, Doer)]| {
+            let cause = event.cause?;
+            let found = aborts.iter().find(|(abort, _)| *abort == cause);
+            found.map(|(_, by)| *by)
+        };
+        let Some(mut state) = self.take_state(unit, event.time) else {
+            // Its last poll told already that it is over; this may tell why.
+            let aborts = self
+                .known
+                .get_mut(unit.0 as usize)
+                .and_then(|known| known.state.take());
+            if let (Some(state), Some(UnitKind::Task(task))) = (aborts, self.kind_mut(unit))
+                && let Some(end) = &mut task.end
+            {
+                end.aborted = end.aborted.or_else(|| aborted(&state.aborts));
+            }
+            return;
+        };
+        self.close_if_open(&mut state, event.time);
+        let end = TaskEnd {
+            time: state.clock.at(event.time).time,
+            outcome,
+            aborted: aborted(&state.aborts),
+        };
+        self.is_over(&mut state, event.time, await_outcome(outcome));
+        if let Some(UnitKind::Task(task)) = self.kind_mut(unit) {
+            task.end = Some(end);
+        }
+        if let Some(known) = self.known.get_mut(unit.0 as usize) {
+            known.over = true;
+            // The abort that its end refers to is all that is still asked for.
+            known.state = (!state.aborts.is_empty()
+                && !matches!(event.kind, EventKind::Finished { .. }))
+            .then(|| {
+                *state = TaskState {
+                    aborts: std::mem::take(&mut state.aborts),
+                    ..TaskState::new(event.time)
+                };
+                state
+            });
+        }
+    }
+
+    /// What goes on gets its rows, as the history shows what happens from now on.
+    fn show_what_goes_on(&mut self) {
+        for at in 0..self.known.len() {
+            let Ok(unit) = u32::try_from(at).map(UnitIndex) else {
+                break;
+            };
+            let Some(mut state) = self.known[at].state.take() else {
+                continue;
+            };
+            let mut nodes = std::mem::take(&mut state.tree.nodes);
+            for node in 0..nodes.len() {
+                let parent = nodes[node].parent.and_then(|parent| nodes[parent].row);
+                nodes[node].row = self.add_await(unit, &nodes[node], parent);
+            }
+            state.tree.nodes = nodes;
+            self.known[at].state = Some(state);
+        }
+    }
+}
+
+fn describe(known: &mut TaskHistory, task: &TaskUnit) {
+    known.name = task_name(&task.runtime, task.task_id, task.address).into();
+    if let Some(future) = &task.future {
+        known.blocking = future.contains("BlockingTask<") || future.ends_with("BlockingTask");
+        known.future = Some(Arc::clone(future));
+    }
+}
+
+fn await_outcome(outcome: Outcome) -> super::AwaitOutcome {
+    use super::AwaitOutcome;
+    match outcome {
+        Outcome::Ready => AwaitOutcome::Ready,
+        Outcome::Cancelled => AwaitOutcome::Cancelled,
+        Outcome::Panicked => AwaitOutcome::Panicked,
+        Outcome::Pending | Outcome::Over | Outcome::Unknown => AwaitOutcome::Over,
+    }
+}

@@ -1,0 +1,173 @@
+//! What the builder knows of a task while it lives.
+
+use std::sync::Arc;
+
+use super::moment::{Clock, Moment};
+use super::tree::Tree;
+use super::{Doer, PollIndex, WakeIndex};
+use crate::rebuild::event::EventId;
+use crate::rebuild::suspension::{Marks, Suspension};
+
+/// Wake-ups that may still be named as the cause of a task's next poll, at most.
+const MAX_PENDING: usize = 256;
+
+/// Aborts of one task that are kept.
+const MAX_ABORTS: usize = 8;
+
+/// A task that lives.
+#[derive(Debug)]
+pub(super) struct TaskState {
+    pub(super) clock: Clock,
+    /// The poll that goes on.
+    pub(super) open: Option<OpenPoll>,
+    /// Where it stands, as it was told last.
+    pub(super) tree: Tree,
+    /// Whether that is where it stands, as far as is known.
+    pub(super) known: bool,
+    /// Its spawn, until it is first told where it stands.
+    pub(super) born: Option<Moment>,
+    /// Who aborted it.
+    pub(super) aborts: Vec<(EventId, Doer)>,
+    /// The same as it was told, to see at a glance that nothing changed.
+    pub(super) told: Option<(Arc<Suspension>, Marks)>,
+    /// What happened since that was known to hold.
+    pub(super) since: Option<Since>,
+    /// Since when the tree has stood as it does.
+    pub(super) stood: Stood,
+    /// Wake-ups since its last poll began.
+    pub(super) pending: Vec<(EventId, WakeIndex)>,
+}
+
+/// A poll that goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenPoll {
+    /// Its row; `None` beyond the limits, and before what the history is to show.
+    pub(super) index: Option<PollIndex>,
+    /// Off the CPU since then, and whether the scheduler took it.
+    pub(super) off: Option<(u64, bool)>,
+}
+
+/// What happened since the tree was known to hold: the poll in which it changed, or more than that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Since {
+    /// The begin of the first poll, or what is known last before events are missing.
+    pub(super) first: Moment,
+    /// The end of the last poll.
+    pub(super) end: Option<Moment>,
+    /// Polls.
+    pub(super) polls: u32,
+    /// Events of the task are missing.
+    pub(super) gap: bool,
+    /// Events of the task are missing in the recording, so that a change may be among them. What
+    /// the kernel loses is not: it tells a change again until it has been taken.
+    pub(super) hole: bool,
+    /// What had the (first) poll run.
+    pub(super) evidence: Evidence,
+}
+
+/// What moved a task, as far as it tells which leaf was ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// Not known, or it says nothing.
+    None,
+    /// A timer ran out.
+    Timer,
+    /// I/O was ready.
+    Io,
+    /// Another task, or a thread that no driver moved.
+    Other,
+}
+
+/// Since when a tree has stood as it does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stood {
+    /// Begin of the poll that made it.
+    pub(super) made: Moment,
+    /// End of that poll.
+    pub(super) since: Moment,
+    /// Whether these are known; otherwise what is new in the tree is at least that old.
+    pub(super) exact: bool,
+}
+
+impl TaskState {
+    /// A task that is met at this time.
+    pub(super) fn new(time: u64) -> Self {
+        let clock = Clock::new(time);
+        let now = clock.now();
+        Self {
+            clock,
+            open: None,
+            tree: Tree::default(),
+            known: false,
+            born: None,
+            aborts: Vec::new(),
+            told: None,
+            since: None,
+            stood: Stood {
+                made: now,
+                since: now,
+                exact: false,
+            },
+            pending: Vec::new(),
+        }
+    }
+
+    /// Its spawn was seen, and nothing of it before that.
+    pub(super) fn spawned(&mut self) {
+        if self.told.is_none() && self.since.is_none() && self.open.is_none() {
+            self.born = Some(self.clock.now());
+            self.stood.exact = true;
+        }
+    }
+
+    pub(super) fn aborted(&mut self, event: EventId, by: Doer) {
+        if self.aborts.len() < MAX_ABORTS {
+            self.aborts.push((event, by));
+        }
+    }
+
+    pub(super) fn woken(&mut self, event: EventId, wake: WakeIndex) {
+        if self.pending.len() >= MAX_PENDING {
+            self.pending.remove(0);
+        }
+        self.pending.push((event, wake));
+    }
+
+    /// A poll began: it may change where the task stands.
+    pub(super) fn polled(&mut self, begin: Moment, evidence: Evidence) {
+        let since = self.since.get_or_insert(Since {
+            first: begin,
+            end: None,
+            polls: 0,
+            gap: false,
+            hole: false,
+            evidence,
+        });
+        since.polls = since.polls.saturating_add(1);
+    }
+
+    /// Events of it are missing before `now`.
+    pub(super) fn gap(&mut self, hole: bool) {
+        let first = self.clock.now();
+        let since = self.since.get_or_insert(Since {
+            first,
+            end: None,
+            polls: 0,
+            gap: true,
+            hole,
+            evidence: Evidence::None,
+        });
+        since.gap = true;
+        since.hole |= hole;
+    }
+}
+
+impl Since {
+    /// The begin and the end of the only poll, if there was one and nothing is missing.
+    pub(super) fn only_poll(&self) -> Option<(Moment, Moment)> {
+        match self.end {
+            Some(end) if self.polls == 1 && !self.gap => Some((self.first, end)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Histories of small traces made by hand.
+
+use super::sample::{Trace, body, holder, leaf, marked_body, sleep};
+use super::*;
+use crate::rebuild::event::{EventKind, UnitId};
+
+const SELECT: &str = "core::future::poll_fn::PollFn<select>";
+
+/// A worker and a task that it spawns at 100 and polls first from 110 to 120.
+fn started() -> (Trace, UnitId, UnitId) {
+    let mut trace = Trace::new();
+    let worker = trace.thread(7, "worker", 100);
+    let (task, spawn) = trace.spawned(worker, 17, "app::serve", 100, None);
+    trace.poll(task, worker, 110, 120, Some(spawn));
+    (trace, worker, task)
+}
+
+fn of<'h>(history: &'h History, future: &str) -> Vec<&'h Await> {
+    let rows = history.awaits.iter();
+    rows.filter(|row| row.awaited.future.contains(future))
+        .collect()
+}
+
+/// Start, end, waiting, polled, polls.
+fn times(row: &Await) -> (u64, Option<u64>, u64, u64, u32) {
+    (row.start, row.end, row.waiting, row.polled, row.polls)
+}
+
+#[test]
+fn awaits_begin_and_end_with_the_polls_that_make_and_end_them() {
+    let (mut trace, worker, task) = started();
+    let standing = [
+        body(0, 0, "app::serve", 10),
+        body(1, 8, "app::fetch", 20),
+        sleep(2, 16, 1),
+    ];
+    trace.stands(task, 200, &standing);
+    trace.poll(task, worker, 200, 205, None);
+    let standing = [
+        body(0, 0, "app::serve", 12),
+        marked_body(1, 8, "app::store", 30, 4),
+        leaf(2, 16, "Acquire", "lock"),
+    ];
+    trace.stands(task, 300, &standing);
+    let begin = trace.begin(task, worker, 300, None);
+    trace.end(task, 300, 310, Outcome::Ready);
+    let history = trace.history(100, 1_000);
+    assert_eq!(begin.sequence, history.polls[2].event.sequence);
+
+    let [serve] = of(&history, "app::serve")[..] else {
+        panic!()
+    };
+    assert_eq!(times(serve), (100, Some(310), 185, 25, 3));
+    assert_eq!((serve.outcome, serve.parent), (AwaitOutcome::Ready, None));
+    let [fetch] = of(&history, "app::fetch")[..] else {
+        panic!()
+    };
+    assert_eq!(times(fetch), (110, Some(205), 80, 15, 2));
+    assert_eq!(fetch.outcome, AwaitOutcome::Ready);
+    assert_eq!(fetch.awaited.line, Some(10));
+    assert_eq!(fetch.awaited.by.as_deref(), Some("app::serve"));
+    let [slept] = of(&history, "Sleep")[..] else {
+        panic!()
+    };
+    assert_eq!(times(slept), (120, Some(200), 80, 0, 0));
+    assert_eq!(
+        (slept.outcome, slept.at_least),
+        (AwaitOutcome::Ready, false)
+    );
+    assert_eq!(slept.awaited.line, Some(20));
+    let [lock] = of(&history, "Acquire")[..] else {
+        panic!()
+    };
+    assert_eq!(times(lock), (205, Some(300), 95, 0, 0));
+    assert_eq!(lock.outcome, AwaitOutcome::Ready);
+
+    let waited: Vec<_> = history
+        .polls
+        .iter()
+        .map(|poll| poll.waited_in.len())
+        .collect();
+    assert_eq!(waited, [0, 1, 1]);
+    assert_eq!(history.polls[0].cause, Some(PollCause::Spawn));
+    let task = history.units[1].task().unwrap();
+    assert_eq!(task.end.unwrap().outcome, Outcome::Ready);
+}
+
+#[test]
+fn a_mark_tells_a_loop_that_sleeps_and_no_mark_leaves_it_one_wait() {
+    let (mut trace, worker, task) = started();
+    for round in 0..3_u8 {
+        let at = 200 + u64::from(round) * 100;
+        let standing = [body(0, 0, "app::serve", 10), sleep(1, 8, round)];
+        trace.stands(task, at, &standing);
+        trace.poll(task, worker, at, at + 10, None);
+    }
+    let history = trace.history(100, 1_000);
+    let sleeps = of(&history, "Sleep");
+    let spans: Vec<_> = sleeps.iter().map(|row| (row.start, row.end)).collect();
+    assert_eq!(
+        spans,
+        [(120, Some(200)), (210, Some(300)), (310, Some(400))]
+    );
+    // What it waits for since 410 was not told.
+    assert_eq!(of(&history, "app::serve")[0].outcome, AwaitOutcome::Open);
+}
+
+#[test]
+fn a_loop_that_receives_is_told_by_who_woke_it() {
+    let (mut trace, worker, task) = started();
+    let (sender, spawn) = trace.spawned(worker, 18, "app::send", 130, None);
+    trace.poll(sender, worker, 140, 145, Some(spawn));
+    let standing = [
+        body(0, 0, "app::serve", 10),
+        body(1, 8, "tokio::sync::mpsc::bounded::Receiver<u8>::recv", 5),
+        leaf(2, 16, "core::future::poll_fn::PollFn", "channel"),
+    ];
+    trace.stands(task, 190, &standing);
+    let poll = trace.begin(sender, worker, 180, None);
+    let wake = trace.wake(sender, task, 185, Some(poll));
+    trace.end(sender, 180, 188, Outcome::Pending);
+    trace.poll(task, worker, 200, 210, Some(wake));
+    let own = trace.begin(task, worker, 300, None);
+    trace.wake(task, task, 305, Some(own));
+    trace.end(task, 300, 310, Outcome::Pending);
+    trace.stands(task, 350, &standing);
+    let history = trace.history(100, 1_000);
+    let receives = of(&history, "PollFn");
+    let spans: Vec<_> = receives.iter().map(|row| (row.start, row.end)).collect();
+    assert_eq!(spans, [(120, Some(200)), (210, None)]);
+    assert_eq!(receives[0].outcome, AwaitOutcome::Ready);
+    assert_eq!(of(&history, "recv").len(), 2);
+    assert_eq!(of(&history, "app::serve").len(), 1);
+    let [wake, own] = &history.wakes[..] else {
+        panic!()
+    };
+    assert_eq!(history.polls[wake.poll.unwrap().0 as usize].begin, 200);
+    assert_eq!(own.by.unit, own.task);
+    let within = &history[own.by.within.unwrap()];
+    assert_eq!(
+        &*within.awaited.future,
+        "tokio::sync::mpsc::bounded::Receiver<u8>::recv"
+    );
+}
+
+#[test]
+fn arms_of_a_select_end_as_the_wake_tells() {
+    let (mut trace, worker, task) = started();
+    let timer = trace.origin(Origin::Timer, 130);
+    trace.stands(
+        task,
+        200,
+        &[
+            body(0, 0, "app::serve", 10),
+            holder(1, 8, SELECT),
+            sleep(2, 16, 1),
+            leaf(2, 64, "tokio::sync::oneshot::Receiver", "oneshot"),
+        ],
+    );
+    let fired = trace.event(timer, 190, EventKind::Fired, None);
+    let wake = trace.wake(worker, task, 191, Some(fired));
+    trace.poll(task, worker, 200, 205, Some(wake));
+    trace.stands(task, 300, &[body(0, 0, "app::serve", 12), sleep(1, 8, 9)]);
+    trace.begin(task, worker, 300, None);
+    let history = trace.history(100, 1_000);
+    let sleeps = of(&history, "Sleep");
+    assert_eq!(sleeps[0].outcome, AwaitOutcome::Ready);
+    assert_eq!(of(&history, "oneshot")[0].outcome, AwaitOutcome::Cancelled);
+    assert_eq!(of(&history, SELECT)[0].outcome, AwaitOutcome::Ready);
+    assert_eq!(history.wakes[0].by.origin, Some(UnitIndex(2)));
+    // The poll that began at 300 goes on, and with it what it polls.
+    assert_eq!(sleeps[1].outcome, AwaitOutcome::Open);
+    let current = history.current(UnitIndex(1)).unwrap();
+    assert_eq!((current.since, current.poll), (300, PollIndex(2)));
+    assert_eq!(
+        &*history[current.within.unwrap()].awaited.future,
+        "app::serve"
+    );
+}
+
+#[test]
+fn a_future_kept_across_two_selects_is_one_instance_with_two_parents() {
+    let (mut trace, worker, task) = started();
+    let kept = |depth| [body(depth, 400, "app::work", 50), sleep(depth + 1, 408, 77)];
+    let mut first = vec![body(0, 0, "app::serve", 10), holder(1, 8, SELECT)];
+    first.extend(kept(2));
+    first.push(sleep(2, 64, 1));
+    trace.stands(task, 200, &first);
+    trace.poll(task, worker, 200, 205, None);
+    // Between the two it is not reached.
+    trace.stands(task, 300, &[body(0, 0, "app::serve", 11), sleep(1, 8, 2)]);
+    trace.poll(task, worker, 300, 305, None);
+    let mut second = vec![body(0, 0, "app::serve", 12), holder(1, 8, SELECT)];
+    second.extend(kept(2));
+    second.push(sleep(2, 64, 3));
+    trace.stands(task, 400, &second);
+    trace.poll(task, worker, 400, 405, None);
+    trace.stands(task, 500, &[body(0, 0, "app::serve", 14), sleep(1, 8, 5)]);
+    let history = trace.history(100, 1_000);
+    let [work] = of(&history, "app::work")[..] else {
+        panic!("{:#?}", of(&history, "app::work"))
+    };
+    assert_eq!((work.start, work.end), (110, Some(405)));
+    let selects = of(&history, SELECT);
+    assert_eq!(selects.len(), 2);
+    assert_eq!(work.former_parents.len(), 1);
+    assert_eq!(history[work.former_parents[0]].start, selects[0].start);
+    assert_eq!(history[work.parent.unwrap()].start, selects[1].start);
+    let kept = of(&history, "Sleep");
+    let kept: Vec<_> = kept.iter().filter(|row| row.start == 120).collect();
+    // Its own sleep too, and the other arm's is over.
+    assert_eq!(kept.len(), 2);
+    assert!(kept.iter().any(|row| row.end == Some(400)));
+    assert!(kept.iter().any(|row| row.end == Some(200)));
+}
+
+#[test]
+fn what_is_found_suspended_is_at_least_that_old() {
+    let mut trace = Trace::new();
+    let worker = trace.thread(7, "worker", 100);
+    let task = trace.task(1, "app::serve", 100, true);
+    let standing = [body(0, 0, "app::serve", 10), sleep(1, 8, 1)];
+    trace.stands(task, 150, &standing);
+    trace.poll(task, worker, 400, 410, None);
+    let history = trace.history(100, 1_000);
+    let slept = of(&history, "Sleep")[0];
+    assert!(slept.at_least && of(&history, "serve")[0].at_least);
+    // It was polled once more, and then nothing was told.
+    assert_eq!(
+        (slept.end, slept.outcome),
+        (Some(400), AwaitOutcome::Unknown)
+    );
+    assert_eq!((slept.start, slept.waiting), (100, 300));
+}
+
+#[test]
+fn a_hole_ends_what_is_not_there_any_more_where_it_was_last_known() {
+    let (mut trace, worker, task) = started();
+    trace.stands(task, 200, &[body(0, 0, "app::serve", 10), sleep(1, 8, 1)]);
+    trace.poll(task, worker, 200, 205, None);
+    let lost = trace.events.len();
+    trace.poll(task, worker, 300, 305, None);
+    trace.events.truncate(lost);
+    trace.stands(task, 400, &[body(0, 0, "app::serve", 12), sleep(1, 8, 2)]);
+    trace.poll(task, worker, 400, 405, None);
+    let history = trace.history(100, 1_000);
+    let sleeps = of(&history, "Sleep");
+    assert_eq!(
+        (sleeps[0].end, sleeps[0].outcome),
+        (Some(200), AwaitOutcome::Over)
+    );
+    assert_eq!((sleeps[1].start, sleeps[1].at_least), (205, true));
+    assert_eq!(history.missing.gaps, 1);
+}
+
+#[test]
+fn a_window_keeps_the_begin_of_what_goes_on_in_it() {
+    let (mut trace, worker, task) = started();
+    trace.stands(task, 200, &[body(0, 0, "app::serve", 10), sleep(1, 8, 1)]);
+    trace.poll(task, worker, 200, 205, None);
+    trace.stands(task, 400, &[body(0, 0, "app::serve", 12), sleep(1, 8, 2)]);
+    trace.poll(task, worker, 400, 405, None);
+    trace.stands(task, 600, &[body(0, 0, "app::serve", 14), sleep(1, 8, 3)]);
+    trace.poll(task, worker, 600, 605, None);
+    let mut builder = Builder::new(100);
+    builder.window(300, 500);
+    builder.events(&trace.events);
+    let history = builder.finish();
+    assert_eq!(history.span, 300..500);
+    let serve = of(&history, "app::serve")[0];
+    assert_eq!((serve.start, serve.outcome), (100, AwaitOutcome::Open));
+    assert_eq!(history.polls.len(), 1);
+    assert_eq!(history.polls[0].begin, 400);
+}

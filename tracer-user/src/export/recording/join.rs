@@ -1,0 +1,56 @@
+//! A recording -> the [`History`](crate::analyse::history::History) in it.
+
+use std::time::Duration;
+
+use super::{Header, Item};
+use crate::analyse::history::Builder;
+
+/// A part of a recording, by time since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// What ended before is left out.
+    pub from: Option<Duration>,
+    /// What began later is left out.
+    pub to: Option<Duration>,
+}
+
+impl Window {
+    /// Whether it is all of the recording.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A builder for the part of a recording with this header that lies in a window.
+#[must_use]
+pub fn builder(header: &Header, window: Window) -> Builder {
+    let mut builder = Builder::new(header.started);
+    if !window.is_everything() {
+        let at = |since_start: Duration| {
+            let nanoseconds = u64::try_from(since_start.as_nanos()).unwrap_or(u64::MAX);
+            header.started.saturating_add(nanoseconds)
+        };
+        builder.window(
+            window.from.map_or(header.started, at),
+            window.to.map_or(u64::MAX, at),
+        );
+    }
+    builder
+}
+
+/// Gives the builder what a recording says next. To be called for every item, in order.
+pub fn join(item: &Item, builder: &mut Builder) {
+    match item {
+        Item::Events(events) => builder.events(events),
+        Item::Losses(losses) => {
+            for loss in losses {
+                builder.lost(loss.count);
+            }
+        }
+        Item::Dropped { count, .. } => builder.dropped(*count),
+        Item::Statistics { time, .. } => builder.reached(*time),
+        Item::Snapshot(part) => builder.snapshot_part(&part.tasks),
+        Item::End(end) => builder.reached(end.time),
+    }
+}
