@@ -6,7 +6,10 @@ use crate::address::Address;
 pub mod activity;
 pub mod critical_path;
 pub mod history;
+pub mod levels;
 pub mod requests;
+#[cfg(test)]
+pub(crate) mod sample;
 
 /// How `asynctrace dump` names a task with this id; one without id by its address.
 fn task_name(runtime: &str, id: Option<u64>, address: Address) -> String {
