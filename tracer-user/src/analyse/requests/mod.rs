@@ -57,7 +57,7 @@ impl Request {
     /// Whether its whole duration was seen; otherwise what is known is a lower bound.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
-        self.end.is_some() && !self.at_least
+        self.end.is_some() && !self.at_least && !matches!(self.outcome, AwaitOutcome::Unknown)
     }
 }
 
