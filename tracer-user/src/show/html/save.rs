@@ -1,0 +1,100 @@
+//! The page as a file: whole or not at all.
+
+use std::fs::Permissions;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::Page;
+use crate::error::{Advice, ExitCode};
+
+/// A page cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum HtmlError {
+    /// There is no place to write it.
+    #[error("could not create a file beside {}", path.display())]
+    Create {
+        /// The page.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It could not be written to its end.
+    #[error("could not write the page {}", path.display())]
+    Write {
+        /// The page.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is written, but cannot take its name.
+    #[error("could not put the page at {}", path.display())]
+    Rename {
+        /// The page.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Advice for HtmlError {
+    fn exit_code(&self) -> ExitCode {
+        let (Self::Create { source, .. }
+        | Self::Write { source, .. }
+        | Self::Rename { source, .. }) = self;
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            ExitCode::NotPermitted
+        } else {
+            ExitCode::BadFile
+        }
+    }
+
+    fn next_step(&self) -> Option<String> {
+        let step = match self {
+            Self::Create { .. } => {
+                "Choose a folder that exists and that you may write to: --html /tmp/report.html"
+            }
+            Self::Write { .. } => "Make room on that disk, or choose another: --html PATH",
+            Self::Rename { .. } => "Choose a name that is not taken by a folder: --html PATH",
+        };
+        Some(step.to_owned())
+    }
+}
+
+/// Writes the page to `path`; a file that is there is replaced only when the new one is whole.
+/// Returns its size in bytes.
+///
+/// # Errors
+/// When the file cannot be made, written or renamed; what was at `path` is then as it was.
+pub fn save(page: &Page<'_>, path: &Path) -> Result<u64, HtmlError> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let create = |source| HtmlError::Create {
+        path: path.to_owned(),
+        source,
+    };
+    let write = |source| HtmlError::Write {
+        path: path.to_owned(),
+        source,
+    };
+    // As any file that a program makes: the umask decides. (A temporary file would be ours alone,
+    // and a report that root made is read by others.)
+    let mut file = tempfile::Builder::new()
+        .prefix(".asynctrace-")
+        .suffix(".html")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder)
+        .map_err(create)?;
+    let mut out = BufWriter::with_capacity(1 << 16, file.as_file_mut());
+    super::write(page, &mut out).map_err(write)?;
+    out.flush().map_err(write)?;
+    drop(out);
+    let bytes = file.as_file().metadata().map_err(write)?.len();
+    file.persist(path).map_err(|error| HtmlError::Rename {
+        path: path.to_owned(),
+        source: error.error,
+    })?;
+    Ok(bytes)
+}
