@@ -14,6 +14,7 @@ mod probes;
 mod record;
 mod recorded;
 mod report;
+mod report_html;
 mod target;
 
 use std::ffi::OsString;

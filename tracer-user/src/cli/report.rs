@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::output;
 use super::recorded::{self, WindowArguments};
+use super::{output, report_html};
 use crate::analyse::activity::Collector;
+use crate::analyse::history::History;
 use crate::error::{ExitCode, Result};
 use crate::export::recording::{Ending, Item, MAJOR, RecordingError};
 use crate::show::report::{self, FileInfo, Report, SCHEMA};
@@ -25,6 +26,10 @@ pub(super) struct Arguments {
     #[arg(long)]
     pub(super) json: bool,
 
+    /// Write a page for the browser instead: requests, tasks, awaits, with their graphs
+    #[arg(long, value_name = "OUT.html", conflicts_with = "json")]
+    pub(super) html: Option<PathBuf>,
+
     #[command(flatten)]
     pub(super) window: WindowArguments,
 }
@@ -34,8 +39,10 @@ pub(super) struct Arguments {
 /// # Errors
 /// When the file cannot be read, or standard output not written.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let report = read(&arguments.file, arguments.window)?;
-    if arguments.json {
+    let (report, history) = read(&arguments.file, arguments.window)?;
+    if let Some(out) = &arguments.html {
+        report_html::run(&report, &history, out)?;
+    } else if arguments.json {
         output::print_json(&report)?;
     } else {
         output::print(|out| report::write(&report, out))?;
@@ -44,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Reads a recording to its end, or as far as it is whole.
-fn read(path: &Path, window: WindowArguments) -> Result<Report, RecordingError> {
+fn read(path: &Path, window: WindowArguments) -> Result<(Report, History), RecordingError> {
     let mut collector = None;
     let recorded = recorded::read(path, window.window(), |header, item| {
         let collector = collector.get_or_insert_with(|| Collector::new(header.started));
@@ -56,7 +63,8 @@ fn read(path: &Path, window: WindowArguments) -> Result<Report, RecordingError> 
     let mut activity = collector.finish();
     let open_left_out = activity.open.len().saturating_sub(MAX_OPEN) as u64;
     activity.open.truncate(MAX_OPEN);
-    Ok(Report {
+    let history = recorded.history;
+    let report = Report {
         schema: SCHEMA,
         file: FileInfo {
             path: path.display().to_string(),
@@ -78,7 +86,8 @@ fn read(path: &Path, window: WindowArguments) -> Result<Report, RecordingError> 
         unseen: header.unseen,
         activity,
         open_left_out,
-    })
+    };
+    Ok((report, history))
 }
 
 /// Gives the collector what a recording says next.

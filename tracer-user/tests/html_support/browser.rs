@@ -44,10 +44,21 @@ impl Browser {
         let mut child = Command::new("sh")
             .args(["-c", "exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null", "sh"])
             .arg(program)
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"])
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--no-first-run",
+            ])
             .args(["--disable-dev-shm-usage", "--remote-debugging-pipe"])
-            .args(["--disable-background-networking", "--disable-component-update"])
-            .arg(format!("--user-data-dir={}", home.path().join("profile").display()))
+            .args([
+                "--disable-background-networking",
+                "--disable-component-update",
+            ])
+            .arg(format!(
+                "--user-data-dir={}",
+                home.path().join("profile").display()
+            ))
             .arg(format!("--window-size={width},{height}"))
             .env("HOME", home.path())
             .stdin(Stdio::piped())
@@ -60,7 +71,10 @@ impl Browser {
         let (sender, from) = channel();
         thread::spawn(move || {
             let mut message = Vec::new();
-            while reader.read_until(0, &mut message).is_ok_and(|read| read > 0) {
+            while reader
+                .read_until(0, &mut message)
+                .is_ok_and(|read| read > 0)
+            {
                 message.pop();
                 let value = serde_json::from_slice(&message).expect("the protocol is JSON");
                 if sender.send(value).is_err() {
@@ -180,7 +194,10 @@ impl Browser {
     /// Presses a key.
     pub(crate) fn key(&mut self, key: &str) {
         for kind in ["keyDown", "keyUp"] {
-            self.call("Input.dispatchKeyEvent", json!({"type": kind, "key": key, "code": key}));
+            self.call(
+                "Input.dispatchKeyEvent",
+                json!({"type": kind, "key": key, "code": key}),
+            );
         }
         self.settle();
     }
@@ -197,8 +214,11 @@ impl Browser {
             image["data"].as_str().expect("an image"),
         );
         std::fs::create_dir_all(&folder).expect("the folder");
-        std::fs::write(Path::new(&folder).join(format!("{name}.png")), bytes.expect("base64"))
-            .expect("the file");
+        std::fs::write(
+            Path::new(&folder).join(format!("{name}.png")),
+            bytes.expect("base64"),
+        )
+        .expect("the file");
     }
 
     /// What went wrong in the page: exceptions, errors on the console, refused loads.
@@ -206,12 +226,19 @@ impl Browser {
         let bad = |event: &&Value| match event["method"].as_str() {
             Some("Runtime.exceptionThrown") => true,
             Some("Runtime.consoleAPICalled") => {
-                matches!(event["params"]["type"].as_str(), Some("error" | "warning" | "assert"))
+                matches!(
+                    event["params"]["type"].as_str(),
+                    Some("error" | "warning" | "assert")
+                )
             }
             Some("Log.entryAdded") => event["params"]["entry"]["level"] != "info",
             _ => false,
         };
-        self.events.iter().filter(bad).map(Value::to_string).collect()
+        self.events
+            .iter()
+            .filter(bad)
+            .map(Value::to_string)
+            .collect()
     }
 
     /// What the page asked for beyond itself.
@@ -228,7 +255,9 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         // The browser ends with its pipe; what is ours to wait for is waited for.
-        let _ = self.to.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
+        let _ = self
+            .to
+            .write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_secs(5) {
             if matches!(self.child.try_wait(), Ok(Some(_))) {

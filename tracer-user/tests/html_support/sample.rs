@@ -80,9 +80,9 @@ impl Sample {
                 connection = Some(sample.connection(now));
             }
             if let Some((task, root)) = connection {
-                sample.request(number, task, root, now, requests);
+                now = sample.request(number, task, root, now, requests);
             }
-            now += 2 * MS + (number as u64 * 7_919) % MS;
+            now += (number as u64 * 7_919) % MS;
         }
         sample.history.span.end = now + 60 * MS;
         sample
@@ -121,7 +121,18 @@ impl Sample {
     /// A connection's task and its own future.
     fn connection(&mut self, now: u64) -> (UnitIndex, AwaitIndex) {
         let task = self.task("shop::server::connection::{async_block#0}", now, None);
-        let root = self.wait(task, None, ("shop::server::connection::{async_block#0}", NodeKind::AsyncBlock, None, 0), now, None);
+        let root = self.wait(
+            task,
+            None,
+            (
+                "shop::server::connection::{async_block#0}",
+                NodeKind::AsyncBlock,
+                None,
+                0,
+            ),
+            now,
+            None,
+        );
         (task, root)
     }
 
@@ -134,7 +145,12 @@ impl Sample {
         end: Option<u64>,
     ) -> AwaitIndex {
         let index = AwaitIndex(self.history.awaits.len() as u32);
-        let by = parent.map(|parent| self.history.awaits[parent.0 as usize].awaited.future.clone());
+        let by = parent.map(|parent| {
+            self.history.awaits[parent.0 as usize]
+                .awaited
+                .future
+                .clone()
+        });
         let length = end.unwrap_or(start).saturating_sub(start);
         self.history.awaits.push(Await {
             task,
@@ -152,7 +168,11 @@ impl Sample {
             start,
             at_least: parent.is_none(),
             end,
-            outcome: if end.is_some() { AwaitOutcome::Ready } else { AwaitOutcome::Open },
+            outcome: if end.is_some() {
+                AwaitOutcome::Ready
+            } else {
+                AwaitOutcome::Open
+            },
             waiting: length.saturating_sub(40 * US),
             polled: length.min(40 * US),
             polls: 2,
@@ -161,14 +181,23 @@ impl Sample {
         index
     }
 
-    fn poll(&mut self, task: UnitIndex, time: Range<u64>, cause: Option<PollCause>, waited_in: Option<AwaitIndex>) -> PollIndex {
+    fn poll(
+        &mut self,
+        task: UnitIndex,
+        time: Range<u64>,
+        cause: Option<PollCause>,
+        waited_in: Option<AwaitIndex>,
+    ) -> PollIndex {
         let index = PollIndex(self.history.polls.len() as u32);
         let unit = &mut self.history.units[task.0 as usize];
         unit.polls.push(index);
         unit.last = time.end;
         self.history.polls.push(Poll {
             task,
-            event: EventId { unit: unit.id, sequence: 0 },
+            event: EventId {
+                unit: unit.id,
+                sequence: 0,
+            },
             thread: Some(WORKER),
             begin: time.start,
             begin_known: true,
@@ -186,13 +215,28 @@ impl Sample {
         index
     }
 
-    fn wake(&mut self, task: UnitIndex, time: u64, unit: UnitIndex, within: Option<AwaitIndex>, origin: Option<UnitIndex>) -> WakeIndex {
+    fn wake(
+        &mut self,
+        task: UnitIndex,
+        time: u64,
+        unit: UnitIndex,
+        within: Option<AwaitIndex>,
+        origin: Option<UnitIndex>,
+    ) -> WakeIndex {
         let index = WakeIndex(self.history.wakes.len() as u32);
         self.history.wakes.push(Wake {
             time,
-            event: EventId { unit: UnitId(u64::from(unit.0)), sequence: 0 },
+            event: EventId {
+                unit: UnitId(u64::from(unit.0)),
+                sequence: 0,
+            },
             task,
-            by: Doer { unit, poll: None, within, origin },
+            by: Doer {
+                unit,
+                poll: None,
+                within,
+                origin,
+            },
             effect: WakeEffect::Scheduled,
             poll: None,
         });
@@ -200,12 +244,23 @@ impl Sample {
         index
     }
 
-    /// One request: lock, query, audit task.
-    fn request(&mut self, number: usize, task: UnitIndex, root: AwaitIndex, now: u64, all: usize) {
+    /// One request: lock, query, audit task. Returns its end.
+    fn request(
+        &mut self,
+        number: usize,
+        task: UnitIndex,
+        root: AwaitIndex,
+        now: u64,
+        all: usize,
+    ) -> u64 {
         let slow = number % 20 == 13;
         let Names { handle, query } = self.names.clone();
         // Slow ones that cluster: a part of them all late.
-        let sleep = if slow { 30 * MS } else { 200 * US + (number as u64 * 104_729) % (600 * US) };
+        let sleep = if slow {
+            30 * MS
+        } else {
+            200 * US + (number as u64 * 104_729) % (600 * US)
+        };
         let open = number + 1 == all;
         let begin = now;
         let locked = begin + 150 * US;
@@ -214,53 +269,253 @@ impl Sample {
         let joined = slept + 300 * US;
         let end = joined + 50 * US;
         let ended = |time: u64| (!open).then_some(time);
-        let request = self.wait(task, Some(root), (handle, NodeKind::AsyncFn, None, 31), begin, ended(end));
-        let lock = self.wait(task, Some(request), ("tokio::sync::mutex::Mutex<T>::lock", NodeKind::Leaf, Some("lock"), 40), begin + 20 * US, Some(locked));
-        let store = self.wait(task, Some(request), (query, NodeKind::AsyncFn, None, 44), locked, Some(slept));
-        let read = self.wait(task, Some(store), ("tokio::io::util::read_exact::ReadExact<A>", NodeKind::Leaf, Some("io"), 61), locked + 20 * US, Some(asked));
-        let pause = self.wait(task, Some(store), ("tokio::time::sleep::Sleep", NodeKind::Leaf, Some("sleep"), 66), asked + 20 * US, Some(slept));
+        let request = self.wait(
+            task,
+            Some(root),
+            (handle, NodeKind::AsyncFn, None, 31),
+            begin,
+            ended(end),
+        );
+        let lock = self.wait(
+            task,
+            Some(request),
+            (
+                "tokio::sync::mutex::Mutex<T>::lock",
+                NodeKind::Leaf,
+                Some("lock"),
+                40,
+            ),
+            begin + 20 * US,
+            Some(locked),
+        );
+        let store = self.wait(
+            task,
+            Some(request),
+            (query, NodeKind::AsyncFn, None, 44),
+            locked,
+            Some(slept),
+        );
+        let read = self.wait(
+            task,
+            Some(store),
+            (
+                "tokio::io::util::read_exact::ReadExact<A>",
+                NodeKind::Leaf,
+                Some("io"),
+                61,
+            ),
+            locked + 20 * US,
+            Some(asked),
+        );
+        let pause = self.wait(
+            task,
+            Some(store),
+            (
+                "tokio::time::sleep::Sleep",
+                NodeKind::Leaf,
+                Some("sleep"),
+                66,
+            ),
+            asked + 20 * US,
+            Some(slept),
+        );
         let spawn = Spawn {
             time: slept + 10 * US,
-            event: EventId { unit: UnitId(u64::from(task.0)), sequence: 0 },
-            by: Doer { unit: task, poll: None, within: Some(request), origin: None },
+            event: EventId {
+                unit: UnitId(u64::from(task.0)),
+                sequence: 0,
+            },
+            by: Doer {
+                unit: task,
+                poll: None,
+                within: Some(request),
+                origin: None,
+            },
         };
         let audit = self.task("shop::audit::write", slept + 10 * US, Some(spawn));
-        let body = self.wait(audit, None, ("shop::audit::write", NodeKind::AsyncFn, None, 0), slept + 40 * US, Some(joined - 30 * US));
-        self.wait(audit, Some(body), ("tokio::sync::mpsc::bounded::Sender<T>::send", NodeKind::Leaf, Some("channel"), 12), slept + 60 * US, Some(joined - 60 * US));
-        let join = self.wait(task, Some(request), ("tokio::runtime::task::join::JoinHandle<T>", NodeKind::Leaf, Some("join"), 52), slept + 20 * US, ended(joined));
+        let body = self.wait(
+            audit,
+            None,
+            ("shop::audit::write", NodeKind::AsyncFn, None, 0),
+            slept + 40 * US,
+            Some(joined - 30 * US),
+        );
+        self.wait(
+            audit,
+            Some(body),
+            (
+                "tokio::sync::mpsc::bounded::Sender<T>::send",
+                NodeKind::Leaf,
+                Some("channel"),
+                12,
+            ),
+            slept + 60 * US,
+            Some(joined - 60 * US),
+        );
+        let join = self.wait(
+            task,
+            Some(request),
+            (
+                "tokio::runtime::task::join::JoinHandle<T>",
+                NodeKind::Leaf,
+                Some("join"),
+                52,
+            ),
+            slept + 20 * US,
+            ended(joined),
+        );
         if let UnitKind::Task(known) = &mut self.history.units[audit.0 as usize].kind {
-            known.end = Some(TaskEnd { time: joined - 25 * US, outcome: Outcome::Ready, aborted: None });
+            known.end = Some(TaskEnd {
+                time: joined - 25 * US,
+                outcome: Outcome::Ready,
+                aborted: None,
+            });
         }
 
         let first = self.poll(task, begin..begin + 20 * US, None, None);
         let unlocked = self.wake(task, locked - 10 * US, WORKER, None, None);
-        let second = self.poll(task, locked..locked + 20 * US, Some(PollCause::Wake(unlocked)), Some(lock));
+        let second = self.poll(
+            task,
+            locked..locked + 20 * US,
+            Some(PollCause::Wake(unlocked)),
+            Some(lock),
+        );
         let readable = self.wake(task, asked - 15 * US, WORKER, None, Some(SOCKET));
-        let third = self.poll(task, asked..asked + 20 * US, Some(PollCause::Wake(readable)), Some(read));
+        let third = self.poll(
+            task,
+            asked..asked + 20 * US,
+            Some(PollCause::Wake(readable)),
+            Some(read),
+        );
         let rang = self.wake(task, slept - 20 * US, WORKER, None, Some(TIMER));
-        let fourth = self.poll(task, slept..slept + 20 * US, Some(PollCause::Wake(rang)), Some(pause));
-        self.poll(audit, slept + 40 * US..slept + 60 * US, Some(PollCause::Spawn), None);
+        let fourth = self.poll(
+            task,
+            slept..slept + 20 * US,
+            Some(PollCause::Wake(rang)),
+            Some(pause),
+        );
+        self.poll(
+            audit,
+            slept + 40 * US..slept + 60 * US,
+            Some(PollCause::Spawn),
+            None,
+        );
         let sent = self.wake(audit, joined - 70 * US, WORKER, None, Some(SOCKET));
-        let last = self.poll(audit, joined - 60 * US..joined - 30 * US, Some(PollCause::Wake(sent)), None);
+        let last = self.poll(
+            audit,
+            joined - 60 * US..joined - 30 * US,
+            Some(PollCause::Wake(sent)),
+            None,
+        );
         let done = self.wake(task, joined - 30 * US, audit, Some(body), None);
         let fifth = self.poll(task, joined..end, Some(PollCause::Wake(done)), Some(join));
 
-        let piece = |from, to, unit, within, kind| Piece { from, to, unit, within: Some(within), kind };
+        let piece = |from, to, unit, within, kind| Piece {
+            from,
+            to,
+            unit,
+            within: Some(within),
+            kind,
+        };
         self.paths.push(vec![
-            piece(begin, begin + 20 * US, task, request, PieceKind::Polled(first)),
-            piece(begin + 20 * US, locked - 10 * US, task, lock, PieceKind::Waiting(Some(unlocked))),
-            piece(locked - 10 * US, locked, task, lock, PieceKind::Scheduled(Some(unlocked))),
-            piece(locked, locked + 20 * US, task, store, PieceKind::Polled(second)),
-            piece(locked + 20 * US, asked - 15 * US, task, read, PieceKind::Waiting(Some(readable))),
-            piece(asked - 15 * US, asked, task, read, PieceKind::Scheduled(Some(readable))),
-            piece(asked, asked + 20 * US, task, store, PieceKind::Polled(third)),
-            piece(asked + 20 * US, slept - 20 * US, task, pause, PieceKind::Waiting(Some(rang))),
-            piece(slept - 20 * US, slept, task, pause, PieceKind::Scheduled(Some(rang))),
-            piece(slept, slept + 40 * US, task, request, PieceKind::Polled(fourth)),
-            piece(slept + 40 * US, joined - 70 * US, audit, body, PieceKind::Waiting(Some(sent))),
-            piece(joined - 70 * US, joined - 60 * US, audit, body, PieceKind::Scheduled(Some(sent))),
-            piece(joined - 60 * US, joined - 30 * US, audit, body, PieceKind::Polled(last)),
-            piece(joined - 30 * US, joined, task, join, PieceKind::Scheduled(Some(done))),
+            piece(
+                begin,
+                begin + 20 * US,
+                task,
+                request,
+                PieceKind::Polled(first),
+            ),
+            piece(
+                begin + 20 * US,
+                locked - 10 * US,
+                task,
+                lock,
+                PieceKind::Waiting(Some(unlocked)),
+            ),
+            piece(
+                locked - 10 * US,
+                locked,
+                task,
+                lock,
+                PieceKind::Scheduled(Some(unlocked)),
+            ),
+            piece(
+                locked,
+                locked + 20 * US,
+                task,
+                store,
+                PieceKind::Polled(second),
+            ),
+            piece(
+                locked + 20 * US,
+                asked - 15 * US,
+                task,
+                read,
+                PieceKind::Waiting(Some(readable)),
+            ),
+            piece(
+                asked - 15 * US,
+                asked,
+                task,
+                read,
+                PieceKind::Scheduled(Some(readable)),
+            ),
+            piece(
+                asked,
+                asked + 20 * US,
+                task,
+                store,
+                PieceKind::Polled(third),
+            ),
+            piece(
+                asked + 20 * US,
+                slept - 20 * US,
+                task,
+                pause,
+                PieceKind::Waiting(Some(rang)),
+            ),
+            piece(
+                slept - 20 * US,
+                slept,
+                task,
+                pause,
+                PieceKind::Scheduled(Some(rang)),
+            ),
+            piece(
+                slept,
+                slept + 40 * US,
+                task,
+                request,
+                PieceKind::Polled(fourth),
+            ),
+            piece(
+                slept + 40 * US,
+                joined - 70 * US,
+                audit,
+                body,
+                PieceKind::Waiting(Some(sent)),
+            ),
+            piece(
+                joined - 70 * US,
+                joined - 60 * US,
+                audit,
+                body,
+                PieceKind::Scheduled(Some(sent)),
+            ),
+            piece(
+                joined - 60 * US,
+                joined - 30 * US,
+                audit,
+                body,
+                PieceKind::Polled(last),
+            ),
+            piece(
+                joined - 30 * US,
+                joined,
+                task,
+                join,
+                PieceKind::Scheduled(Some(done)),
+            ),
             piece(joined, end, task, request, PieceKind::Polled(fifth)),
         ]);
         self.requests.push(Request {
@@ -271,7 +526,12 @@ impl Sample {
             start: begin,
             at_least: false,
             end: ended(end),
-            outcome: if open { AwaitOutcome::Open } else { AwaitOutcome::Ready },
+            outcome: if open {
+                AwaitOutcome::Open
+            } else {
+                AwaitOutcome::Ready
+            },
         });
+        end
     }
 }

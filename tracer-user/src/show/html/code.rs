@@ -21,7 +21,7 @@ pub(super) const SPAWN: i64 = -3;
 #[derive(Serialize)]
 pub(super) struct Words {
     poll: [&'static str; 6],
-    ended: [&'static str; 6],
+    ended: [&'static str; 7],
     effect: [&'static str; 5],
     unit: [&'static str; 6],
     future: [&'static str; 5],
@@ -44,6 +44,7 @@ pub(super) const WORDS: Words = Words {
         "cancelled",
         "panicked",
         "over",
+        "not known",
     ],
     effect: [
         "scheduled it",
@@ -83,6 +84,7 @@ pub(super) fn ended(outcome: AwaitOutcome) -> i64 {
         AwaitOutcome::Cancelled => 3,
         AwaitOutcome::Panicked => 4,
         AwaitOutcome::Over => 5,
+        AwaitOutcome::Unknown => 6,
     }
 }
 

@@ -21,9 +21,8 @@ const format = (() => {
   }
 
   function digits(value) {
-    if (value >= 99.95) return String(Math.round(value));
-    if (value >= 9.995) return value.toFixed(1);
-    return Number.isInteger(value) ? String(value) : value.toFixed(2);
+    if (value >= 99.95 || Number.isInteger(value)) return String(Math.round(value));
+    return value.toFixed(value >= 9.995 ? 1 : 2);
   }
 
   // What a person types for a duration (`10ms`, `1.5 s`, `200us`), in nanoseconds; null otherwise.

@@ -36,6 +36,9 @@ const list = (() => {
       }));
       const template = shown().map((column) => column.width).join(" ");
       node.style.setProperty("--columns", template);
+      // Head and rows share one least width, so that they stay in line when it is scrolled sideways.
+      const least = shown().reduce((sum, column) => sum + Number(/[0-9]+/.exec(column.width)[0]) + 10, 10);
+      node.style.setProperty("--least", `${least}px`);
     }
 
     function sortBy(title) {

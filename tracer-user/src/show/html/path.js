@@ -64,14 +64,14 @@ const path = (() => {
     return dom.el("span", { class: `swatch ${kindName(kind)}`, "aria-hidden": "true" });
   }
 
-  // The whole section. `look(from, to, piece)`: a piece was chosen.
-  function section(r, look) {
+  // A request's critical path in two parts: what is seen at once, and the list. `look(from, to,
+  // piece)`: a piece was chosen in the list.
+  function parts(r, look) {
     const pieces = of(r);
     const total = model.requestLength(r);
-    const title = dom.el("h3", {}, "Critical path");
     if (!pieces || pieces.count === 0) {
-      const reason = pieces ? "It is not known for this request." : "It is not in this page: the page has a limit of what it holds.";
-      return dom.el("section", {}, title, dom.el("p", {}, `${reason} `, dom.el("code", {}, `asynctrace report FILE --id ${model.requests.id[r]}`), " works it out from the recording."));
+      const reason = pieces ? "Its critical path is not known." : "Its critical path is not in this page: the page has a limit of what it holds.";
+      return { brief: dom.el("p", {}, `${reason} `, dom.el("code", {}, `asynctrace report FILE --id ${model.requests.id[r]}`), " works it out from the recording."), full: null };
     }
     const groups = sums(pieces);
     const sum = groups.reduce((all, group) => all + group.sum, 0);
@@ -80,13 +80,21 @@ const path = (() => {
     const legend = dom.el("p", { class: "legend" }, Array.from(kinds).sort((a, b) => b[1] - a[1]).map(([kind, part]) =>
       dom.el("span", { title: MEANS[kindName(kind)] }, swatch(kind), `${kindName(kind)} ${format.duration(part)} (${format.percent(part, total)})`)));
     const place = dom.el("div", {});
-    const byAwait = () => dom.fill(place, summed(groups, total, look));
-    const inOrder = () => dom.fill(place, ordered(pieces, total, model.requests.start[r], look));
-    const choices = dom.el("div", { class: "tools" }, dom.el("span", { class: "group", role: "group", "aria-label": "Order" },
-      dom.button("summed by await", byAwait), dom.button("in order", inOrder)),
-    dom.el("span", { class: "hint" }, `${format.plural(pieces.count, "piece")}, together ${format.duration(sum)} of ${model.requestDuration(r)}`));
-    byAwait();
-    return dom.el("section", { class: "critical" }, title, strip(pieces, total, model.requests.start[r]), legend, choices, place);
+    const byAwait = dom.button("summed by await", () => show(byAwait, summed(groups, total, look)));
+    const inOrder = dom.button("in order", () => show(inOrder, ordered(pieces, total, model.requests.start[r], look)));
+    function show(chosen, table) {
+      for (const button of [byAwait, inOrder]) button.setAttribute("aria-pressed", button === chosen ? "true" : "false");
+      dom.fill(place, table);
+    }
+    show(byAwait, summed(groups, total, look));
+    return {
+      brief: dom.el("section", {}, dom.el("p", { class: "answer" }, "Mostly: ", groups.slice(0, 2).map((group, at) => [at ? ", then " : "",
+        dom.el("strong", {}, `${format.percent(group.sum, total)} ${kindName(model.pieces.kind[group.piece])}`), ` ${where(group.piece)} (${format.duration(group.sum)})`]), "."),
+      strip(pieces, total, model.requests.start[r]), legend),
+      full: dom.el("section", {}, dom.el("h3", {}, "Critical path"), dom.el("div", { class: "tools" },
+        dom.el("span", { class: "group", role: "group", "aria-label": "Order" }, byAwait, inOrder),
+        dom.el("span", { class: "muted" }, `${format.plural(pieces.count, "piece")}, together ${format.duration(sum)} of ${model.requestDuration(r)}; a click shows a piece in the graph`)), place),
+    };
   }
 
   const kindColumn = { title: "time", width: "110px", narrow: true, fill: (cell, p) => dom.add(cell, [swatch(model.pieces.kind[p]), kindName(model.pieces.kind[p])]), tip: (p) => MEANS[kindName(model.pieces.kind[p])] };
@@ -133,5 +141,5 @@ const path = (() => {
     return table.node;
   }
 
-  return { of, section, kindName, swatch };
+  return { of, parts, kindName };
 })();

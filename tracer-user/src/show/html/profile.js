@@ -7,7 +7,7 @@ const profile = (() => {
     const everything = Int32Array.from({ length: all.place.length }, (_, at) => at);
     const most = everything.reduce((a, at) => Math.max(a, all.waiting[at]), 1);
     const name = (at) => model.placeName(all.place[at]);
-    const number = (title, column, text, narrow, hint) => ({ title, width: "92px", number: true, narrow, hint, key: (at) => all[column][at], text: (at) => text(all[column][at]) });
+    const number = (title, column, text, narrow, hint, width = "76px") => ({ title, width, number: true, narrow, hint, key: (at) => all[column][at], text: (at) => text(all[column][at]) });
     const table = list.make({
       label: "Await profile",
       empty: everything.length === 0 ? "No await is known in this recording." : "No await fits the filter.",
@@ -21,11 +21,11 @@ const profile = (() => {
         number("p99", "p99", format.duration, true, "of the waiting time of one"),
         number("max", "max", format.duration, false, "of the waiting time of one"),
         number("polled", "polled", format.duration, false, "time inside polls of its task, all together"),
-        number("open", "open", format.count, false, "not ended at the end of the trace"),
+        number("open", "open", format.count, false, "not ended at the end of the trace", "52px"),
         number("cancelled", "cancelled", format.count, false),
         { title: "awaited", width: "minmax(160px,1.4fr)", narrow: true, key: name, text: name, tip: (at) => model.placeFull(all.place[at]) },
         { title: "at", width: "minmax(140px,1fr)", narrow: true, key: (at) => model.placeWhere(all.place[at]), text: (at) => model.placeWhere(all.place[at]) || "not known", tip: (at) => model.placeWhere(all.place[at], true) },
-        { title: "waits for", width: "92px", key: (at) => model.placeWaits(all.place[at]), text: (at) => model.placeWaits(all.place[at]) },
+        { title: "waits for", width: "84px", key: (at) => model.placeWaits(all.place[at]), text: (at) => model.placeWaits(all.place[at]) },
       ],
     });
     const words = dom.el("input", { type: "search", placeholder: "filter: words in future, file, kind", "aria-label": "Filter awaits", on: { input: apply } });

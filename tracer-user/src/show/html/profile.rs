@@ -116,7 +116,10 @@ pub(super) fn profile(history: &History, places: &mut Places) -> ProfileColumns 
             continue;
         }
         row.waits.sort_unstable();
-        let waiting = row.waits.iter().fold(0_u64, |sum, wait| sum.saturating_add(*wait));
+        let waiting = row
+            .waits
+            .iter()
+            .fold(0_u64, |sum, wait| sum.saturating_add(*wait));
         columns.place.push(place as i64);
         columns.count.push(row.waits.len() as i64);
         columns.open.push(row.open as i64);
@@ -158,7 +161,9 @@ pub(super) fn flame(history: &History, places: &mut Places, limit: usize) -> Fla
     // What children of an instance waited and were polled, so that what is its own can be told.
     let mut below = vec![(0_u64, 0_u64); awaits.len()];
     for instance in awaits {
-        let parent = instance.parent.and_then(|parent| below.get_mut(parent.0 as usize));
+        let parent = instance
+            .parent
+            .and_then(|parent| below.get_mut(parent.0 as usize));
         if let Some((waiting, polled)) = parent {
             *waiting = waiting.saturating_add(instance.waiting);
             *polled = polled.saturating_add(instance.polled);
@@ -169,7 +174,10 @@ pub(super) fn flame(history: &History, places: &mut Places, limit: usize) -> Fla
     let mut vertex_of = vec![LEFT_OUT; awaits.len()];
     for (index, instance) in awaits.iter().enumerate() {
         let parent = match instance.parent {
-            Some(parent) => vertex_of.get(parent.0 as usize).copied().unwrap_or(LEFT_OUT),
+            Some(parent) => vertex_of
+                .get(parent.0 as usize)
+                .copied()
+                .unwrap_or(LEFT_OUT),
             None => NONE,
         };
         if parent == LEFT_OUT {
@@ -200,7 +208,10 @@ pub(super) fn flame(history: &History, places: &mut Places, limit: usize) -> Fla
             let sum = &mut column[vertex as usize];
             *sum = sum.saturating_add(nanoseconds(value)).min(MAX_EXACT);
         };
-        add(&mut columns.waiting, instance.waiting.saturating_sub(waiting));
+        add(
+            &mut columns.waiting,
+            instance.waiting.saturating_sub(waiting),
+        );
         add(&mut columns.polled, instance.polled.saturating_sub(polled));
         add(&mut columns.count, 1);
     }

@@ -14,16 +14,15 @@ const request = (() => {
     const cut = all.cut[r];
     const details = dom.el("div", { class: "details", "aria-live": "polite" }, dom.el("p", { class: "muted" }, "Choose a row to see what is known of it."));
     const drawn = cut === model.LEFT_OUT ? null : picture(r, details);
-    const section = path.section(r, (from, to, piece) => {
+    const critical = path.parts(r, (from, to, piece) => {
       if (!drawn) return;
       drawn.look(from, to);
       if (!(model.pieces.within[piece] >= 0 && drawn.choose(rows.AWAIT, model.pieces.within[piece]))) drawn.choose(rows.TASK, model.pieces.unit[piece]);
     });
-    const node = dom.el("div", { class: "page" }, head(r), section, dom.el("section", {},
-      dom.el("h3", {}, "Graph"),
+    const node = dom.el("div", { class: "page" }, head(r), critical.brief, dom.el("section", {},
       cut > 0 ? dom.el("p", { class: "warning" }, `${format.plural(cut, "await")} of it are not in this page: the page has a limit of what it holds.`) : null,
       drawn ? [legend(), drawn.node, details]
-        : dom.el("p", {}, "Its graph is not in this page: the slowest requests come first, and the page has a limit of what it holds. ", dom.el("code", {}, `asynctrace report FILE --id ${id}`), " prints it from the recording.")));
+        : dom.el("p", {}, "Its graph is not in this page: the slowest requests come first, and the page has a limit of what it holds. ", dom.el("code", {}, `asynctrace report FILE --id ${id}`), " prints it from the recording.")), critical.full);
     return { node, shown: () => drawn && drawn.draw() };
   }
 

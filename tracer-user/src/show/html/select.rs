@@ -6,7 +6,9 @@
 use std::ops::Range;
 
 use super::Limits;
-use crate::analyse::history::{AwaitIndex, Doer, History, PollIndex, UnitIndex, UnitKind, WakeIndex};
+use crate::analyse::history::{
+    AwaitIndex, Doer, History, PollIndex, UnitIndex, UnitKind, WakeIndex,
+};
 use crate::analyse::requests::Request;
 
 /// What is kept of one kind, in its order.
@@ -341,10 +343,9 @@ impl<'a> Chooser<'a> {
         }
         // Spawners of spawners are not followed: one step says who did it.
         for index in 0..history.units.len() {
-            if let (true, UnitKind::Task(task)) = (
-                units.has(index as u32),
-                &history.units[index].kind,
-            ) {
+            if let (true, UnitKind::Task(task)) =
+                (units.has(index as u32), &history.units[index].kind)
+            {
                 if let Some(spawn) = &task.spawned {
                     keep(units, &spawn.by);
                 }

@@ -7,8 +7,8 @@
 use serde::Serialize;
 
 use super::code::{self, LEFT_OUT, NONE, SPAWN, WORDS, Words};
-use super::profile::{self, FlameColumns, PlaceColumns, Places, ProfileColumns};
 use super::profile::nanoseconds;
+use super::profile::{self, FlameColumns, PlaceColumns, Places, ProfileColumns};
 use super::select::{Graph, Selection, select};
 use super::strings::Strings;
 use super::{Head, Page};
@@ -274,7 +274,10 @@ impl Maker<'_> {
     fn doer(&self, doer: Option<&Doer>) -> (i64, i64) {
         (
             renumbered(&self.units, doer.map(|doer| doer.unit.0)),
-            renumbered(&self.awaits, doer.and_then(|doer| doer.within).map(|at| at.0)),
+            renumbered(
+                &self.awaits,
+                doer.and_then(|doer| doer.within).map(|at| at.0),
+            ),
         )
     }
 
@@ -307,12 +310,18 @@ impl Maker<'_> {
         columns.existing.push(flag(|task| task.existing));
         let spawned = task.and_then(|task| task.spawned.as_ref());
         let (by, within) = self.doer(spawned.map(|spawn| &spawn.by));
-        columns.spawn.push(self.optional_time(spawned.map(|spawn| spawn.time)));
+        columns
+            .spawn
+            .push(self.optional_time(spawned.map(|spawn| spawn.time)));
         columns.spawn_by.push(by);
         columns.spawn_within.push(within);
         let end = task.and_then(|task| task.end.as_ref());
-        columns.end.push(self.optional_time(end.map(|end| end.time)));
-        columns.ended.push(end.map_or(NONE, |end| code::poll(end.outcome)));
+        columns
+            .end
+            .push(self.optional_time(end.map(|end| end.time)));
+        columns
+            .ended
+            .push(end.map_or(NONE, |end| code::poll(end.outcome)));
         let aborted = end.and_then(|end| end.aborted.as_ref());
         columns.aborted_by.push(self.doer(aborted).0);
         columns.polls.push(unit.polls.len() as i64);
@@ -339,7 +348,9 @@ impl Maker<'_> {
             columns.task.push(self.unit(instance.task.0));
             let parent = instance.parent.map(|parent| parent.0);
             columns.parent.push(renumbered(&self.awaits, parent));
-            columns.place.push(i64::from(self.places.number(&instance.awaited)));
+            columns
+                .place
+                .push(i64::from(self.places.number(&instance.awaited)));
             columns.start.push(self.time(instance.start));
             columns.length.push(length(instance.start, instance.end));
             columns.at_least.push(i64::from(instance.at_least));
@@ -402,7 +413,9 @@ impl Maker<'_> {
             let origin = wake.by.origin.map(|origin| origin.0);
             columns.origin.push(renumbered(&self.units, origin));
             columns.effect.push(code::effect(wake.effect));
-            columns.poll.push(renumbered(&self.polls, wake.poll.map(|poll| poll.0)));
+            columns
+                .poll
+                .push(renumbered(&self.polls, wake.poll.map(|poll| poll.0)));
         }
         differences(&mut columns.time);
         columns
@@ -444,22 +457,30 @@ impl Maker<'_> {
     fn add_request(&mut self, request: &Request, graph: &Graph, columns: &mut RequestColumns) {
         columns.id.push(i64::from(request.id));
         columns.what.push(self.strings.number(&request.what));
-        columns.root.push(renumbered(&self.awaits, Some(request.root.0)));
+        columns
+            .root
+            .push(renumbered(&self.awaits, Some(request.root.0)));
         columns.task.push(self.unit(request.task.0));
         columns.start.push(self.time(request.start));
         columns.length.push(length(request.start, request.end));
         columns.at_least.push(i64::from(request.at_least));
         columns.ended.push(code::ended(request.outcome));
-        columns.cut.push(graph.left_out.map_or(LEFT_OUT, |count| count as i64));
+        columns
+            .cut
+            .push(graph.left_out.map_or(LEFT_OUT, |count| count as i64));
         columns.spawned_from.push(columns.spawned.len() as i64);
-        columns.spawned.extend(graph.spawned.iter().map(|task| self.unit(task.0)));
+        columns
+            .spawned
+            .extend(graph.spawned.iter().map(|task| self.unit(task.0)));
     }
 
     fn add_piece(&mut self, piece: &Piece, columns: &mut PieceColumns) {
         columns.from.push(self.time(piece.from));
         columns.length.push(length(piece.from, Some(piece.to)));
         columns.unit.push(self.unit(piece.unit.0));
-        columns.within.push(renumbered(&self.awaits, piece.within.map(|at| at.0)));
+        columns
+            .within
+            .push(renumbered(&self.awaits, piece.within.map(|at| at.0)));
         columns.place.push(self.place(piece));
         columns.kind.push(code::piece(piece.kind));
         let (wake, poll) = match piece.kind {
@@ -474,8 +495,12 @@ impl Maker<'_> {
     }
 
     fn place(&mut self, piece: &Piece) -> i64 {
-        let within = piece.within.and_then(|at| self.history.awaits.get(at.0 as usize));
-        within.map_or(NONE, |instance| i64::from(self.places.number(&instance.awaited)))
+        let within = piece
+            .within
+            .and_then(|at| self.history.awaits.get(at.0 as usize));
+        within.map_or(NONE, |instance| {
+            i64::from(self.places.number(&instance.awaited))
+        })
     }
 
     /// What a path was most: the kind of time and the place with the greatest sum.
@@ -490,7 +515,9 @@ impl Maker<'_> {
         sums.sort_unstable_by_key(|(key, _)| *key);
         let mut most = ((NONE, NONE), 0);
         for group in sums.chunk_by(|a, b| a.0 == b.0) {
-            let sum = group.iter().fold(0_u64, |sum, (_, length)| sum.saturating_add(*length));
+            let sum = group
+                .iter()
+                .fold(0_u64, |sum, (_, length)| sum.saturating_add(*length));
             if sum > most.1 {
                 most = (group[0].0, sum);
             }
