@@ -1,8 +1,7 @@
 //! Which bytes of a future tell it from another one of its type at the same place.
 //!
-//! An async fn's arguments lie in its state from its making to its end: rustc (1.75 to 1.97) lists
-//! them as members of every variant of the coroutine, at one offset, and a body moves them into
-//! locals of its own before it changes them. An async block may change what it captures in place,
+//! An async fn's arguments lie in its state from its making to its end: a body moves them into
+//! locals of its own before it changes them (rustc 1.75 to 1.97). An async block may change what it captures in place,
 //! so it has no mark.
 
 use tracer_common::walk::{MARK_WORDS, NO_MARK, StateEntry};
@@ -49,7 +48,11 @@ impl MarkWords {
     }
 }
 
-/// The arguments of an async fn that lie in this state where they lay at its beginning.
+/// The arguments of an async fn, as far as this state leaves them where they were put.
+///
+/// They lie before everything else. For suspended states rustc describes them at offsets of saved
+/// locals (seen: 1.95), so the states without locals, unresumed and returned, have to agree on
+/// where they lie, and no local of the state may lie there.
 pub(super) fn of_arguments(
     info: &DebugInfo<'_>,
     coroutine: DieRef,
@@ -67,29 +70,32 @@ pub(super) fn of_arguments(
             .variants
             .iter()
             .find(|variant| variant.value == value)?;
-        Some((
-            variant.member.offset,
-            info.type_at(variant.member.type_die)?,
-        ))
+        if variant.member.offset != 0 {
+            return None;
+        }
+        info.type_at(variant.member.type_die)
     };
-    let (Some((base, unresumed)), Some((other_base, suspended))) = (inner(Some(0)), inner(state))
+    let (Some(unresumed), Some(returned), Some(suspended)) =
+        (inner(Some(0)), inner(Some(1)), inner(state))
     else {
         return words;
     };
-    if base != other_base {
-        return words;
-    }
+    let size = |member: &Member<'_>| info.type_at(member.type_die).map_or(0, |this| this.size);
     let stays = |argument: &Member<'_>| {
-        suspended
-            .members()
-            .iter()
-            .any(|member| member.name == argument.name && member.offset == argument.offset)
+        let same =
+            |member: &&Member<'_>| member.name == argument.name && member.offset == argument.offset;
+        let end = argument.offset.saturating_add(size(argument));
+        let overlaps = |member: &&Member<'_>| {
+            member.offset < end && argument.offset < member.offset.saturating_add(size(member))
+        };
+        returned.members().iter().any(|member| same(&member))
+            && !suspended
+                .members()
+                .iter()
+                .any(|member| overlaps(&member) && !same(&member))
     };
     for argument in unresumed.members().iter().filter(|member| stays(member)) {
-        let size = info
-            .type_at(argument.type_die)
-            .map_or(0, |of_argument| of_argument.size);
-        words.add(base.wrapping_add(argument.offset), size);
+        words.add(argument.offset, size(argument));
     }
     words
 }
