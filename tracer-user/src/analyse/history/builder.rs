@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::order;
 use super::task::TaskState;
+use super::tree::Standing;
 use super::{
     Awaited, Doer, History, Spawn, TaskEnd, TaskHistory, UnitHistory, UnitIndex, UnitKind,
 };
@@ -463,6 +464,9 @@ impl Builder {
             };
             let mut nodes = std::mem::take(&mut state.tree.nodes);
             for node in 0..nodes.len() {
+                if nodes[node].standing == Standing::Left {
+                    continue;
+                }
                 let parent = nodes[node].parent.and_then(|parent| nodes[parent].row);
                 nodes[node].row = self.add_await(unit, &nodes[node], parent);
             }

@@ -16,6 +16,8 @@ mod moment;
 mod order;
 mod polls;
 #[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 pub(crate) mod sample;
 mod stands;
 mod task;

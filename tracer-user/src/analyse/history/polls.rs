@@ -80,7 +80,9 @@ impl Builder {
         began: Option<u64>,
     ) {
         state.gap(false);
-        let begin = state.clock.begin(began.unwrap_or(event.time));
+        let begin = state
+            .clock
+            .begin(began.unwrap_or(event.time).min(event.time));
         let index = self.add_poll(Poll {
             task,
             event: event.id,

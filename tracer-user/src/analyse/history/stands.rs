@@ -212,7 +212,7 @@ impl Builder {
             let node = match told.same {
                 Some(same) => {
                     moved_to[same] = Some(at);
-                    self.goes_on(&before, same, told, &nodes)
+                    self.goes_on(task, &before, same, told, &nodes)
                 }
                 None => self.new_node(task, state, comparison, at, &nodes),
             };
@@ -249,11 +249,22 @@ impl Builder {
     }
 
     /// A node that is told again.
-    fn goes_on(&mut self, before: &[Node], same: usize, told: &Told<'_>, nodes: &[Node]) -> Node {
+    fn goes_on(
+        &mut self,
+        task: UnitIndex,
+        before: &[Node],
+        same: usize,
+        told: &Told<'_>,
+        nodes: &[Node],
+    ) -> Node {
         let node = &before[same];
         let former = node.parent.and_then(|parent| before[parent].row);
         let parent = told.parent.and_then(|parent| nodes[parent].row);
-        if let Some(row) = self.row(node.row) {
+        let mut number = node.row;
+        if number.is_none() && node.standing == Standing::Left {
+            number = self.add_await(task, node, parent);
+        }
+        if let Some(row) = self.row(number) {
             if row.outcome != AwaitOutcome::Open {
                 row.outcome = AwaitOutcome::Open;
                 row.end = None;
@@ -273,6 +284,7 @@ impl Builder {
             state: Arc::clone(told.state),
             leaf: told.leaf,
             standing: Standing::Here,
+            row: number,
             ..node.clone()
         }
     }

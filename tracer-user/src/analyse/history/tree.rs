@@ -308,13 +308,15 @@ fn marks_differ(one: Option<u8>, other: Option<u8>) -> bool {
 }
 
 fn is_same(before: &[Node], told: &[Told<'_>], hints: &Hints, at: usize, candidate: usize) -> bool {
+    let node = &before[candidate];
+    let was_root = node.parent.is_none() && node.standing != Standing::Left;
     let Some(parent) = told[at].parent else {
-        return true;
+        return was_root;
     };
-    if hints.other[at] {
+    if hints.other[at] || was_root {
         return false;
     }
-    match (told[parent].same, before[candidate].parent) {
+    match (told[parent].same, node.parent) {
         (Some(now), Some(then)) if now == then => !moved_on(&before[then], told[parent].state),
         _ => hints.same[at],
     }
