@@ -1,5 +1,6 @@
 //! `asynctrace report`: a recording -> activity -> text or JSON.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -7,9 +8,11 @@ use clap::Args;
 use super::recorded::{self, WindowArguments};
 use super::{output, report_html};
 use crate::analyse::activity::Collector;
-use crate::analyse::history::History;
+use crate::analyse::history::{History, UnitIndex};
+use crate::analyse::profile::{open_awaits, profile};
 use crate::error::{ExitCode, Result};
 use crate::export::recording::{Ending, Item, MAJOR, RecordingError};
+use crate::rebuild::event::UnitId;
 use crate::show::report::{self, FileInfo, Report, SCHEMA};
 
 /// Open tasks that the report lists at most.
@@ -54,7 +57,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn read(path: &Path, window: WindowArguments) -> Result<(Report, History), RecordingError> {
     let mut collector = None;
     let recorded = recorded::read(path, window.window(), |header, item| {
-        let collector = collector.get_or_insert_with(|| Collector::new(header.started));
+        let collector = collector.get_or_insert_with(|| {
+            let mut collector = Collector::new(header.started);
+            let (from, until) = window.window().bounds(header);
+            collector.window(from, until);
+            collector
+        });
         collect(item, collector);
     })?;
     let header = recorded.header;
@@ -64,6 +72,15 @@ fn read(path: &Path, window: WindowArguments) -> Result<(Report, History), Recor
     let open_left_out = activity.open.len().saturating_sub(MAX_OPEN) as u64;
     activity.open.truncate(MAX_OPEN);
     let history = recorded.history;
+    let units: HashMap<UnitId, UnitIndex> = (0..)
+        .zip(&history.units)
+        .map(|(at, unit)| (unit.id, UnitIndex(at)))
+        .collect();
+    for task in &mut activity.open {
+        if let Some(unit) = units.get(&task.unit) {
+            task.open_awaits = open_awaits(&history, *unit);
+        }
+    }
     let report = Report {
         schema: SCHEMA,
         file: FileInfo {
@@ -85,6 +102,8 @@ fn read(path: &Path, window: WindowArguments) -> Result<(Report, History), Recor
         probes: header.probes,
         unseen: header.unseen,
         activity,
+        profile: profile(&history),
+        incomplete: history.missing.clone(),
         open_left_out,
     };
     Ok((report, history))

@@ -21,7 +21,7 @@ pub use self::open::{AwaitPlace, OpenTask, Waiting};
 pub use self::wakes::{WakePair, Waker, Wakes};
 
 use self::open::Snapshots;
-use self::units::{TaskRow, Units};
+use self::units::{Off, TaskRow, Units};
 use self::wakes::WakeCounts;
 use crate::rebuild::event::{Event, EventKind, Unit, UnitId};
 use crate::rebuild::snapshot::TaskInfo;
@@ -68,6 +68,10 @@ pub struct Poll {
     pub began_ns: u64,
     /// Its length in nanoseconds.
     pub length_ns: u64,
+    /// Nanoseconds of it off the CPU: asleep in a system call, or waiting for a lock of the OS.
+    pub blocked_ns: u64,
+    /// Nanoseconds of it off the CPU because the scheduler took it.
+    pub preempted_ns: u64,
     /// Whether the length is exact; otherwise it is an upper bound.
     pub exact: bool,
     /// Id of the thread.
@@ -139,6 +143,8 @@ pub struct Activity {
 #[derive(Debug)]
 pub struct Collector {
     started: u64,
+    from: u64,
+    until: u64,
     last: u64,
     events: u64,
     tasks: u64,
@@ -160,6 +166,8 @@ impl Collector {
     pub fn new(started: u64) -> Self {
         Self {
             started,
+            from: started,
+            until: u64::MAX,
             last: started,
             events: 0,
             tasks: 0,
@@ -176,12 +184,21 @@ impl Collector {
         }
     }
 
+    /// Counts only what happens at or after `from` and at or before `until`, CLOCK_MONOTONIC in
+    /// nanoseconds; tasks that are alive then are among it. To be called before any event.
+    pub fn window(&mut self, from: u64, until: u64) {
+        self.from = from;
+        self.until = until.max(from);
+    }
+
     /// Takes events, in the order of the trace.
     pub fn events(&mut self, events: &[Event]) {
         for event in events {
-            self.events += 1;
-            self.last = self.last.max(event.time);
-            self.event(event);
+            self.reached(event.time);
+            if event.time <= self.until {
+                self.events += 1;
+                self.event(event);
+            }
         }
     }
 
@@ -206,7 +223,25 @@ impl Collector {
 
     /// Takes note that the trace went on until this time.
     pub fn reached(&mut self, time: u64) {
-        self.last = self.last.max(time);
+        if time >= self.from && self.started < self.from {
+            self.begin_anew();
+        }
+        self.last = self.last.max(time.min(self.until));
+    }
+
+    /// Forgets what was counted, and keeps what goes on.
+    fn begin_anew(&mut self) {
+        self.started = self.from;
+        self.last = self.from;
+        self.events = 0;
+        (self.tasks, self.tasks_existing) = self.units.forget_counts();
+        self.tasks_over = 0;
+        self.polls_begun = 0;
+        self.polls_with_cause = 0;
+        self.types.clear();
+        self.wakes = WakeCounts::default();
+        self.longest.clear();
+        self.missing.gaps = 0;
     }
 
     fn event(&mut self, event: &Event) {
@@ -220,20 +255,18 @@ impl Collector {
                 if let Some(task) = self.task(unit, event.time) {
                     task.polled_on = Some(*thread);
                     task.polled_since = Some(event.time);
-                    task.off_cpu = 0;
+                    task.off = Off::default();
                 }
             }
             EventKind::PollEnd { began, seen, .. } => self.poll_end(event, *began, seen.is_exact()),
-            EventKind::Blocked { .. } => {
+            EventKind::Blocked { preempted } => {
                 if let Some(task) = self.task(unit, event.time) {
-                    task.off_since = Some(event.time);
+                    task.off.since = Some((event.time, *preempted));
                 }
             }
             EventKind::Unblocked => {
-                if let Some(task) = self.task(unit, event.time)
-                    && let Some(since) = task.off_since.take()
-                {
-                    task.off_cpu += event.time.saturating_sub(since);
+                if let Some(task) = self.task(unit, event.time) {
+                    task.off.end(event.time);
                 }
             }
             EventKind::Wake { task, effect, .. } => {
@@ -307,11 +340,8 @@ impl Collector {
         };
         let thread = task.polled_on.take();
         let seen = task.polled_since.take();
-        let off = task.off_cpu
-            + task
-                .off_since
-                .take()
-                .map_or(0, |since| event.time.saturating_sub(since));
+        task.off.end(event.time);
+        let off = std::mem::take(&mut task.off);
         task.counts.polls += 1;
         let Some(began) = began.or(seen) else {
             task.counts.polls_of_unknown_length += 1;
@@ -320,7 +350,7 @@ impl Collector {
         let length = event.time.saturating_sub(began);
         let counts = &mut task.counts;
         counts.busy_ns = counts.busy_ns.saturating_add(length);
-        counts.off_cpu_ns = counts.off_cpu_ns.saturating_add(off.min(length));
+        counts.off_cpu_ns = counts.off_cpu_ns.saturating_add(off.all().min(length));
         counts.longest_poll_ns = counts.longest_poll_ns.max(length);
         let named = (length > worst).then(|| (task.name.clone(), task.counts.future.clone()));
         if let Some((task, future)) = named {
@@ -329,6 +359,8 @@ impl Collector {
                 future,
                 began_ns: began.saturating_sub(started),
                 length_ns: length,
+                blocked_ns: off.blocked.min(length),
+                preempted_ns: off.preempted.min(length),
                 exact,
                 thread: thread.and_then(|thread| self.units.tid(thread)),
             };
@@ -368,8 +400,8 @@ impl Collector {
         let wakes = self.wakes.finish(&self.units);
         let rows = self.units.take_tasks();
         let mut open = Vec::with_capacity(rows.len());
-        for (_, task) in rows {
-            open.push(self.snapshots.open_task(&task, self.last));
+        for (unit, task) in rows {
+            open.push(self.snapshots.open_task(unit, &task, self.last));
             self.fold(task, true);
         }
         open.sort_by_key(|task| (Reverse(task.quiet_ns), task.task.clone()));

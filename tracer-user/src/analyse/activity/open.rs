@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::units::TaskRow;
+use crate::analyse::profile::OpenAwait;
+use crate::rebuild::event::UnitId;
 use crate::rebuild::snapshot::{TaskInfo, TaskState};
 use crate::rebuild::tracker::{TaskKey, key_of_listed};
 use crate::rebuild::tree::{AwaitNode, WaitsFor};
@@ -45,6 +47,9 @@ pub struct Waiting {
 /// A task that was not over.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OpenTask {
+    /// Its unit.
+    #[serde(skip)]
+    pub unit: UnitId,
     /// As `asynctrace dump` names it.
     pub task: String,
     /// Its future.
@@ -61,6 +66,8 @@ pub struct OpenTask {
     pub polled_for_ns: Option<u64>,
     /// Where it waits, by the last snapshot of memory that has it.
     pub waiting: Option<Waiting>,
+    /// The awaits that go on, in preorder, and for how long they have, where events tell.
+    pub open_awaits: Vec<OpenAwait>,
 }
 
 /// The newest that memory told of each task.
@@ -93,7 +100,7 @@ impl Snapshots {
         }
     }
 
-    pub(super) fn open_task(&self, task: &TaskRow, end: u64) -> OpenTask {
+    pub(super) fn open_task(&self, unit: UnitId, task: &TaskRow, end: u64) -> OpenTask {
         let seen = self.tasks.get(&task.key);
         let waiting = seen.map(|seen| Waiting {
             read_ns_before_end: end.saturating_sub(seen.time),
@@ -102,6 +109,7 @@ impl Snapshots {
             waits_for: seen.waits_for.clone(),
         });
         OpenTask {
+            unit,
             // Memory has a name for roots, which have no id.
             task: seen.map_or(&task.name, |seen| &seen.id).clone(),
             future: task.counts.future.clone(),
@@ -111,6 +119,7 @@ impl Snapshots {
             quiet_ns: end.saturating_sub(task.last),
             polled_for_ns: task.polled_since.map(|since| end.saturating_sub(since)),
             waiting,
+            open_awaits: Vec::new(),
         }
     }
 }

@@ -132,6 +132,34 @@ fn polls_are_added_up_by_type_the_busiest_first() {
 }
 
 #[test]
+fn a_window_counts_what_happens_in_it_and_who_is_alive() {
+    let mut trace = Trace::default();
+    let over = EventKind::Finished {
+        outcome: Outcome::Over,
+    };
+    trace
+        .thread(0, "worker")
+        .task(1, "app::a", Some(1), true)
+        .task(2, "app::b", Some(2), false)
+        .poll(1, 0, 200, 250)
+        .event(1, 260, over)
+        .poll(2, 0, 300, 400)
+        .wake(0, 2, 450, WakeEffect::Scheduled)
+        .poll(2, 0, 500, 530)
+        .wake(0, 2, 550, WakeEffect::Scheduled)
+        .poll(2, 0, 700, 790);
+    let mut collector = Collector::new(100);
+    collector.window(420, 600);
+    collector.events(&trace.events);
+    let activity = collector.finish();
+    assert_eq!((activity.duration_ns, activity.events), (180, 4));
+    assert_eq!((activity.tasks, activity.tasks_over), (1, 0));
+    assert_eq!((activity.polls, activity.types[0].busy_ns), (1, 30));
+    assert_eq!((activity.wakes.total, activity.threads[0].polls), (2, 1));
+    assert_eq!(activity.longest_polls[0].began_ns, 80);
+}
+
+#[test]
 fn time_off_the_cpu_is_apart_and_a_poll_that_goes_on_is_open() {
     let mut trace = Trace::default();
     trace

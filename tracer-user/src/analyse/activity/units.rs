@@ -23,9 +23,35 @@ pub(super) struct TaskRow {
     pub(super) last: u64,
     pub(super) polled_on: Option<UnitId>,
     pub(super) polled_since: Option<u64>,
-    pub(super) off_since: Option<u64>,
-    pub(super) off_cpu: u64,
+    pub(super) off: Off,
     pub(super) counts: TypeActivity,
+}
+
+/// Time off the CPU inside a poll.
+#[derive(Debug, Default)]
+pub(super) struct Off {
+    /// Off since then, and whether the scheduler took the CPU.
+    pub(super) since: Option<(u64, bool)>,
+    pub(super) blocked: u64,
+    pub(super) preempted: u64,
+}
+
+impl Off {
+    pub(super) fn end(&mut self, time: u64) {
+        if let Some((since, preempted)) = self.since.take() {
+            let length = time.saturating_sub(since);
+            let off = if preempted {
+                &mut self.preempted
+            } else {
+                &mut self.blocked
+            };
+            *off = off.saturating_add(length);
+        }
+    }
+
+    pub(super) fn all(&self) -> u64 {
+        self.blocked.saturating_add(self.preempted)
+    }
 }
 
 impl TaskRow {
@@ -40,8 +66,7 @@ impl TaskRow {
             last: time,
             polled_on: None,
             polled_since: None,
-            off_since: None,
-            off_cpu: 0,
+            off: Off::default(),
             counts: TypeActivity::default(),
         };
         row.describe(unit);
@@ -138,6 +163,22 @@ impl Units {
         if let Some(thread) = self.threads.get_mut(&thread) {
             thread.busy = thread.busy.saturating_add(length);
         }
+    }
+
+    /// Forgets what was counted of each unit; returns how many tasks there are, and how many of
+    /// them were there before the trace.
+    pub(super) fn forget_counts(&mut self) -> (u64, u64) {
+        for task in self.tasks.values_mut() {
+            task.counts = TypeActivity {
+                future: task.counts.future.take(),
+                ..TypeActivity::default()
+            };
+        }
+        for thread in self.threads.values_mut() {
+            (thread.polls, thread.busy) = (0, 0);
+        }
+        let existing = self.tasks.values().filter(|task| task.existing).count();
+        (self.tasks.len() as u64, existing as u64)
     }
 
     pub(super) fn tid(&self, thread: UnitId) -> Option<u32> {

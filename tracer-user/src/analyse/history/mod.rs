@@ -270,7 +270,7 @@ pub struct Await {
 }
 
 /// What is awaited, and where. Interned: the key of the await profile.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub struct Awaited {
     /// Path of the future.
     pub future: Arc<str>,

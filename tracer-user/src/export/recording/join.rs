@@ -15,6 +15,19 @@ pub struct Window {
 }
 
 impl Window {
+    /// Its bounds in a recording with this header: CLOCK_MONOTONIC, nanoseconds.
+    #[must_use]
+    pub fn bounds(&self, header: &Header) -> (u64, u64) {
+        let at = |since_start: Duration| {
+            let nanoseconds = u64::try_from(since_start.as_nanos()).unwrap_or(u64::MAX);
+            header.started.saturating_add(nanoseconds)
+        };
+        (
+            self.from.map_or(header.started, at),
+            self.to.map_or(u64::MAX, at),
+        )
+    }
+
     /// Whether it is all of the recording.
     #[must_use]
     pub fn is_everything(&self) -> bool {
@@ -27,14 +40,8 @@ impl Window {
 pub fn builder(header: &Header, window: Window) -> Builder {
     let mut builder = Builder::new(header.started);
     if !window.is_everything() {
-        let at = |since_start: Duration| {
-            let nanoseconds = u64::try_from(since_start.as_nanos()).unwrap_or(u64::MAX);
-            header.started.saturating_add(nanoseconds)
-        };
-        builder.window(
-            window.from.map_or(header.started, at),
-            window.to.map_or(u64::MAX, at),
-        );
+        let (from, until) = window.bounds(header);
+        builder.window(from, until);
     }
     builder
 }

@@ -3,6 +3,7 @@
 
 mod calendar;
 mod tables;
+mod times;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,8 @@ use serde::Serialize;
 use super::escape::escape;
 use super::live::format;
 use crate::analyse::activity::Activity;
+use crate::analyse::history;
+use crate::analyse::profile::Profile;
 use crate::export::recording::{Host, ProbeCount};
 use crate::plan::Unseen;
 use crate::rebuild::snapshot::{DebugInfoLevel, ProcessInfo};
@@ -74,6 +77,11 @@ pub struct Report {
     /// What happened.
     #[serde(flatten)]
     pub activity: Activity,
+    /// Where the time went.
+    #[serde(flatten)]
+    pub profile: Profile,
+    /// What is missing in the awaits and delays.
+    pub incomplete: history::Missing,
     /// Open tasks that are not listed, as there are too many.
     pub open_left_out: u64,
 }
@@ -86,6 +94,8 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     head(report, out)?;
     missing(report, out)?;
     tables::types(&report.activity, out)?;
+    times::awaits(&report.profile, out)?;
+    times::delays(&report.profile.wake_to_poll, out)?;
     tables::wakes(&report.activity, out)?;
     tables::longest(&report.activity.longest_polls, out)?;
     tables::open(report, out)
@@ -187,6 +197,20 @@ fn missing(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         notes.push(format!(
             "{} not followed: too many at once",
             plural(missing.not_followed, "task or thread")
+        ));
+    }
+    let incomplete = &report.incomplete;
+    if incomplete.beyond_limits > 0 {
+        notes.push(format!(
+            "{} more polls, awaits or wake-ups than fit into memory: --from and --to narrow the \
+             report to a part of the recording",
+            incomplete.beyond_limits
+        ));
+    }
+    if incomplete.suspensions_unknown > 0 {
+        notes.push(format!(
+            "where a task stood is not known {}",
+            plural(incomplete.suspensions_unknown, "time")
         ));
     }
     if report.file.skipped_packets > 0 {

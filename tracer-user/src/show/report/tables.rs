@@ -14,12 +14,12 @@ use crate::show::live::format;
 use crate::show::waits;
 
 /// Rows of a table at most.
-const ROWS: usize = 15;
+pub(super) const ROWS: usize = 15;
 
 /// A name longer than this is cut at its left, where it says least.
 const NAME: usize = 72;
 
-fn name(future: Option<&Arc<str>>) -> String {
+pub(super) fn name(future: Option<&Arc<str>>) -> String {
     future.map_or_else(
         || "(future not known)".to_owned(),
         |future| format::keep_right(&escape(future), NAME),
@@ -27,7 +27,7 @@ fn name(future: Option<&Arc<str>>) -> String {
 }
 
 /// A table without borders; columns before `left` are numbers.
-fn table(headings: &[&str], numbers: usize, rows: Vec<Vec<String>>) -> String {
+pub(super) fn table(headings: &[&str], numbers: usize, rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
@@ -49,11 +49,11 @@ fn table(headings: &[&str], numbers: usize, rows: Vec<Vec<String>>) -> String {
     text.join("\n")
 }
 
-fn heading(out: &mut dyn Write, title: &str) -> io::Result<()> {
+pub(super) fn heading(out: &mut dyn Write, title: &str) -> io::Result<()> {
     writeln!(out, "\n{STRONG}{title}{STRONG:#}")
 }
 
-fn more(out: &mut dyn Write, all: usize) -> io::Result<()> {
+pub(super) fn more(out: &mut dyn Write, all: usize) -> io::Result<()> {
     if all > ROWS {
         writeln!(
             out,
@@ -180,14 +180,24 @@ pub(super) fn longest(polls: &[Poll], out: &mut dyn Write) -> io::Result<()> {
                 if poll.exact { "" } else { "<=" },
                 span(poll.length_ns)
             ),
+            span(poll.blocked_ns),
+            span(poll.preempted_ns),
             format!("+{}", span(poll.began_ns)),
             poll.thread.map_or_else(String::new, |tid| tid.to_string()),
             escape(&poll.task).into_owned(),
             name(poll.future.as_ref()),
         ]
     });
-    let headings = ["length", "at", "thread", "task", "future"];
-    writeln!(out, "{}", table(&headings, 3, rows.collect()))?;
+    let headings = [
+        "length",
+        "blocked",
+        "preempted",
+        "at",
+        "thread",
+        "task",
+        "future",
+    ];
+    writeln!(out, "{}", table(&headings, 5, rows.collect()))?;
     if polls.iter().any(|poll| !poll.exact) {
         writeln!(
             out,
@@ -204,6 +214,8 @@ struct Group<'r> {
     waits: String,
     count: u64,
     quiet: u64,
+    /// For how long the innermost await of one of them has gone on, and whether it is older.
+    waited: Option<(u64, bool)>,
 }
 
 /// Future, place and kind of wait: what a group has in common.
@@ -231,9 +243,11 @@ pub(super) fn open(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             waits: waits_for(task),
             count: 0,
             quiet: 0,
+            waited: None,
         });
         group.count += 1;
         group.quiet = group.quiet.max(task.quiet_ns);
+        group.waited = group.waited.max(waited(task));
     }
     let mut groups: Vec<Group<'_>> = groups.into_values().collect();
     groups.sort_by_key(|group| (Reverse(group.count), group.first.task.clone()));
@@ -242,14 +256,26 @@ pub(super) fn open(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         vec![
             group.count.to_string(),
             span(group.quiet),
+            group.waited.map_or_else(
+                || "-".to_owned(),
+                |(time, more)| format!("{}{}", if more { ">=" } else { "" }, span(time)),
+            ),
             escape(&group.first.task).into_owned(),
             name(group.first.future.as_ref()),
             group.place,
             group.waits,
         ]
     });
-    let headings = ["tasks", "quiet for", "such as", "future", "at", "waits for"];
-    writeln!(out, "{}", table(&headings, 2, rows.collect()))?;
+    let headings = [
+        "tasks",
+        "quiet for",
+        "there for",
+        "such as",
+        "future",
+        "at",
+        "waits for",
+    ];
+    writeln!(out, "{}", table(&headings, 3, rows.collect()))?;
     more(out, count)?;
     if report.open_left_out > 0 {
         writeln!(
@@ -259,6 +285,12 @@ pub(super) fn open(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// For how long the deepest await of a task has gone on.
+fn waited(task: &OpenTask) -> Option<(u64, bool)> {
+    let deepest = task.open_awaits.iter().max_by_key(|node| node.depth)?;
+    Some((deepest.elapsed_ns, deepest.at_least))
 }
 
 /// The innermost await in a file that is not a dependency's, else the innermost.

@@ -1,12 +1,17 @@
 //! The text of a report, as a person sees it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::*;
 use crate::analyse::activity::{
     AwaitPlace, Missing, OpenTask, Poll, TypeActivity, Waiting, WakePair, Waker, Wakes,
 };
+use crate::analyse::history::{self, Awaited};
+use crate::analyse::profile::{AwaitRow, DelayRow, Delays, Spread};
+use crate::rebuild::event::UnitId;
 use crate::rebuild::snapshot::TaskState;
+use crate::rebuild::tree::NodeKind;
 use crate::rebuild::tree::WaitsFor;
 
 fn report() -> Report {
@@ -28,6 +33,7 @@ fn report() -> Report {
         waits_for: vec![WaitsFor::new("notify").with("address", "0x10")],
     };
     let open = |task: &str, quiet_ns, waiting, polled_for_ns| OpenTask {
+        unit: UnitId(0),
         task: task.into(),
         future: Some("app::serve::{async_fn#0}".into()),
         existing: true,
@@ -36,6 +42,7 @@ fn report() -> Report {
         quiet_ns,
         polled_for_ns,
         waiting,
+        open_awaits: Vec::new(),
     };
     let activity = Activity {
         duration_ns: 10_000_000_000,
@@ -100,6 +107,8 @@ fn report() -> Report {
             future: Some("app::serve::{async_fn#0}".into()),
             began_ns: 1_500_000_000,
             length_ns: 12_300_000,
+            blocked_ns: 11_000_000,
+            preempted_ns: 0,
             exact: false,
             thread: Some(4_243),
         }],
@@ -149,7 +158,72 @@ fn report() -> Report {
             remedy: None,
         }],
         activity,
+        profile: profile(),
+        incomplete: history::Missing::default(),
         open_left_out: 0,
+    }
+}
+
+fn profile() -> Profile {
+    let row = |future: &str, by: &str, line, innermost, count: u64, total_ns| AwaitRow {
+        awaited: Arc::new(Awaited {
+            future: future.into(),
+            kind: NodeKind::AsyncFn,
+            waits_for: (future == "tokio::time::Sleep").then(|| "sleep".into()),
+            by: Some(by.into()),
+            file: Some("src/serve.rs".into()),
+            line: Some(line),
+        }),
+        leaf: innermost,
+        innermost,
+        durations: Spread {
+            count,
+            total_ns,
+            p50_ns: total_ns / count,
+            p99_ns: total_ns / count * 2,
+            max_ns: total_ns / count * 3,
+        },
+        waiting_ns: total_ns,
+        polled_ns: 12_000,
+        open: 1,
+        at_least: 0,
+        cancelled: 0,
+    };
+    let delays = Spread {
+        count: 29_000,
+        total_ns: 290_000_000,
+        p50_ns: 8_000,
+        p99_ns: 120_000,
+        max_ns: 4_500_000,
+    };
+    Profile {
+        awaits: vec![
+            row("app::handle", "app::serve", 20, false, 100, 9_000_000_000),
+            row(
+                "tokio::time::Sleep",
+                "app::handle",
+                44,
+                true,
+                100,
+                6_000_000_000,
+            ),
+            row(
+                "tokio::sync::Mutex::lock\x1b[2J",
+                "app::handle",
+                47,
+                true,
+                40,
+                3_000_000_000,
+            ),
+        ],
+        wake_to_poll: Delays {
+            woken: delays,
+            spawned: Spread::default(),
+            by_type: vec![DelayRow {
+                future: Some("app::serve::{async_fn#0}".into()),
+                delays,
+            }],
+        },
     }
 }
 
@@ -168,6 +242,7 @@ fn a_report_reads_well() {
 fn a_report_of_nothing_is_short_and_says_so() {
     let mut nothing = report();
     nothing.activity = Activity::default();
+    nothing.profile = Profile::default();
     nothing.unseen.clear();
     nothing.file.note = Some("it has no end".into());
     insta::assert_snapshot!(text(&nothing));
