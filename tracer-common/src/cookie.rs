@@ -29,6 +29,14 @@ pub enum ProbeKind {
     Spawn = 6,
     /// A `Future::poll` or async body that survived inlining (`--futures`). Argument: the future.
     FuturePoll = 7,
+    /// The I/O driver wakes who waits for a resource. Argument: the runtime's record of it.
+    IoReady = 8,
+    /// The timer driver wakes whose time has come. Argument: not used.
+    TimerFired = 9,
+    /// A task is aborted. Argument: its `Header`, or a pointer to it.
+    Abort = 10,
+    /// A panic is about to unwind. Argument: not used.
+    Panic = 11,
 }
 
 impl ProbeKind {
@@ -43,6 +51,10 @@ impl ProbeKind {
             5 => Self::WakerDrop,
             6 => Self::Spawn,
             7 => Self::FuturePoll,
+            8 => Self::IoReady,
+            9 => Self::TimerFired,
+            10 => Self::Abort,
+            11 => Self::Panic,
             _ => return None,
         })
     }
@@ -128,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_cookie_survives_packing() {
-        for kind in 1..=7 {
+        for kind in 1..=11 {
             for argument in 0..=2 {
                 let cookie = Cookie {
                     kind: ProbeKind::from_u8(kind).unwrap(),

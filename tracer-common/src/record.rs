@@ -20,7 +20,9 @@ pub enum RecordKind {
     /// state when the end was noticed, [`STATE_UNREADABLE`] when it is gone or belongs to another
     /// task by then.
     PollEnd = 2,
-    /// A waker was consumed to wake. `by`, `by_id` are the task polled on this thread, or 0.
+    /// A waker was consumed to wake. `by`, `by_id` are the task polled on this thread, or 0. Where
+    /// `aux` is a [`WakeOrigin`], `by` is the runtime's record of the resource and `by_id` when its
+    /// driver began to wake, which names that occasion on this thread.
     WakeByValue = 3,
     /// A waker was used by reference to wake. `by` as above.
     WakeByReference = 4,
@@ -38,6 +40,10 @@ pub enum RecordKind {
     OffCpu = 9,
     /// The thread came back to the CPU inside a task's poll. `task`, `task_id`.
     OnCpu = 10,
+    /// A task was aborted: it is cancelled when it is polled next. `by` as for a spawn.
+    Abort = 11,
+    /// A panic begins to unwind. `by`, `by_id` are the task polled on this thread.
+    Panic = 12,
 }
 
 impl RecordKind {
@@ -55,6 +61,30 @@ impl RecordKind {
             8 => Self::FuturePoll,
             9 => Self::OffCpu,
             10 => Self::OnCpu,
+            11 => Self::Abort,
+            12 => Self::Panic,
+            _ => return None,
+        })
+    }
+}
+
+/// What moves a thread that wakes tasks outside any poll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum WakeOrigin {
+    /// The I/O driver: a resource became ready.
+    Io = 1,
+    /// The timer driver: a time has come.
+    Timer = 2,
+}
+
+impl WakeOrigin {
+    /// The origin with this number, if there is one.
+    #[must_use]
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        Some(match value {
+            1 => Self::Io,
+            2 => Self::Timer,
             _ => return None,
         })
     }

@@ -3,10 +3,11 @@
 use tracer_common::walk::MARKS;
 use tracer_common::{
     ArgumentRegister, Cookie, PollEndCause, ProbeKind, Record, RecordKind, STATE_UNREADABLE,
+    WakeOrigin,
 };
 
-use crate::thread::{Frame, MAX_FRAMES, Moment, OpenPoll, Thread, settle, settle_frames};
-use crate::{Machine, task_id};
+use crate::thread::{Driver, Frame, MAX_FRAMES, Moment, OpenPoll, Thread, settle, settle_frames};
+use crate::{Header, Machine, task_id};
 
 /// What the trap says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,59 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
         marks: [0; MARKS],
     };
 
+    if matches!(cookie.kind, ProbeKind::IoReady | ProbeKind::TimerFired) {
+        // Without the return address its end could not be told.
+        let return_address = machine.word(entry).unwrap_or(0);
+        let timer = matches!(cookie.kind, ProbeKind::TimerFired);
+        let origin = if return_address == 0 {
+            0
+        } else if timer {
+            WakeOrigin::Timer as u32
+        } else {
+            WakeOrigin::Io as u32
+        };
+        thread.driver = Driver {
+            stack_pointer: entry,
+            return_address,
+            resource: if timer { 0 } else { argument },
+            begin: hit.time,
+            origin,
+            reserved: 0,
+        };
+        return;
+    }
+    if matches!(
+        cookie.kind,
+        ProbeKind::WakeByValue | ProbeKind::WakeByReference
+    ) && thread.driver.origin != 0
+    {
+        let driver = thread.driver;
+        // A poll that the driver's thread is in lies above the driver on the stack, if it is not
+        // that of the thread's own loop.
+        let around = thread
+            .innermost()
+            .is_none_or(|poll| driver.stack_pointer < poll.stack_pointer);
+        if entry < driver.stack_pointer
+            && around
+            && machine.word(driver.stack_pointer) == Some(driver.return_address)
+        {
+            record.aux = driver.origin as u8;
+            record.by = driver.resource;
+            record.by_id = driver.begin;
+            record.poll = 0;
+        } else {
+            thread.driver.origin = 0;
+        }
+    }
+    if matches!(cookie.kind, ProbeKind::Panic) {
+        if by != 0 {
+            record.task = by;
+            record.task_id = by_id;
+            machine.send(&record);
+        }
+        return;
+    }
+
     if matches!(cookie.kind, ProbeKind::FuturePoll) {
         settle_frames(thread, machine, entry);
         let floor = thread.innermost().map_or(0, |poll| poll.frames);
@@ -79,6 +133,15 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
         }
         return;
     }
+
+    if matches!(cookie.kind, ProbeKind::Abort) {
+        // Called with the header, or with a reference to the pointer to it: what has the vtable of
+        // a task tells which.
+        if !is_task(machine, argument, &mut thread.scratch) {
+            record.task = machine.word(argument).unwrap_or(0);
+        }
+    }
+    let argument = record.task;
 
     // A poll or a spawn names its task's layout in the cookie; a waker may belong to any task.
     let own_offset = u32::from(cookie.task_id_offset);
@@ -123,6 +186,12 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
     }
 }
 
+/// Whether a task's header lies there, as far as vtables are known.
+#[inline(always)]
+fn is_task<M: Machine>(machine: &mut M, address: u64, scratch: &mut Header) -> bool {
+    machine.header(address, scratch) && machine.task_id_offset(scratch.vtable()).is_some()
+}
+
 #[inline(always)]
 fn record_kind(kind: ProbeKind) -> RecordKind {
     match kind {
@@ -133,5 +202,7 @@ fn record_kind(kind: ProbeKind) -> RecordKind {
         ProbeKind::WakerDrop => RecordKind::WakerDrop,
         ProbeKind::Spawn => RecordKind::Spawn,
         ProbeKind::FuturePoll => RecordKind::FuturePoll,
+        ProbeKind::Abort => RecordKind::Abort,
+        ProbeKind::Panic | ProbeKind::IoReady | ProbeKind::TimerFired => RecordKind::Panic,
     }
 }

@@ -21,7 +21,7 @@ mod tests;
 
 pub use hit::{Hit, on_hit};
 pub use switch::{Leave, on_leave, on_return};
-pub use thread::{Frame, MAX_FRAMES, MAX_POLLS, OpenPoll, Thread};
+pub use thread::{Driver, Frame, MAX_FRAMES, MAX_POLLS, OpenPoll, Thread};
 
 use tracer_common::Record;
 

@@ -58,6 +58,24 @@ pub struct Frame {
     pub return_address: u64,
 }
 
+/// A driver of the runtime that wakes tasks on this thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Driver {
+    /// Stack pointer at its entry.
+    pub stack_pointer: u64,
+    /// The word there.
+    pub return_address: u64,
+    /// The runtime's record of the resource.
+    pub resource: u64,
+    /// When it began.
+    pub begin: u64,
+    /// [`tracer_common::WakeOrigin`]; 0 when no driver is at work.
+    pub origin: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
 /// The state of one thread: a value of the map `THREADS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -66,6 +84,8 @@ pub struct Thread {
     pub polls: [OpenPoll; MAX_POLLS],
     /// Open frames of nested futures.
     pub nested: [Frame; MAX_FRAMES],
+    /// The driver at work.
+    pub driver: Driver,
     /// Space for a header: too big for the stack beside a record.
     pub scratch: Header,
     /// Number of open polls.
@@ -102,6 +122,14 @@ impl Thread {
             stack_pointer: 0,
             return_address: 0,
         }; MAX_FRAMES],
+        driver: Driver {
+            stack_pointer: 0,
+            return_address: 0,
+            resource: 0,
+            begin: 0,
+            origin: 0,
+            reserved: 0,
+        },
         scratch: Header {
             words: [0; crate::HEADER_WORDS],
         },

@@ -126,6 +126,7 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
         tracking: Options {
             started,
             probe_names: probe_names(&plan),
+            sees_panics: sees_panics(&plan, &session),
             max_tasks: MAX_TASKS,
             ..Options::default()
         },
@@ -209,6 +210,20 @@ fn program_name(process: &Process) -> String {
     name.to_string_lossy().into_owned()
 }
 
+/// Whether every panic is seen.
+fn sees_panics(plan: &Plan, session: &Session) -> bool {
+    let probe = plan
+        .probes
+        .iter()
+        .find(|probe| probe.kind == ProbeKind::Panic);
+    probe.is_some_and(|probe| {
+        !session
+            .refused
+            .iter()
+            .any(|refused| refused.what.contains(&*probe.name))
+    })
+}
+
 /// The futures of task polls and nested polls, by index of the probe.
 fn probe_names(plan: &Plan) -> Vec<Option<Arc<str>>> {
     plan.probes
@@ -284,6 +299,10 @@ const fn kind_name(kind: ProbeKind) -> &'static str {
         ProbeKind::WakerDrop => "waker_drop",
         ProbeKind::Spawn => "spawn",
         ProbeKind::FuturePoll => "future_poll",
+        ProbeKind::IoReady => "io_ready",
+        ProbeKind::TimerFired => "timer_fired",
+        ProbeKind::Abort => "abort",
+        ProbeKind::Panic => "panic",
     }
 }
 

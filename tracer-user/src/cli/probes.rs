@@ -299,6 +299,10 @@ const fn kind(kind: ProbeKind) -> &'static str {
         ProbeKind::WakerDrop => "waker_drop",
         ProbeKind::Spawn => "spawn",
         ProbeKind::FuturePoll => "future_poll",
+        ProbeKind::IoReady => "io_ready",
+        ProbeKind::TimerFired => "timer_fired",
+        ProbeKind::Abort => "abort",
+        ProbeKind::Panic => "panic",
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tracer_common::Record;
 
 use super::lines::Counts;
@@ -12,6 +13,7 @@ use super::rates::Rate;
 use super::reader::{Moment, Reading};
 use super::recorder::{Closed, Entry, Recorder};
 use super::table_maker::TableMaker;
+use crate::address::Address;
 use crate::rebuild::event::Event;
 use crate::rebuild::nested::NestedPolls;
 use crate::rebuild::snapshot::{RuntimeInfo, Snapshot};
@@ -207,6 +209,9 @@ impl Follower {
                 return;
             }
         };
+        for (resource, fd) in resources(&snapshot) {
+            self.tracker.resource(resource, fd);
+        }
         let mut events = Vec::new();
         if moment == Moment::Start {
             self.tracker.seed(&snapshot, time, &mut events);
@@ -342,6 +347,25 @@ impl Follower {
     pub fn unread(&self) -> Option<&str> {
         self.unread.as_deref()
     }
+}
+
+/// The file descriptors of the I/O resources that tasks wait for.
+fn resources(snapshot: &Snapshot) -> Vec<(Address, i32)> {
+    let mut found = Vec::new();
+    for tree in snapshot.tasks.iter().filter_map(|task| task.tree.as_ref()) {
+        tree.visit(&mut |node| {
+            let Some(wait) = &node.waits_for else { return };
+            let text = wait.details.get("resource").and_then(Value::as_str);
+            let resource = text
+                .and_then(|text| text.strip_prefix("0x"))
+                .and_then(|digits| u64::from_str_radix(digits, 16).ok());
+            let fd = wait.details.get("fd").and_then(Value::as_i64);
+            if let (Some(resource), Some(Ok(fd))) = (resource, fd.map(i32::try_from)) {
+                found.push((Address(resource), fd));
+            }
+        });
+    }
+    found
 }
 
 /// `tokio multi_thread, 2 tokio current_thread`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::emulation::Rules;
 use super::error::PlanError;
 use super::functions::Functions;
-use super::model::{Plan, Probe, Unseen};
+use super::model::{Method, Plan, Probe, Unseen};
 use super::names::Names;
 use super::site::{Wanted, choose};
 use super::tokio::{Candidate, Tokio};
@@ -79,6 +79,12 @@ pub fn make(request: Request<'_>) -> Result<Plan, PlanError> {
             break;
         }
         match probe(candidate, &found, &functions, request, &file) {
+            Ok(probe) if is_too_dear(&probe) => plan.unseen.push(Unseen {
+                what: format!("wake-ups by {}", probe.name),
+                reason: "the kernel would have to single-step a probe there, at each of them"
+                    .to_owned(),
+                remedy: None,
+            }),
             Ok(probe) => {
                 plan.unseen
                     .extend(attempts(&probe, &functions, request.rules));
@@ -88,6 +94,12 @@ pub fn make(request: Request<'_>) -> Result<Plan, PlanError> {
         }
     }
     Ok(plan)
+}
+
+/// What a driver wakes is seen without its probe too, as a wake-up by its thread.
+fn is_too_dear(probe: &Probe) -> bool {
+    matches!(probe.kind, ProbeKind::IoReady | ProbeKind::TimerFired)
+        && probe.instruction.method == Method::SingleStepped
 }
 
 fn looked_at(symbols: bool) -> String {

@@ -111,6 +111,10 @@ fn by_symbols(symbols: &Binary) -> BTreeMap<LinkAddress, Candidate> {
             || ![
                 "5tokio7runtime4task",
                 "34schedule_option_task_without_yield",
+                "12scheduled_io11ScheduledIo4wake",
+                "15process_at_time",
+                "12remote_abort",
+                "10rust_panic",
             ]
             .iter()
             .any(|part| symbol.name.contains(part))
@@ -135,6 +139,9 @@ fn by_symbols(symbols: &Binary) -> BTreeMap<LinkAddress, Candidate> {
 }
 
 fn classify(name: &str) -> Option<(ProbeKind, ArgumentRegister)> {
+    if let Some(kind) = origin(name) {
+        return Some((kind, ArgumentRegister::Rdi));
+    }
     for (path, kind, argument) in FUNCTIONS {
         if let Some(rest) = name.strip_prefix(path)
             && (rest.is_empty() || rest.starts_with("::<"))
@@ -156,6 +163,29 @@ fn classify(name: &str) -> Option<(ProbeKind, ArgumentRegister)> {
         .strip_prefix(OWNED_TASKS)?
         .starts_with('<')
         .then_some((ProbeKind::Spawn, ArgumentRegister::Rsi))
+}
+
+/// What wakes and ends tasks from outside of them. Not generic, and too large or too cold to be
+/// inlined in the binaries that were looked at (tokio 1.54.1: dev, release, fat LTO), but for
+/// `remote_abort` in fat LTO. One that is not there is not missed: its wake-ups are then the
+/// thread's.
+fn origin(name: &str) -> Option<ProbeKind> {
+    let is_in = |module: &str| name.trim_start_matches('<').starts_with(module);
+    // `ScheduledIo::wake` was in `tokio::io::driver` before 1.21.
+    if name.ends_with("::scheduled_io::ScheduledIo::wake")
+        || name.ends_with("::scheduled_io::ScheduledIo>::wake")
+    {
+        return is_in("tokio::").then_some(ProbeKind::IoReady);
+    }
+    if name.ends_with("::process_at_time") {
+        return (is_in("tokio::runtime::time") || is_in("tokio::time::driver"))
+            .then_some(ProbeKind::TimerFired);
+    }
+    if name.ends_with("::remote_abort") || name.starts_with("tokio::runtime::task::raw::shutdown") {
+        return is_in("tokio::runtime::task").then_some(ProbeKind::Abort);
+    }
+    // std's last function before a panic unwinds, for its users' breakpoints: never inlined.
+    (name == "rust_panic" || name == "__rustc::rust_panic").then_some(ProbeKind::Panic)
 }
 
 /// In a stripped binary: polls from task vtables, wakers from their code.

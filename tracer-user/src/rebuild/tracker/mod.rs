@@ -16,6 +16,7 @@
 //! - A record older than the last one of its thread or task is late: it is counted, shows as a
 //!   [gap](crate::rebuild::event::EventKind::Gap), and no pending cause survives it.
 
+mod origin;
 mod poll;
 mod seed;
 mod state_word;
@@ -38,6 +39,7 @@ use tracer_common::{Record, RecordKind};
 pub use self::seed::key_of_listed;
 pub use self::task::{Actor, LastWake, Task, TaskKey};
 
+use self::origin::Origins;
 use self::state_word::StateWord;
 use self::table::Table;
 use self::thread::{Arrival, Threads};
@@ -58,6 +60,8 @@ pub struct Options {
     /// Names by index of the probe in the plan: the future's path for a task's poll and for a
     /// nested poll. May be shorter than the plan.
     pub probe_names: Vec<Option<Arc<str>>>,
+    /// Whether a probe sees panics begin.
+    pub sees_panics: bool,
     /// When the probes were attached, CLOCK_MONOTONIC in nanoseconds: a poll that began before was
     /// not lost.
     pub started: u64,
@@ -75,6 +79,7 @@ impl Default for Options {
         Self {
             runtime: "tokio".into(),
             probe_names: Vec::new(),
+            sees_panics: false,
             started: 0,
             max_tasks: 100_000,
             max_over: 10_000,
@@ -126,6 +131,9 @@ pub struct Tracker {
     table: Table,
     threads: Threads,
     trees: Trees,
+    origins: Origins,
+    /// Whether panics are seen: only then a poll that ends its task without one returned a value.
+    sees_panics: bool,
     next_unit: u64,
     /// Time of the newest record.
     now: u64,
@@ -146,6 +154,8 @@ impl Tracker {
             table: Table::new(options.max_tasks, options.max_over),
             threads: Threads::new(options.max_threads),
             trees: Trees::new(),
+            origins: Origins::default(),
+            sees_panics: options.sees_panics,
             next_unit: 0,
             now: 0,
             clean_since: 0,
@@ -225,6 +235,11 @@ impl Tracker {
         self.threads.name(tid, name);
     }
 
+    /// Tells which file descriptor a resource of the I/O driver is.
+    pub fn resource(&mut self, resource: Address, fd: i32) {
+        self.origins.name(resource, fd);
+    }
+
     /// The name that a thread was given.
     #[must_use]
     pub fn thread_name(&self, tid: u32) -> Option<&Arc<str>> {
@@ -261,6 +276,8 @@ impl Tracker {
             }
             RecordKind::Spawn => self.spawn(record, into),
             RecordKind::FuturePoll => self.future_poll(record, into),
+            RecordKind::Abort => self.abort(record, into),
+            RecordKind::Panic => self.panic(record),
         };
         if done.is_none() {
             self.late(record, into);
@@ -363,7 +380,11 @@ impl Tracker {
             poll::close(task, open, time, outcome, EndSeen::Inferred, into);
             self.counts.polls += 1;
         }
-        task.emit(time, EventKind::Finished { outcome }, None, into);
+        let aborted = match (outcome, task.aborted) {
+            (Outcome::Cancelled, Some((event, at))) if at > self.clean_since => Some(event),
+            _ => None,
+        };
+        task.emit(time, EventKind::Finished { outcome }, aborted, into);
         task.state = TaskState::Complete;
         task.scheduled_by = task::Pending::None;
         let unit = task.unit;

@@ -177,11 +177,17 @@ impl Tracker {
 
         let word = self.word;
         let (clean_since, started) = (self.clean_since, self.started);
+        let sees_panics = self.sees_panics;
         let seen = seen_by(record.aux);
         let task = self.table.get_mut(&key)?;
         let outcome;
         if let Some(open) = task.poll_of(record.tid, poll, clean_since).copied() {
-            outcome = word.outcome(record.state, open.cancelled);
+            outcome = match word.outcome(record.state, open.cancelled) {
+                Outcome::Over if task.panicked == Some(open.began) => Outcome::Panicked,
+                // With every panic seen and nothing lost, what ended without one returned.
+                Outcome::Over if sees_panics && open.began > clean_since => Outcome::Ready,
+                outcome => outcome,
+            };
             task.open = None;
             close(task, open, record.time, outcome, seen, into);
         } else {

@@ -115,6 +115,10 @@ pub struct Task {
     pub(super) began: Option<u64>,
     pub(super) scheduled_by: Pending,
     pub(super) gap_told_for: u64,
+    /// The abort that has not had its effect yet, and its time.
+    pub(super) aborted: Option<(EventId, u64)>,
+    /// Begin of the poll in which a panic began.
+    pub(super) panicked: Option<u64>,
     /// Time of the last record of a poll.
     pub(super) last_polled: u64,
     /// Where it stood when that was told last.
@@ -180,6 +184,8 @@ impl Task {
             began: None,
             scheduled_by: Pending::None,
             gap_told_for: 0,
+            aborted: None,
+            panicked: None,
             last_polled: 0,
             suspended: None,
         }

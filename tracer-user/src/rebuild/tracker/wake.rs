@@ -18,14 +18,25 @@ impl Tracker {
     ) -> Option<()> {
         let effect = self.word.wake_effect(record.state);
         let key = self.target(record, effect != WakeEffect::AlreadyOver, into)?;
-        let actor = self.actor(record, into)?;
         let task = self.table.get(&key)?.unit;
         let kind = EventKind::Wake {
             task,
             by_value,
             effect,
         };
-        let event = self.act(&actor, record, kind, into)?;
+        let (actor, event) = if record.aux == 0 {
+            let actor = self.actor(record, into)?;
+            (actor, self.act(&actor, record, kind, into)?)
+        } else {
+            // What the thread did for a driver is caused by the kernel.
+            let cause = self.fired(record, into);
+            let thread = self.threads.get_mut(record.tid)?;
+            let actor = Actor::Thread {
+                unit: thread.unit,
+                tid: thread.tid,
+            };
+            (actor, thread.emit(record.time, kind, cause, into))
+        };
         self.counts.wakes += 1;
 
         let (now, clean_since) = (self.now, self.clean_since);
@@ -159,7 +170,7 @@ impl Tracker {
     }
 
     /// Who made a record.
-    fn actor(&mut self, record: &Record, into: &mut Vec<Event>) -> Option<Actor> {
+    pub(super) fn actor(&mut self, record: &Record, into: &mut Vec<Event>) -> Option<Actor> {
         if record.by == 0 {
             let thread = self.threads.get_mut(record.tid)?;
             return Some(Actor::Thread {
@@ -173,7 +184,7 @@ impl Tracker {
     }
 
     /// Appends an event of the actor, caused by the poll it was made in.
-    fn act(
+    pub(super) fn act(
         &mut self,
         actor: &Actor,
         record: &Record,

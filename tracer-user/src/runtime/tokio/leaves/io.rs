@@ -59,6 +59,10 @@ fn describe(resource: Option<Value<'_, '_>>, interest: Option<&'static str>) -> 
     let mut waits_for = WaitsFor::new("io");
     let descriptor = resource.and_then(descriptor);
     waits_for = waits_for.with("fd", descriptor.map_or(Json::Null, Json::from));
+    // What wakes it is known by this address.
+    if let Some(record) = resource.and_then(scheduled_io) {
+        waits_for = waits_for.with("resource", record.to_string());
+    }
     if let Some(interest) = interest {
         waits_for = waits_for.with("interest", interest);
     }
