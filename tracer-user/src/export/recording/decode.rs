@@ -3,23 +3,25 @@
 
 use std::sync::Arc;
 
+use super::awaits::Told;
 use super::kinds::{
     BEGAN_HERE, BEGAN_TOLD, CAUSE_ELSEWHERE, CAUSE_HERE, FIRST_ADDED_KIND, KIND_MASK, SEEN_SHIFT,
-    effect, node_kind, node_state, outcome, seen, unzigzag,
+    effect, outcome, seen, unzigzag,
 };
 use super::strings::Strings;
+use super::tables::Tables;
 use crate::address::Address;
 use crate::proto::{self, Kind};
 use crate::rebuild::event::{
     Event, EventId, EventKind, Origin, TaskUnit, ThreadUnit, Unit, UnitId,
 };
-use crate::rebuild::suspension::{FutureState, Marks, Place, SuspendedFuture, Suspension};
 
 /// Why a packet does not hold together.
 pub(super) type Reason = &'static str;
 
 struct Columns<'a> {
-    strings: &'a Strings,
+    tables: &'a Tables,
+    awaits: Told,
     units: Vec<UnitId>,
     bases: Vec<u64>,
     next: Vec<u64>,
@@ -27,12 +29,12 @@ struct Columns<'a> {
     arguments: std::vec::IntoIter<u64>,
     causes: std::vec::IntoIter<u64>,
     descriptions: std::vec::IntoIter<proto::Unit>,
-    suspensions: std::vec::IntoIter<proto::Suspension>,
+    marks: std::vec::IntoIter<u8>,
 }
 
 /// Decodes a packet's events. Those of a kind that this version does not have are left out; their
 /// sequence numbers stay theirs.
-pub(super) fn events(packet: proto::Events, strings: &Strings) -> Result<Vec<Event>, Reason> {
+pub(super) fn events(packet: proto::Events, tables: &Tables) -> Result<Vec<Event>, Reason> {
     let count = packet.kinds.len();
     if packet.owners.len() != count || packet.times.len() != count {
         return Err("a packet's columns differ in length");
@@ -41,7 +43,8 @@ pub(super) fn events(packet: proto::Events, strings: &Strings) -> Result<Vec<Eve
         return Err("a packet's units and sequence numbers differ in number");
     }
     let mut columns = Columns {
-        strings,
+        tables,
+        awaits: Told::default(),
         polled_since: vec![None; packet.units.len()],
         units: packet.units.into_iter().map(UnitId).collect(),
         next: packet.sequences.clone(),
@@ -49,7 +52,7 @@ pub(super) fn events(packet: proto::Events, strings: &Strings) -> Result<Vec<Eve
         arguments: packet.arguments.into_iter(),
         causes: packet.causes.into_iter(),
         descriptions: packet.descriptions.into_iter(),
-        suspensions: packet.suspensions.into_iter(),
+        marks: packet.marks.into_iter(),
     };
     let mut time = packet.time;
     let mut events = Vec::with_capacity(count);
@@ -64,7 +67,7 @@ pub(super) fn events(packet: proto::Events, strings: &Strings) -> Result<Vec<Eve
             events.push(event);
         }
     }
-    if columns.arguments.len() + columns.causes.len() > 0 {
+    if columns.arguments.len() + columns.causes.len() + columns.marks.len() > 0 {
         return Err("a packet has more arguments than its events take");
     }
     Ok(events)
@@ -132,7 +135,7 @@ impl Columns<'_> {
                     .descriptions
                     .next()
                     .ok_or("a unit's description is not there")?;
-                match self.unit(unit)? {
+                match self::unit(unit, &self.tables.strings)? {
                     Some(unit) => EventKind::Described(Arc::new(unit)),
                     None => return Ok(None),
                 }
@@ -150,12 +153,11 @@ impl Columns<'_> {
             }
             Ok(Kind::PollEnd) => self.poll_end(owner, time)?,
             Ok(Kind::AwaitChanged) => {
-                let suspension = self.suspensions.next().ok_or("a suspension is not there")?;
-                let (suspension, marks) = self.suspension(suspension)?;
-                EventKind::AwaitChanged {
-                    suspension: Arc::new(suspension),
-                    marks,
-                }
+                let owner = u32::try_from(owner).unwrap_or(u32::MAX);
+                let (arguments, values) = (&mut self.arguments, &mut self.marks);
+                let (suspension, marks) =
+                    self.awaits.decode(owner, self.tables, arguments, values)?;
+                EventKind::AwaitChanged { suspension, marks }
             }
             Ok(kind @ (Kind::WakeByValue | Kind::WakeByReference)) => EventKind::Wake {
                 task: self.target()?,
@@ -185,7 +187,7 @@ impl Columns<'_> {
                 future: Address(self.argument()?),
                 name: {
                     let id = self.argument()?;
-                    self.strings.get(id)?
+                    self.tables.strings.get(id)?
                 },
                 depth: u8::try_from(self.argument()?).unwrap_or(u8::MAX),
             },
@@ -250,64 +252,26 @@ impl Columns<'_> {
             _ => Err("an event's cause is told in two ways"),
         }
     }
+}
 
-    /// `None` for a kind of unit that this version does not have.
-    fn unit(&self, unit: proto::Unit) -> Result<Option<Unit>, Reason> {
-        Ok(match unit.unit {
-            Some(proto::unit::Unit::Task(task)) => Some(Unit::Task(TaskUnit {
-                runtime: self.strings.text(task.runtime)?,
-                address: Address(task.address),
-                task_id: task.task_id,
-                generation: task.generation,
-                future: self.strings.get(task.future.into())?,
-                existing: task.existing,
-            })),
-            Some(proto::unit::Unit::Thread(thread)) => Some(Unit::Thread(ThreadUnit {
-                tid: thread.tid,
-                name: self.strings.get(thread.name.into())?,
-            })),
-            Some(proto::unit::Unit::Origin(origin)) => origin_of(&origin).map(Unit::Origin),
-            None => None,
-        })
-    }
-
-    fn suspension(&self, from: proto::Suspension) -> Result<(Suspension, Marks), Reason> {
-        let futures = from
-            .futures
-            .into_iter()
-            .map(|future| {
-                Ok(SuspendedFuture {
-                    depth: u16::try_from(future.depth)
-                        .map_err(|_| "a future is nested too deep")?,
-                    place: if future.inside {
-                        Place::Inside(future.at)
-                    } else {
-                        Place::Outside(Address(future.at))
-                    },
-                    mark: future.mark.and_then(|mark| u8::try_from(mark).ok()),
-                    state: Arc::new(FutureState {
-                        future: self.strings.text(future.future)?,
-                        kind: node_kind(future.kind),
-                        state: node_state(future.state),
-                        file: self.strings.get(future.file.into())?,
-                        line: (future.line > 0).then_some(future.line),
-                        waits_for: self.strings.get(future.waits_for.into())?,
-                    }),
-                })
-            })
-            .collect::<Result<_, Reason>>()?;
-        let mut marks = Marks::default();
-        for (to, from) in marks.0.iter_mut().zip(from.marks) {
-            *to = from;
-        }
-        let suspension = Suspension {
-            futures,
-            missing: Some(from.missing)
-                .filter(|missing| !missing.is_empty())
-                .map(Into::into),
-        };
-        Ok((suspension, marks))
-    }
+/// `None` for a kind of unit that this version does not have.
+pub(super) fn unit(unit: proto::Unit, strings: &Strings) -> Result<Option<Unit>, Reason> {
+    Ok(match unit.unit {
+        Some(proto::unit::Unit::Task(task)) => Some(Unit::Task(TaskUnit {
+            runtime: strings.text(task.runtime)?,
+            address: Address(task.address),
+            task_id: task.task_id,
+            generation: task.generation,
+            future: strings.get(task.future.into())?,
+            existing: task.existing,
+        })),
+        Some(proto::unit::Unit::Thread(thread)) => Some(Unit::Thread(ThreadUnit {
+            tid: thread.tid,
+            name: strings.get(thread.name.into())?,
+        })),
+        Some(proto::unit::Unit::Origin(origin)) => origin_of(&origin).map(Unit::Origin),
+        None => None,
+    })
 }
 
 /// `None` for a kind that this version does not have.

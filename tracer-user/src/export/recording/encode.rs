@@ -1,23 +1,20 @@
 //! Events -> the columns of a packet.
 //!
-//! A packet needs no state but the string table to be read: it lists its units and the sequence
+//! A packet needs no state but the tables to be read: it lists its units and the sequence
 //! numbers that they begin with, and everything else counts from there. Units are listed by how
 //! often they occur, so that the indexes of the busy ones take one byte.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
+use super::awaits::Told;
 use super::kinds::{
-    BEGAN_HERE, BEGAN_TOLD, CAUSE_ELSEWHERE, CAUSE_HERE, SEEN_SHIFT, effect_number,
-    node_kind_number, node_state_number, outcome_number, seen_number, zigzag,
+    BEGAN_HERE, BEGAN_TOLD, CAUSE_ELSEWHERE, CAUSE_HERE, SEEN_SHIFT, effect_number, outcome_number,
+    seen_number, zigzag,
 };
-use super::strings::Interner;
+use super::strings;
+use super::tables::Interner;
 use crate::proto::{self, Kind};
 use crate::rebuild::event::{Event, EventId, EventKind, Origin, Unit, UnitId};
-use crate::rebuild::suspension::{Marks, Place as FuturePlace, Suspension};
-
-/// Steps of a path at most.
-const MAX_STEPS: usize = 256;
 
 /// A unit's place in the packet.
 #[derive(Clone, Copy)]
@@ -29,12 +26,13 @@ struct Place {
 struct Columns<'a> {
     places: HashMap<UnitId, Place>,
     polled_since: Vec<Option<u64>>,
-    strings: &'a mut Interner,
+    awaits: Told,
+    tables: &'a mut Interner,
     packet: proto::Events,
 }
 
 /// Encodes events. In each unit their sequence numbers must follow each other without holes.
-pub(super) fn events(events: &[Event], strings: &mut Interner) -> proto::Events {
+pub(super) fn events(events: &[Event], tables: &mut Interner) -> proto::Events {
     let places = places(events);
     let mut units = vec![(0, 0); places.len()];
     for (unit, place) in &places {
@@ -43,8 +41,9 @@ pub(super) fn events(events: &[Event], strings: &mut Interner) -> proto::Events 
     let time = events.first().map_or(0, |event| event.time);
     let mut columns = Columns {
         polled_since: vec![None; units.len()],
+        awaits: Told::default(),
         places,
-        strings,
+        tables,
         packet: proto::Events {
             time,
             units: units.iter().map(|(unit, _)| *unit).collect(),
@@ -128,7 +127,7 @@ impl Columns<'_> {
     fn kind(&mut self, event: &Event, owner: u32) -> Kind {
         match &event.kind {
             EventKind::Described(unit) => {
-                let unit = self.unit(unit);
+                let unit = unit_message(unit, &mut self.tables.strings);
                 self.packet.descriptions.push(unit);
                 Kind::Described
             }
@@ -163,8 +162,13 @@ impl Columns<'_> {
                 Kind::PollEnd
             }
             EventKind::AwaitChanged { suspension, marks } => {
-                let suspension = self.suspension(suspension, marks);
-                self.packet.suspensions.push(suspension);
+                let proto::Events {
+                    arguments,
+                    marks: values,
+                    ..
+                } = &mut self.packet;
+                self.awaits
+                    .encode(owner, suspension, marks, self.tables, arguments, values);
                 Kind::AwaitChanged
             }
             EventKind::Wake {
@@ -209,7 +213,7 @@ impl Columns<'_> {
                 name,
                 depth,
             } => {
-                let name = self.strings.id(name.as_ref());
+                let name = self.tables.strings.id(name.as_ref());
                 self.argument(future.0);
                 self.argument(name.into());
                 self.argument((*depth).into());
@@ -231,56 +235,34 @@ impl Columns<'_> {
         self.packet.causes.push(zigzag(distance));
         CAUSE_ELSEWHERE
     }
+}
 
-    fn unit(&mut self, unit: &Arc<Unit>) -> proto::Unit {
-        let unit = match &**unit {
-            Unit::Task(task) => proto::unit::Unit::Task(proto::Task {
-                runtime: self.strings.id(Some(&task.runtime)),
-                address: task.address.0,
-                task_id: task.task_id,
-                generation: task.generation,
-                future: self.strings.id(task.future.as_ref()),
-                existing: task.existing,
-            }),
-            Unit::Thread(thread) => proto::unit::Unit::Thread(proto::Thread {
-                tid: thread.tid,
-                name: self.strings.id(thread.name.as_ref()),
-            }),
-            Unit::Origin(origin) => proto::unit::Unit::Origin(origin_message(*origin)),
-        };
-        proto::Unit { unit: Some(unit) }
-    }
+/// The units that an event mentions.
+pub(super) fn mentioned(event: &Event) -> impl Iterator<Item = UnitId> + use<> {
+    let cause = event.cause.map(|cause| cause.unit);
+    [Some(event.id.unit), event.kind.target(), cause]
+        .into_iter()
+        .flatten()
+}
 
-    fn suspension(&mut self, suspension: &Suspension, marks: &Marks) -> proto::Suspension {
-        let futures = suspension
-            .futures
-            .iter()
-            .take(MAX_STEPS)
-            .map(|future| {
-                let (inside, at) = match future.place {
-                    FuturePlace::Inside(offset) => (true, offset),
-                    FuturePlace::Outside(address) => (false, address.0),
-                };
-                proto::SuspendedFuture {
-                    depth: future.depth.into(),
-                    inside,
-                    at,
-                    mark: future.mark.map(u32::from),
-                    future: self.strings.id(Some(&future.state.future)),
-                    file: self.strings.id(future.state.file.as_ref()),
-                    line: future.state.line.unwrap_or(0),
-                    kind: node_kind_number(future.state.kind),
-                    state: node_state_number(future.state.state),
-                    waits_for: self.strings.id(future.state.waits_for.as_ref()),
-                }
-            })
-            .collect();
-        proto::Suspension {
-            futures,
-            missing: suspension.missing.as_deref().unwrap_or_default().to_owned(),
-            marks: marks.0.to_vec(),
-        }
-    }
+/// What a unit is.
+pub(super) fn unit_message(unit: &Unit, strings: &mut strings::Interner) -> proto::Unit {
+    let unit = match unit {
+        Unit::Task(task) => proto::unit::Unit::Task(proto::Task {
+            runtime: strings.id(Some(&task.runtime)),
+            address: task.address.0,
+            task_id: task.task_id,
+            generation: task.generation,
+            future: strings.id(task.future.as_ref()),
+            existing: task.existing,
+        }),
+        Unit::Thread(thread) => proto::unit::Unit::Thread(proto::Thread {
+            tid: thread.tid,
+            name: strings.id(thread.name.as_ref()),
+        }),
+        Unit::Origin(origin) => proto::unit::Unit::Origin(origin_message(*origin)),
+    };
+    proto::Unit { unit: Some(unit) }
 }
 
 fn origin_message(origin: Origin) -> proto::Origin {

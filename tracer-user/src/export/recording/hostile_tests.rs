@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::samples::{any_events, header, read, recording};
-use super::{Ending, RecordingError, Writer, encode, frame, strings};
+use super::{Ending, RecordingError, Writer, encode, frame, tables};
 use crate::error::{Advice as _, ExitCode};
 use crate::proto::{self, packet::Content};
 
@@ -154,6 +154,147 @@ fn columns_that_do_not_hold_together_are_refused() {
     assert_eq!(reasons[3], "an event has no known kind");
 }
 
+/// A packet with a state of a future, suspensions and an `AWAIT_CHANGED` of these arguments.
+fn await_packet(suspensions: Vec<proto::Suspension>, arguments: &[u64], marks: &[u8]) -> Vec<u8> {
+    let columns = proto::Events {
+        kinds: vec![5],
+        arguments: arguments.to_vec(),
+        marks: marks.to_vec(),
+        ..columns()
+    };
+    let packet = proto::Packet {
+        states: vec![proto::FutureState::default()],
+        suspensions,
+        content: Some(Content::Events(columns)),
+        ..proto::Packet::default()
+    };
+    packet.encode_to_vec()
+}
+
+fn outside(futures: usize) -> proto::Suspension {
+    proto::Suspension {
+        depths: vec![0; futures],
+        states: vec![1; futures],
+        places: vec![0; futures],
+        marks: vec![1; futures],
+        missing: 0,
+    }
+}
+
+#[test]
+fn suspensions_that_do_not_hold_together_are_refused() {
+    let whole = await_packet(vec![outside(1)], &[1 << 2 | 3, 1, 2], &[9]);
+    let events = read(&headed(&whole)).unwrap().events();
+    assert_eq!(events.len(), 1);
+
+    let changed = |change: fn(&mut proto::Suspension)| {
+        let mut suspension = outside(2);
+        change(&mut suspension);
+        await_packet(vec![suspension], &[1 << 2 | 2, 0, 0], &[])
+    };
+    let packets = [
+        (changed(|s| s.depths.push(1)), "columns"),
+        (changed(|s| s.states.truncate(1)), "columns"),
+        (changed(|s| s.depths[0] = 1), "not a tree"),
+        (changed(|s| s.depths[1] = 2), "not a tree"),
+        (changed(|s| s.states[1] = 2), "not there"),
+        (changed(|s| s.states[1] = 0), "not there"),
+        (changed(|s| s.marks[1] = 257), "mark"),
+        (changed(|s| s.missing = 1), "not there"),
+        (await_packet(vec![outside(1_025)], &[], &[]), "more futures"),
+        (await_packet(vec![], &[1 << 2], &[]), "not there"),
+        (await_packet(vec![outside(1)], &[0], &[]), "not there"),
+        (
+            await_packet(vec![outside(1)], &[u64::MAX], &[]),
+            "not there",
+        ),
+        (await_packet(vec![outside(1)], &[1 << 2], &[]), "not told"),
+        (await_packet(vec![outside(1)], &[1 << 2 | 2], &[]), "fewer"),
+        (
+            await_packet(vec![outside(1)], &[1 << 2 | 3, 1, 0], &[]),
+            "marks",
+        ),
+        (
+            await_packet(vec![outside(1)], &[1 << 2 | 3, 1 << 16, 0], &[1]),
+            "marks",
+        ),
+        (
+            await_packet(vec![outside(1)], &[1 << 2 | 2, 0], &[1]),
+            "more",
+        ),
+    ];
+    for (at, (payload, word)) in packets.iter().enumerate() {
+        match read(&headed(payload)).unwrap().ending {
+            Ending::Damaged { reason, .. } => assert!(reason.contains(word), "{at}: {reason}"),
+            other => panic!("{at}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn events_that_place_many_futures_take_no_more_memory_than_they_may() {
+    // One address, 1,023 futures inside: each event of four bytes would take some 50 KB.
+    let mut large = outside(1_024);
+    large.places = vec![1; 1_024];
+    large.places[0] = 0;
+    let count = 100_000;
+    let columns = proto::Events {
+        units: vec![5],
+        sequences: vec![9],
+        kinds: vec![5; count],
+        owners: vec![0; count],
+        times: vec![0; count],
+        arguments: [1 << 2 | 2, 2].repeat(count),
+        ..proto::Events::default()
+    };
+    let packet = proto::Packet {
+        states: vec![proto::FutureState::default()],
+        suspensions: vec![large],
+        content: Some(Content::Events(columns)),
+        ..proto::Packet::default()
+    };
+    match read(&headed(&packet.encode_to_vec())).unwrap().ending {
+        Ending::Damaged { reason, .. } => assert!(reason.contains("places"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn tables_are_bounded_whatever_fills_them() {
+    let states = proto::Packet {
+        states: vec![proto::FutureState::default(); 100_000],
+        ..proto::Packet::default()
+    };
+    let suspensions = proto::Packet {
+        suspensions: vec![proto::Suspension::default(); 100_000],
+        ..proto::Packet::default()
+    };
+    let strings = proto::Packet {
+        strings: vec!["x".repeat(8_000); 100],
+        ..proto::Packet::default()
+    };
+    let segment = proto::Packet {
+        content: Some(Content::Segment(proto::Segment::default())),
+        ..proto::Packet::default()
+    };
+    for (packet, word) in [
+        (states, "states"),
+        (suspensions, "suspensions"),
+        (strings, "strings"),
+    ] {
+        let frame = framed(&packet.encode_to_vec());
+        let damaged = read(&[headed(&[]), frame.repeat(45)].concat()).unwrap();
+        match damaged.ending {
+            Ending::Damaged { reason, .. } => assert!(reason.contains(word), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+        // With segments between them they never come to the limit.
+        let fine = [framed(&segment.encode_to_vec()), frame].concat();
+        let read = read(&[headed(&[]), fine.repeat(45)].concat()).unwrap();
+        assert_eq!(read.ending, Ending::Open);
+    }
+}
+
 #[test]
 fn trees_that_are_none_are_refused() {
     for depths in [&[1_u32][..], &[0, 2], &[0, 0], &[0, 1, 1, 3]] {
@@ -265,18 +406,17 @@ fn payloads(events: &[crate::rebuild::event::Event]) -> Vec<Vec<u8>> {
     while frame::read(&mut rest, &mut payload).unwrap() == frame::Frame::Whole {
         payloads.push(payload.clone());
     }
-    let mut interner = strings::Interner::default();
+    let mut interner = tables::Interner::default();
     let events = encode::events(events, &mut interner);
-    let (_, strings) = interner.take();
-    payloads.insert(
-        1,
-        proto::Packet {
-            restart_strings: true,
-            strings,
-            content: Some(Content::Events(events)),
-        }
-        .encode_to_vec(),
-    );
+    let (before, mut packet) = interner.take();
+    assert!(before.is_empty());
+    packet.content = Some(Content::Events(events));
+    payloads.insert(1, packet.encode_to_vec());
+    let segment = proto::Packet {
+        content: Some(Content::Segment(proto::Segment::default())),
+        ..proto::Packet::default()
+    };
+    payloads.insert(1, segment.encode_to_vec());
     payloads
 }
 

@@ -2,9 +2,11 @@
 //! packet, wherever it was cut off. `docs/recording-format.md` is its specification.
 //!
 //! [`Writer`] takes the header, events, losses, statistics and snapshots; [`Reader`] gives them
-//! back in the same order. Everything read is hostile input: lengths are bounded, references
+//! back in the same order, from the beginning or from a time on. Everything read is hostile input: lengths are bounded, references
 //! checked, and nothing in a file makes the reader panic or take more than some 100 MB.
 
+mod awaits;
+mod create;
 mod decode;
 mod encode;
 mod error;
@@ -14,7 +16,11 @@ mod join;
 mod kinds;
 mod names;
 mod reader;
+mod seek;
+mod segments;
 mod strings;
+mod suspensions;
+mod tables;
 mod trees;
 mod writer;
 
@@ -24,11 +30,14 @@ mod format_tests;
 mod hostile_tests;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod seek_tests;
 
 pub use self::error::RecordingError;
 pub use self::header::{End, Header, Host, Loss, ProbeCount};
 pub use self::join::{Window, builder, join};
 pub use self::reader::{Ending, Item, Reader};
+pub use self::segments::KnownUnit;
 pub use self::trees::SnapshotPart;
 pub use self::writer::{Writer, Written};
 

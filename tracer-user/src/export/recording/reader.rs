@@ -9,7 +9,9 @@ use prost::Message as _;
 use super::error::RecordingError;
 use super::frame::{self, Frame, MAGIC};
 use super::header::{End, Header, Loss, statistics_from_proto};
-use super::strings::Strings;
+use super::seek::Known;
+use super::segments::{self, KnownUnit};
+use super::tables::Tables;
 use super::trees::{self, SnapshotPart};
 use super::{MAJOR, decode};
 use crate::proto::{self, packet::Content};
@@ -39,6 +41,9 @@ pub enum Item {
     },
     /// A part of what memory told.
     Snapshot(SnapshotPart),
+    /// What is known of units that the next events mention, at this place of the file. Only after
+    /// [`Reader::seek_to`]: who reads from the beginning knows it. Each segment tells it anew.
+    Units(Vec<KnownUnit>),
     /// The end.
     End(End),
 }
@@ -67,13 +72,20 @@ pub enum Ending {
 /// Reads a recording.
 #[derive(Debug)]
 pub struct Reader<R: Read> {
-    path: PathBuf,
-    source: R,
+    pub(super) path: PathBuf,
+    pub(super) source: R,
     header: Header,
     minor: u32,
-    offset: u64,
-    payload: Vec<u8>,
-    strings: Strings,
+    /// Where the header ends.
+    pub(super) begin: u64,
+    pub(super) offset: u64,
+    pub(super) payload: Vec<u8>,
+    tables: Tables,
+    pub(super) known: Known,
+    /// Whether the reader is not where it would be without a jump.
+    jumped: bool,
+    /// Whether a snapshot has begun since.
+    snapshot: bool,
     waiting: Option<Item>,
     skipped: u64,
     ended: bool,
@@ -146,19 +158,23 @@ impl<R: Read> Reader<R> {
         if major != MAJOR {
             return Err(RecordingError::OtherVersion { path, major, minor });
         }
-        let mut strings = Strings::default();
-        strings
-            .extend(packet.restart_strings, packet.strings)
-            .map_err(|reason| damaged(reason.to_owned()))?;
+        if packet.strings.len() + packet.states.len() + packet.suspensions.len() > 0 {
+            return Err(damaged("it comes with entries of tables".to_owned()));
+        }
         let header = Header::from_proto(header).map_err(damaged)?;
+        let begin = (MAGIC.len() + frame::FRAME_HEADER + payload.len()) as u64;
         Ok(Self {
-            offset: (MAGIC.len() + frame::FRAME_HEADER + payload.len()) as u64,
+            begin,
+            offset: begin,
             path,
             source,
             header,
             minor,
             payload,
-            strings,
+            tables: Tables::default(),
+            known: Known::default(),
+            jumped: false,
+            snapshot: false,
             waiting: None,
             skipped: 0,
             ended: false,
@@ -225,7 +241,7 @@ impl<R: Read> Reader<R> {
         self.ending.as_ref()
     }
 
-    /// Bytes of whole packets read so far, the file's beginning included.
+    /// Where the last whole packet that was read ends: without a jump, the bytes read so far.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.offset
@@ -237,6 +253,17 @@ impl<R: Read> Reader<R> {
         self.skipped
     }
 
+    /// Forgets what was read: the source is at a segment's beginning, `offset` in the file.
+    pub(super) fn begin_again(&mut self, offset: u64) {
+        self.offset = offset;
+        self.tables = Tables::default();
+        self.jumped = true;
+        self.snapshot = false;
+        self.waiting = None;
+        self.ended = false;
+        self.ending = None;
+    }
+
     fn damaged(&mut self, reason: String) {
         self.ending = Some(Ending::Damaged {
             offset: self.offset,
@@ -246,22 +273,29 @@ impl<R: Read> Reader<R> {
 
     /// What the packet in the buffer says; `None` when it has nothing to say to this version.
     fn item(&mut self) -> Result<Option<Item>, String> {
-        let packet =
+        let mut packet =
             proto::Packet::decode(self.payload.as_slice()).map_err(|error| error.to_string())?;
         if self.ended {
             return Err("there is a packet after the end".to_owned());
         }
-        let only_strings = !packet.strings.is_empty();
-        self.strings
-            .extend(packet.restart_strings, packet.strings)?;
+        if let Some(Content::Segment(_)) = packet.content {
+            self.tables = Tables::default();
+        }
+        let entries = packet.strings.len() + packet.states.len() + packet.suspensions.len();
+        self.tables.extend(&mut packet)?;
         Ok(match packet.content {
             None => {
-                self.skipped += u64::from(!only_strings);
+                self.skipped += u64::from(entries == 0);
                 None
             }
             Some(Content::Header(_)) => return Err("there is a second header".to_owned()),
+            Some(Content::Segment(_) | Content::Index(_)) => None,
+            Some(Content::Units(units)) if self.jumped => {
+                Some(Item::Units(segments::units(units, &self.tables)?))
+            }
+            Some(Content::Units(_)) => None,
             Some(Content::Events(events)) => {
-                Some(Item::Events(decode::events(events, &self.strings)?))
+                Some(Item::Events(decode::events(events, &self.tables)?))
             }
             Some(Content::Losses(losses)) => self.losses(losses),
             Some(Content::Statistics(counts)) => Some(Item::Statistics {
@@ -269,7 +303,14 @@ impl<R: Read> Reader<R> {
                 counts: statistics_from_proto(&counts),
             }),
             Some(Content::Snapshot(part)) => {
-                Some(Item::Snapshot(trees::part(part, &self.strings)?))
+                // Who jumped into the middle of a snapshot is not told half of it.
+                self.snapshot |= part.summary.is_some() || !self.jumped;
+                if self.snapshot {
+                    let strings = &self.tables.strings;
+                    Some(Item::Snapshot(trees::part(part, strings)?))
+                } else {
+                    None
+                }
             }
             Some(Content::End(end)) => {
                 self.ended = true;

@@ -359,6 +359,43 @@ pub(super) fn read(bytes: &[u8]) -> Result<Read, RecordingError> {
     })
 }
 
+/// Any suspension, its places and marks; few enough shapes to occur again.
+fn any_await() -> impl Strategy<Value = EventKind> {
+    let future = (0..3_u16, 0..3_u8, prop::option::of(any::<u32>()), 0..4_u32);
+    let futures = prop::collection::vec(future, 0..4);
+    let marks = prop::collection::vec(prop_oneof![Just(0_u8), any::<u8>()], 16);
+    (futures, prop::option::of("[a-z]{1,2}"), marks).prop_map(|(futures, missing, marks)| {
+        let mut deepest = 0;
+        let futures = futures.into_iter().map(|(depth, mark, address, line)| {
+            let depth = depth.min(deepest);
+            deepest = depth + 1;
+            SuspendedFuture {
+                depth,
+                place: match address {
+                    Some(address) => Place::Outside(Address(u64::from(address) << 20)),
+                    None => Place::Inside(u64::from(line) * 8),
+                },
+                mark: mark.checked_sub(1),
+                state: Arc::new(FutureState {
+                    future: "app::serve".into(),
+                    kind: NodeKind::AsyncBlock,
+                    state: NodeState::Suspended,
+                    file: (line > 1).then(|| "src/lib.rs".into()),
+                    line: (line > 0).then_some(line),
+                    waits_for: (line == 2).then(|| "lock".into()),
+                }),
+            }
+        });
+        EventKind::AwaitChanged {
+            suspension: Arc::new(Suspension {
+                futures: futures.collect(),
+                missing: missing.map(Into::into),
+            }),
+            marks: Marks(marks.try_into().unwrap()),
+        }
+    })
+}
+
 /// Any events: units, sequence numbers with holes, causes anywhere.
 pub(super) fn any_events() -> impl Strategy<Value = Vec<Event>> {
     let unit = || (0..6_u64).prop_map(UnitId);
@@ -414,6 +451,7 @@ pub(super) fn any_events() -> impl Strategy<Value = Vec<Event>> {
             }
         ),
     ];
+    let kind = prop_oneof![4 => kind, 1 => any_await()];
     let cause = prop::option::of((0..8_u64, any::<u32>()));
     let event = (
         unit(),

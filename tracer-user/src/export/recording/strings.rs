@@ -1,7 +1,7 @@
 //! The string table: names and paths are written once and referred to by number.
 //!
-//! Both sides keep it bounded. A writer that comes to its limits empties the table and begins
-//! anew; a reader refuses a file that goes beyond them.
+//! Both sides keep it bounded: a writer that comes near the limits empties its tables and begins a
+//! segment, a reader refuses a file that goes beyond them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +23,6 @@ pub(super) struct Interner {
     /// To be written with the next packet.
     fresh: Vec<String>,
     fresh_bytes: usize,
-    restart: bool,
 }
 
 impl Interner {
@@ -58,22 +57,20 @@ impl Interner {
         self.fresh_bytes
     }
 
-    /// Takes the strings for a packet, and whether the table begins anew with it.
-    pub(super) fn take(&mut self) -> (bool, Vec<String>) {
+    /// Takes the strings for a packet.
+    pub(super) fn take(&mut self) -> Vec<String> {
         self.fresh_bytes = 0;
-        (
-            std::mem::take(&mut self.restart),
-            std::mem::take(&mut self.fresh),
-        )
+        std::mem::take(&mut self.fresh)
     }
 
-    /// Empties the table if it has come near its limits. Only between packets.
-    pub(super) fn restart_if_full(&mut self) {
-        if self.ids.len() > MAX_STRINGS / 2 || self.bytes > MAX_BYTES / 2 {
-            self.ids.clear();
-            self.bytes = 0;
-            self.restart = true;
-        }
+    /// Whether the table has come near its limits.
+    pub(super) fn is_full(&self) -> bool {
+        self.ids.len() > MAX_STRINGS / 2 || self.bytes > MAX_BYTES / 2
+    }
+
+    /// Whether the table is beyond its limits: a reader would refuse it.
+    pub(super) fn is_over(&self) -> bool {
+        self.ids.len() > MAX_STRINGS || self.bytes > MAX_BYTES
     }
 }
 
@@ -98,11 +95,7 @@ pub(super) struct Strings {
 
 impl Strings {
     /// Takes over a packet's strings.
-    pub(super) fn extend(&mut self, restart: bool, fresh: Vec<String>) -> Result<(), &'static str> {
-        if restart {
-            self.table.clear();
-            self.bytes = 0;
-        }
+    pub(super) fn extend(&mut self, fresh: Vec<String>) -> Result<(), &'static str> {
         for text in fresh {
             self.bytes += text.len();
             if self.table.len() >= MAX_STRINGS || self.bytes > MAX_BYTES {
@@ -141,27 +134,27 @@ mod tests {
         let long = "ä".repeat(MAX_STRING);
         assert_eq!(interner.id_of(&long), 1);
         assert_eq!(interner.id_of(&long), 1);
-        let (restart, fresh) = interner.take();
-        assert!(!restart && fresh.len() == 1);
+        let fresh = interner.take();
+        assert_eq!(fresh.len(), 1);
         assert!(fresh[0].len() <= MAX_STRING && fresh[0].ends_with("ä…"));
     }
 
     #[test]
-    fn a_full_table_begins_anew_on_both_sides() {
+    fn a_table_says_that_it_is_full_long_before_a_reader_refuses() {
         let mut interner = Interner::default();
         let mut strings = Strings::default();
-        let mut restarts = 0;
-        for round in 0..3 {
-            for at in 0..=MAX_STRINGS / 2 {
-                interner.id_of(&format!("{round} {at}"));
-            }
-            let (restart, fresh) = interner.take();
-            restarts += usize::from(restart);
-            strings.extend(restart, fresh).unwrap();
-            interner.restart_if_full();
+        let mut count = 0;
+        while !interner.is_full() {
+            count += 1;
+            assert_eq!(interner.id_of(&format!("name {count}")), count);
         }
-        assert_eq!(restarts, 2);
-        assert_eq!(strings.text(1).unwrap().as_ref(), "2 0");
-        assert!(strings.get(MAX_STRINGS as u64).is_err());
+        strings.extend(interner.take()).unwrap();
+        assert_eq!(
+            strings.text(count).unwrap().as_ref(),
+            format!("name {count}")
+        );
+        assert!(strings.get(u64::from(count) + 1).is_err());
+        let many: Vec<String> = (0..MAX_STRINGS).map(|at| at.to_string()).collect();
+        assert!(strings.extend(many).is_err());
     }
 }

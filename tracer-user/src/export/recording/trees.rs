@@ -13,7 +13,8 @@ use super::kinds::{
     task_state, task_state_number,
 };
 use super::names::lasting;
-use super::strings::{Interner, Strings};
+use super::strings::{self, Strings};
+use super::tables::Interner;
 use crate::address::Address;
 use crate::proto;
 use crate::rebuild::snapshot::{Coverage, DebugInfoLevel, RuntimeInfo, Snapshot, TaskInfo};
@@ -24,6 +25,9 @@ const PART: usize = 256 * 1024;
 
 /// Depth of a tree at most, both ways.
 const MAX_DEPTH: usize = 512;
+
+/// Bytes of the names in a tree at most: they must fit into the table of strings.
+const MAX_NAMES: usize = 8 * 1024 * 1024;
 
 /// Bytes of a note, a warning or a detail at most.
 const MAX_TEXT: usize = 1024;
@@ -52,7 +56,7 @@ pub(super) fn parts<E>(
     snapshot: &Snapshot,
     time: u64,
     number: u32,
-    strings: &mut Interner,
+    tables: &mut Interner,
     mut write: impl FnMut(proto::Snapshot, &mut Interner) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut part = proto::Snapshot {
@@ -65,21 +69,21 @@ pub(super) fn parts<E>(
     let mut size = part.encoded_len();
     for info in &snapshot.tasks {
         // Encoded after the part before was written: its strings are in the table as it is then.
-        let task = task(info, strings);
+        let task = task(info, &mut tables.strings);
         size += task.encoded_len();
         part.tasks.push(task);
-        if size > PART {
+        if size > PART || tables.is_full() {
             let next = proto::Snapshot {
                 time,
                 number,
                 ..proto::Snapshot::default()
             };
-            write(std::mem::replace(&mut part, next), strings)?;
+            write(std::mem::replace(&mut part, next), tables)?;
             size = 0;
         }
     }
     part.last = true;
-    write(part, strings)
+    write(part, tables)
 }
 
 fn short(text: &str) -> String {
@@ -119,10 +123,11 @@ fn summary(snapshot: &Snapshot) -> proto::SnapshotSummary {
     }
 }
 
-fn task(info: &TaskInfo, strings: &mut Interner) -> proto::SnapshotTask {
+fn task(info: &TaskInfo, strings: &mut strings::Interner) -> proto::SnapshotTask {
     let mut tree = Vec::new();
+    let mut room = MAX_NAMES;
     if let Some(root) = &info.tree {
-        nodes(root, 0, strings, &mut tree);
+        nodes(root, 0, strings, &mut tree, &mut room);
     }
     let mut task = proto::SnapshotTask {
         id: short(&info.id),
@@ -135,17 +140,28 @@ fn task(info: &TaskInfo, strings: &mut Interner) -> proto::SnapshotTask {
         notes: notes(&info.notes),
         tree,
     };
-    if task.encoded_len() > PART {
+    if task.encoded_len() > PART || room == 0 {
         let nodes = task.tree.len();
         task.tree = Vec::new();
         task.notes.push(format!(
-            "its tree of {nodes} nodes is too large for a recording"
+            "its tree of at least {nodes} nodes is too large for a recording"
         ));
     }
     task
 }
 
-fn nodes(node: &AwaitNode, depth: usize, strings: &mut Interner, into: &mut Vec<proto::Node>) {
+fn nodes(
+    node: &AwaitNode,
+    depth: usize,
+    strings: &mut strings::Interner,
+    into: &mut Vec<proto::Node>,
+    room: &mut usize,
+) {
+    let names = node.future.len() + node.file.as_ref().map_or(0, |file| file.len());
+    *room = room.saturating_sub(names);
+    if *room == 0 {
+        return;
+    }
     let mut told = notes(&node.notes);
     let deeper = depth + 1 < MAX_DEPTH;
     if !deeper && !node.children.is_empty() {
@@ -176,7 +192,7 @@ fn nodes(node: &AwaitNode, depth: usize, strings: &mut Interner, into: &mut Vec<
     });
     if deeper {
         for child in &node.children {
-            nodes(child, depth + 1, strings, into);
+            nodes(child, depth + 1, strings, into, room);
         }
     }
 }

@@ -4,23 +4,25 @@
 //! written, and at the latest with the first call after a second ([`Writer::flush_if_due`] is for
 //! callers with nothing to write). After an error nothing more is written, as what follows could
 //! not be told from what is missing: what was written stays readable, and [`Writer::not_written`]
-//! counts the rest.
+//! counts the rest. A file that comes to its limit is ended in order; the rest is after its end.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use prost::Message as _;
 
+use super::create::{create_file, sudo_user};
 use super::error::RecordingError;
 use super::frame::{self, FRAME_HEADER, MAGIC, MAX_PAYLOAD};
 use super::header::{End, Header, Loss, statistics_to_proto};
-use super::strings::Interner;
-use super::{encode, trees};
+use super::segments::{Segments, units_message};
+use super::tables::{ENTRIES, Interner};
+use super::{awaits, encode, trees};
 use crate::proto::{self, packet::Content};
-use crate::rebuild::event::{Event, UnitId};
+use crate::rebuild::event::{Event, EventKind, UnitId};
 use crate::rebuild::snapshot::Snapshot;
 use crate::rebuild::tracker::Statistics;
 
@@ -30,15 +32,27 @@ const BLOCK: usize = 4096;
 /// How long events wait for their block to fill.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Bytes of strings that go into the same packet as what they are for; more go before it.
-const STRINGS: usize = 256 * 1024;
+/// Bytes that an end takes at most, without the index.
+const END: u64 = 1024;
+
+/// The reason in the end of a file that came to its limit.
+const FULL: &str = "size";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// It came to its limit and has an end.
+    Full,
+    Failed,
+}
 
 /// Writes a recording.
 #[derive(Debug)]
 pub struct Writer<W: Write> {
     path: PathBuf,
     out: W,
-    strings: Interner,
+    tables: Interner,
+    segments: Segments,
     block: Vec<Event>,
     /// For each unit in the block the sequence number that would follow without a hole.
     next: HashMap<UnitId, u64>,
@@ -47,7 +61,12 @@ pub struct Writer<W: Write> {
     bytes: u64,
     events: u64,
     not_written: u64,
-    failed: bool,
+    /// The latest time that something in the file is about.
+    latest: u64,
+    /// The last counts in the file.
+    counts: Option<proto::Statistics>,
+    limit: Option<u64>,
+    state: State,
 }
 
 /// What a finished recording holds.
@@ -74,39 +93,6 @@ impl Writer<File> {
     }
 }
 
-/// Whoever may write the folder may have put a link there: only a file that is really new is given
-/// away.
-fn create_file(path: &Path, owner: Option<Owner>) -> io::Result<File> {
-    match OpenOptions::new().write(true).create_new(true).open(path) {
-        Ok(file) => {
-            if let Some((user, group)) = owner {
-                rustix::fs::fchown(&file, Some(user), Some(group))?;
-            }
-            Ok(file)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            OpenOptions::new().write(true).truncate(true).open(path)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-type Owner = (rustix::fs::Uid, rustix::fs::Gid);
-
-/// The user who ran sudo, if we run as root through it.
-fn sudo_user() -> Option<Owner> {
-    if !rustix::process::geteuid().is_root() {
-        return None;
-    }
-    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
-    let user = number("SUDO_UID")?;
-    let group = number("SUDO_GID")?;
-    Some((
-        rustix::fs::Uid::from_raw(user),
-        rustix::fs::Gid::from_raw(group),
-    ))
-}
-
 impl<W: Write> Writer<W> {
     /// Begins a recording on anything that takes bytes; `path` is what errors call it.
     ///
@@ -116,7 +102,8 @@ impl<W: Write> Writer<W> {
         let mut writer = Self {
             path: path.to_owned(),
             out,
-            strings: Interner::default(),
+            tables: Interner::default(),
+            segments: Segments::starting_at(0),
             block: Vec::new(),
             next: HashMap::new(),
             block_since: None,
@@ -124,11 +111,36 @@ impl<W: Write> Writer<W> {
             bytes: 0,
             events: 0,
             not_written: 0,
-            failed: false,
+            latest: header.started,
+            counts: None,
+            limit: None,
+            state: State::Open,
         };
         writer.put(&MAGIC)?;
         writer.packet(Content::Header(header.to_proto()))?;
+        writer.segments = Segments::starting_at(writer.bytes);
         Ok(writer)
+    }
+
+    /// Begins segments this often, for tests that need many.
+    #[cfg(test)]
+    pub(super) fn with_segments_of(mut self, bytes: u64) -> Self {
+        self.segments = Segments::of_length(bytes, self.bytes);
+        self
+    }
+
+    /// Ends the file in order before it has more bytes than this. What comes after that is not
+    /// written, which is no error; see [`Writer::is_full`].
+    #[must_use]
+    pub fn with_limit(mut self, bytes: u64) -> Self {
+        self.limit = Some(bytes);
+        self
+    }
+
+    /// Whether the file came to its limit and has been ended.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.state == State::Full
     }
 
     /// Takes events.
@@ -170,10 +182,13 @@ impl<W: Write> Writer<W> {
             return Ok(());
         }
         self.flush()?;
+        let until = losses.iter().map(|loss| loss.until).max();
         self.packet(Content::Losses(proto::Losses {
             lost,
             ..proto::Losses::default()
-        }))
+        }))?;
+        self.reached(until);
+        Ok(())
     }
 
     /// Says that events were made and are not in the file, at or before `until` (CLOCK_MONOTONIC,
@@ -187,7 +202,9 @@ impl<W: Write> Writer<W> {
             dropped: count,
             dropped_until: until,
             ..proto::Losses::default()
-        }))
+        }))?;
+        self.reached(Some(until));
+        Ok(())
     }
 
     /// Writes counts as they were at `time` (CLOCK_MONOTONIC, nanoseconds).
@@ -196,7 +213,10 @@ impl<W: Write> Writer<W> {
     /// As [`Writer::events`].
     pub fn statistics(&mut self, counts: &Statistics, time: u64) -> Result<(), RecordingError> {
         self.flush()?;
-        self.packet(Content::Statistics(statistics_to_proto(time, counts)))
+        let counts = statistics_to_proto(time, counts);
+        self.packet(Content::Statistics(counts))?;
+        self.counts = Some(counts);
+        Ok(())
     }
 
     /// Writes what memory told from `time` on (CLOCK_MONOTONIC, nanoseconds).
@@ -207,14 +227,19 @@ impl<W: Write> Writer<W> {
         self.flush()?;
         let number = self.snapshots;
         self.snapshots = self.snapshots.wrapping_add(1);
-        let mut strings = std::mem::take(&mut self.strings);
-        let written = trees::parts(snapshot, time, number, &mut strings, |part, strings| {
-            std::mem::swap(&mut self.strings, strings);
-            let written = self.packet(Content::Snapshot(part));
-            std::mem::swap(&mut self.strings, strings);
+        self.start_segment_if_due()?;
+        let mut tables = std::mem::take(&mut self.tables);
+        let written = trees::parts(snapshot, time, number, &mut tables, |part, tables| {
+            std::mem::swap(&mut self.tables, tables);
+            let mut written = self.packet(Content::Snapshot(part));
+            if written.is_ok() && self.tables.is_full() {
+                written = self.start_segment();
+            }
+            std::mem::swap(&mut self.tables, tables);
             written
         });
-        self.strings = strings;
+        self.tables = tables;
+        self.reached(Some(time));
         written
     }
 
@@ -243,18 +268,16 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Writes what waits and the end.
+    /// Writes what waits and the end, unless the file came to its limit before.
     ///
     /// # Errors
     /// As [`Writer::events`].
     pub fn finish(mut self, end: &End) -> Result<Written, RecordingError> {
         self.flush()?;
-        self.packet(Content::End(proto::End {
-            time: end.time,
-            reason: end.reason.clone(),
-            events: self.events,
-            statistics: Some(statistics_to_proto(end.time, &end.statistics)),
-        }))?;
+        if self.state == State::Open {
+            let counts = statistics_to_proto(end.time, &end.statistics);
+            self.end(end.time, &end.reason, Some(counts))?;
+        }
         self.out.flush().map_err(|source| RecordingError::Write {
             path: self.path.clone(),
             source,
@@ -285,58 +308,142 @@ impl<W: Write> Writer<W> {
 
     /// Writes events as one packet, or as several where one would be too long.
     fn block(&mut self, events: &[Event]) -> Result<(), RecordingError> {
-        if events.is_empty() {
+        if events.is_empty() || self.state == State::Full {
             return Ok(());
         }
-        let encoded = encode::events(events, &mut self.strings);
-        if encoded.encoded_len() + STRINGS + FRAME_HEADER > MAX_PAYLOAD && events.len() > 1 {
-            let (first, second) = events.split_at(events.len() / 2);
-            self.block(first)?;
-            return self.block(second);
+        let written = self.try_block(events);
+        if let Err(Unwritten(count, error)) = written {
+            self.not_written += count;
+            return Err(error);
         }
-        let written = self.packet(Content::Events(encoded));
-        match written {
-            Ok(()) => self.events += events.len() as u64,
-            Err(_) => self.not_written += events.len() as u64,
-        }
-        written
-    }
-
-    fn packet(&mut self, content: Content) -> Result<(), RecordingError> {
-        let many = self.strings.fresh_bytes() > STRINGS;
-        let (mut restart_strings, mut strings) = self.strings.take();
-        if many {
-            for chunk in chunks(strings) {
-                self.frame(&proto::Packet {
-                    restart_strings: std::mem::take(&mut restart_strings),
-                    strings: chunk,
-                    content: None,
-                })?;
-            }
-            strings = Vec::new();
-        }
-        self.frame(&proto::Packet {
-            restart_strings,
-            strings,
-            content: Some(content),
-        })?;
-        self.strings.restart_if_full();
         Ok(())
     }
 
+    fn try_block(&mut self, events: &[Event]) -> Result<(), Unwritten> {
+        let all = |error| Unwritten(events.len() as u64, error);
+        let several = events.len() > 1;
+        if several && events.iter().map(placed).sum::<usize>() > awaits::MAX_PLACED {
+            return self.halves(events);
+        }
+        self.start_segment_if_due().map_err(all)?;
+        for units in self.segments.to_tell(events) {
+            let units = units_message(&units, &mut self.tables);
+            self.packet(Content::Units(units)).map_err(all)?;
+        }
+        let encoded = encode::events(events, &mut self.tables);
+        if several && self.tables.is_over() {
+            // A segment of its own has empty tables.
+            self.start_segment().map_err(all)?;
+            return self.halves(events);
+        }
+        if several && encoded.encoded_len() + ENTRIES + FRAME_HEADER > MAX_PAYLOAD {
+            return self.halves(events);
+        }
+        self.packet(Content::Events(encoded)).map_err(all)?;
+        if self.state == State::Open {
+            self.events += events.len() as u64;
+            self.segments.remember(events);
+            self.reached(events.iter().map(|event| event.time).max());
+        }
+        Ok(())
+    }
+
+    fn halves(&mut self, events: &[Event]) -> Result<(), Unwritten> {
+        let (first, second) = events.split_at(events.len() / 2);
+        if let Err(Unwritten(count, error)) = self.try_block(first) {
+            return Err(Unwritten(count + second.len() as u64, error));
+        }
+        self.try_block(second)
+    }
+
+    fn reached(&mut self, time: Option<u64>) {
+        self.latest = self.latest.max(time.unwrap_or(0));
+    }
+
+    fn start_segment_if_due(&mut self) -> Result<(), RecordingError> {
+        if self.segments.is_due(self.bytes) || self.tables.is_full() {
+            self.start_segment()?;
+        }
+        Ok(())
+    }
+
+    /// Empties the tables, what was not written of them included.
+    fn start_segment(&mut self) -> Result<(), RecordingError> {
+        self.tables = Interner::default();
+        let offset = self.bytes;
+        self.packet(Content::Segment(proto::Segment {
+            time: self.latest,
+            events: self.events,
+        }))?;
+        if self.state == State::Open {
+            self.segments.start(offset, self.latest);
+        }
+        Ok(())
+    }
+
+    /// Writes the index and the end, whatever the limit.
+    fn end(
+        &mut self,
+        time: u64,
+        reason: &str,
+        statistics: Option<proto::Statistics>,
+    ) -> Result<(), RecordingError> {
+        let index = self.bytes;
+        self.put_packet(&proto::Packet {
+            content: Some(Content::Index(self.segments.index())),
+            ..proto::Packet::default()
+        })?;
+        self.put_packet(&proto::Packet {
+            content: Some(Content::End(proto::End {
+                time,
+                reason: reason.to_owned(),
+                events: self.events,
+                statistics,
+                index,
+            })),
+            ..proto::Packet::default()
+        })
+    }
+
+    fn packet(&mut self, content: Content) -> Result<(), RecordingError> {
+        let (before, mut packet) = self.tables.take();
+        for packet in before {
+            self.frame(&packet)?;
+        }
+        packet.content = Some(content);
+        self.frame(&packet)
+    }
+
+    /// Writes a packet if the limit leaves room for it, otherwise the end.
     fn frame(&mut self, packet: &proto::Packet) -> Result<(), RecordingError> {
+        if self.state == State::Full {
+            return Ok(());
+        }
+        let size = (packet.encoded_len() + FRAME_HEADER) as u64;
+        let reserve = self.segments.index_size() + END;
+        if let Some(limit) = self.limit
+            && self.bytes + size + reserve > limit
+        {
+            self.end(self.latest, FULL, self.counts)?;
+            self.state = State::Full;
+            return Ok(());
+        }
+        self.put_packet(packet)
+    }
+
+    fn put_packet(&mut self, packet: &proto::Packet) -> Result<(), RecordingError> {
         let payload = packet.encode_to_vec();
         let mut bytes = Vec::with_capacity(payload.len() + FRAME_HEADER);
         if frame::append(&payload, &mut bytes) {
             self.put(&bytes)
         } else {
-            self.failed = true;
+            self.state = State::Failed;
             Err(self.error(io::ErrorKind::FileTooLarge.into()))
         }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), RecordingError> {
-        if self.failed {
+        if self.state == State::Failed {
             return Err(self.error(io::Error::other("an earlier write failed")));
         }
         match self.out.write_all(bytes) {
@@ -345,7 +452,7 @@ impl<W: Write> Writer<W> {
                 Ok(())
             }
             Err(source) => {
-                self.failed = true;
+                self.state = State::Failed;
                 Err(self.error(source))
             }
         }
@@ -359,67 +466,23 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// Strings in runs that each fit into a packet.
-fn chunks(strings: Vec<String>) -> Vec<Vec<String>> {
-    let mut chunks = vec![Vec::new()];
-    let mut size = 0;
-    for text in strings {
-        if size > STRINGS {
-            chunks.push(Vec::new());
-            size = 0;
-        }
-        size += text.len() + 8;
-        if let Some(last) = chunks.last_mut() {
-            last.push(text);
-        }
+/// Events that were not written, and why.
+struct Unwritten(u64, RecordingError);
+
+/// How many futures an event places.
+fn placed(event: &Event) -> usize {
+    match &event.kind {
+        EventKind::AwaitChanged { suspension, .. } => awaits::placed(suspension),
+        _ => 0,
     }
-    chunks
 }
 
 impl<W: Write> Drop for Writer<W> {
     /// What waits is written even if the program ends otherwise than through
     /// [`Writer::finish`]; the file then has no end packet, and says so.
     fn drop(&mut self) {
-        if !self.failed {
+        if self.state == State::Open {
             let _ = self.flush();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::MetadataExt as _;
-
-    use rustix::fs::{Gid, Uid};
-
-    use super::create_file;
-
-    #[test]
-    fn a_new_file_is_given_to_the_sudo_user_and_an_old_one_is_not() {
-        let folder = tempfile::TempDir::new().unwrap();
-        let path = folder.path().join("t.astrace");
-        // Without root a file can be given to oneself only.
-        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
-        let owner = if user.is_root() {
-            (Uid::from_raw(12_345), Gid::from_raw(12_346))
-        } else {
-            (user, group)
-        };
-        drop(create_file(&path, Some(owner)).unwrap());
-        let made = std::fs::metadata(&path).unwrap();
-        assert_eq!(
-            (made.uid(), made.gid()),
-            (owner.0.as_raw(), owner.1.as_raw())
-        );
-
-        let old = folder.path().join("old.astrace");
-        std::fs::write(&old, "something").unwrap();
-        let link = folder.path().join("link.astrace");
-        std::os::unix::fs::symlink(&old, &link).unwrap();
-        for path in [&old, &link] {
-            drop(create_file(path, Some(owner)).unwrap());
-            let kept = std::fs::metadata(&old).unwrap();
-            assert_eq!((kept.uid(), kept.len()), (user.as_raw(), 0));
         }
     }
 }
