@@ -54,6 +54,8 @@ pub struct Request {
     pub duration: Option<Duration>,
     /// The recording's file.
     pub output: Option<PathBuf>,
+    /// Bytes that the recording may have.
+    pub max_size: Option<u64>,
     /// What to show meanwhile.
     pub showing: Showing,
 }
@@ -144,6 +146,10 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
         session,
         showing: request.showing,
         duration: request.duration,
+        // Who looks at the live view goes on without the recording.
+        max_size: request
+            .max_size
+            .filter(|_| request.showing == Showing::LinesOnStderr),
         sink,
     };
     let build_id = binary.build_id().map(str::to_owned);
@@ -272,7 +278,7 @@ fn recording(
     header.probes = probe_counts(plan);
     header.requests.clone_from(&request.requests);
     header.unseen = [&plan.unseen[..], &session.refused, &session.without].concat();
-    Ok(RecordingFile::create(path, &header)?)
+    Ok(RecordingFile::create(path, &header, request.max_size)?)
 }
 
 fn probe_counts(plan: &Plan) -> Vec<ProbeCount> {

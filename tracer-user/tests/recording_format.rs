@@ -18,7 +18,9 @@ use tracer_user::rebuild::event::{
     EndSeen, Event, EventId, EventKind, Outcome, TaskUnit, ThreadUnit, Unit, UnitId, WakeEffect,
 };
 use tracer_user::rebuild::snapshot::ProcessInfo;
+use tracer_user::rebuild::suspension::{FutureState, Marks, Place, SuspendedFuture, Suspension};
 use tracer_user::rebuild::tracker::Statistics;
+use tracer_user::rebuild::tree::{NodeKind, NodeState};
 
 fn header() -> Header {
     Header {
@@ -52,7 +54,45 @@ fn id(unit: u64, sequence: u64) -> EventId {
     }
 }
 
-/// A thread wakes a task, polls it because of that, the task clones a waker and goes to wait.
+/// The task waits for a sleep on the heap.
+fn standing() -> EventKind {
+    let state = |future: &str, kind, line: Option<u32>, waits_for: Option<&str>| {
+        Arc::new(FutureState {
+            future: future.into(),
+            kind,
+            state: NodeState::Suspended,
+            file: line.and(Some("main.rs".into())),
+            line,
+            waits_for: waits_for.map(Into::into),
+        })
+    };
+    let futures = vec![
+        SuspendedFuture {
+            depth: 0,
+            place: Place::Inside(0),
+            mark: None,
+            state: state("app::serve", NodeKind::AsyncFn, Some(23), None),
+        },
+        SuspendedFuture {
+            depth: 1,
+            place: Place::Outside(Address(0x2000)),
+            mark: Some(0),
+            state: state("Sleep", NodeKind::Leaf, None, Some("sleep")),
+        },
+    ];
+    let mut marks = Marks::default();
+    marks.0[0] = 0xa5;
+    EventKind::AwaitChanged {
+        suspension: Arc::new(Suspension {
+            futures,
+            missing: None,
+        }),
+        marks,
+    }
+}
+
+/// A thread wakes a task and polls it because of that; the task stood at a sleep, it clones a waker
+/// and goes to wait.
 fn events() -> Vec<Event> {
     let thread = Unit::Thread(ThreadUnit {
         tid: 7,
@@ -93,9 +133,10 @@ fn events() -> Vec<Event> {
         ),
         event(id(1, 0), 2_000, EventKind::Described(Arc::new(task)), None),
         event(id(0, 1), 2_000, wake, None),
-        event(id(1, 1), 2_300, begin, Some(id(0, 1))),
-        event(id(1, 2), 2_350, clone, Some(id(1, 1))),
-        event(id(1, 3), 2_500, end, None),
+        event(id(1, 1), 2_300, standing(), None),
+        event(id(1, 2), 2_300, begin, Some(id(0, 1))),
+        event(id(1, 3), 2_350, clone, Some(id(1, 2))),
+        event(id(1, 4), 2_500, end, None),
     ]
 }
 
@@ -106,7 +147,7 @@ fn sample() -> Vec<u8> {
     let end = End {
         time: 3_000,
         reason: "interrupted".into(),
-        events: 6,
+        events: 7,
         statistics: Statistics::default(),
     };
     writer.finish(&end).unwrap();
@@ -206,6 +247,9 @@ fn read_events(events: &DynamicMessage) -> Vec<String> {
     let times = numbers(events, "times");
     let mut arguments = numbers(events, "arguments").into_iter();
     let mut causes = numbers(events, "causes").into_iter();
+    let marks = events.get_field_by_name("marks").unwrap();
+    let mut marks = marks.as_bytes().unwrap().clone().into_iter();
+    let mut address = 0_u64;
     let mut next = bases.clone();
     let mut time = number(events, "time").cast_signed();
     let mut lines = Vec::new();
@@ -229,6 +273,22 @@ fn read_events(events: &DynamicMessage) -> Vec<String> {
                 arguments.next().unwrap().to_string(),
             ],
             "POLL_END" => vec![arguments.next().unwrap().to_string()],
+            "AWAIT_CHANGED" => {
+                let packed = arguments.next().unwrap();
+                let mut told = vec![format!("suspension {}", packed >> 2)];
+                if packed & 1 == 1 {
+                    let set = arguments.next().unwrap();
+                    let changed = (0..16).filter(|at| set >> at & 1 == 1);
+                    told.extend(changed.map(|at| format!("{at}: {:x}", marks.next().unwrap())));
+                }
+                if packed & 2 == 2 {
+                    // One of its futures lies outside.
+                    let zigzag = arguments.next().unwrap();
+                    address = address.wrapping_add_signed((zigzag >> 1) ^ -(zigzag & 1));
+                    told.push(format!("at {address:#x}"));
+                }
+                told
+            }
             other => panic!("{other} is not in the sample"),
         };
         let cause = match byte & 0xc0 {
@@ -253,6 +313,7 @@ fn read_events(events: &DynamicMessage) -> Vec<String> {
     }
     assert_eq!(arguments.next(), None);
     assert_eq!(causes.next(), None);
+    assert_eq!(marks.next(), None);
     lines
 }
 
@@ -261,7 +322,7 @@ fn the_schema_and_the_document_are_enough_to_read_a_recording() {
     let packets = packets(&sample());
     let contents: Vec<(String, DynamicMessage)> = packets.iter().map(content).collect();
     let names: Vec<&str> = contents.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["header", "events", "end"]);
+    assert_eq!(names, ["header", "events", "index", "end"]);
 
     let header = &contents[0].1;
     assert_eq!(number(header, "major"), 1);
@@ -277,7 +338,10 @@ fn the_schema_and_the_document_are_enough_to_read_a_recording() {
         .iter()
         .map(|text| text.as_str().unwrap())
         .collect();
-    assert_eq!(strings, ["worker", "tokio", "app::serve"]);
+    assert_eq!(
+        strings,
+        ["worker", "tokio", "app::serve", "main.rs", "Sleep", "sleep"]
+    );
 
     let events = &contents[1].1;
     assert_eq!(
@@ -286,11 +350,27 @@ fn the_schema_and_the_document_are_enough_to_read_a_recording() {
             "2000 0.0 DESCRIBED []",
             "2000 1.0 DESCRIBED []",
             "2000 0.1 WAKE_BY_VALUE [u1, 1]",
-            "2300 1.1 POLL_BEGIN [u0] <- 0.1",
-            "2350 1.2 WAKER_CLONED [u1] <- 1.1",
-            "2500 1.3 POLL_END [17]",
+            "2300 1.1 AWAIT_CHANGED [suspension 1, 0: a5, at 0x2000]",
+            "2300 1.2 POLL_BEGIN [u0] <- 0.1",
+            "2350 1.3 WAKER_CLONED [u1] <- 1.2",
+            "2500 1.4 POLL_END [81]",
         ]
     );
+    let suspensions = packets[1].get_field_by_name("suspensions").unwrap();
+    let suspension = suspensions.as_list().unwrap()[0].as_message().unwrap();
+    assert_eq!(numbers(suspension, "depths"), [0, 1]);
+    assert_eq!(
+        numbers(suspension, "places"),
+        [1, 0],
+        "inside at 0, and outside"
+    );
+    assert_eq!(numbers(suspension, "marks"), [0, 1], "none, and place 0");
+    let states = packets[1].get_field_by_name("states").unwrap();
+    let of_the_leaf = numbers(suspension, "states")[1] as usize - 1;
+    let leaf = states.as_list().unwrap()[of_the_leaf].clone();
+    let leaf = leaf.as_message().unwrap();
+    assert_eq!(strings[number(leaf, "future") as usize - 1], "Sleep");
+    assert_eq!(strings[number(leaf, "waits_for") as usize - 1], "sleep");
     let descriptions = events.get_field_by_name("descriptions").unwrap();
     let task = descriptions.as_list().unwrap()[1]
         .as_message()
@@ -305,7 +385,9 @@ fn the_schema_and_the_document_are_enough_to_read_a_recording() {
     );
     assert_eq!(strings[number(task, "future") as usize - 1], "app::serve");
 
-    assert_eq!(number(&contents[2].1, "events"), 6);
+    assert_eq!(number(&contents[3].1, "events"), 7);
+    let tail: [u8; 8] = *sample().last_chunk().unwrap();
+    assert_eq!(number(&contents[3].1, "index"), u64::from_le_bytes(tail));
 }
 
 /// The document's example, without its notes: the hexadecimal pairs of each line of the block that

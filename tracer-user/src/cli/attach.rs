@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration::seconds;
+use super::size::bytes;
 use super::target::{FutureArguments, TargetArguments};
 use crate::error::{ExitCode, Result};
 use crate::follow::outlet::Showing;
@@ -34,6 +35,10 @@ pub(super) struct Arguments {
     /// Record to this file as well
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
+
+    /// End the recording before it has more bytes than this, and go on; K, M and G are understood
+    #[arg(long, value_name = "BYTES", value_parser = bytes, requires = "output")]
+    pub(super) max_size: Option<u64>,
 }
 
 /// Runs `attach`: the live view on a terminal, a line a second elsewhere.
@@ -53,6 +58,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
         requests: arguments.request,
         duration: arguments.duration,
         output: arguments.output,
+        max_size: arguments.max_size,
         showing,
     })
 }

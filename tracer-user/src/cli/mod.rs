@@ -15,6 +15,7 @@ mod record;
 mod recorded;
 mod report;
 mod report_html;
+mod size;
 mod target;
 
 use std::ffi::OsString;
@@ -180,6 +181,7 @@ mod tests {
             "asynctrace dump --pid 1 --json --task tokio/7",
             "asynctrace attach -n server -d 0.5 -o file",
             "asynctrace record -o file -- ./server --port 1 -p 2",
+            "asynctrace record -o file --max-size 512M -p 2",
             "asynctrace probes --name server --debug-file server.debug --futures app::*",
             "asynctrace report file --json --color never",
         ] {
@@ -197,6 +199,8 @@ mod tests {
             "asynctrace record -p 1",
             "asynctrace attach -p 1 -d 0",
             "asynctrace attach -p 1 -d soon",
+            "asynctrace attach -p 1 --max-size 512M",
+            "asynctrace record -o file --max-size 5 -p 2",
             "asynctrace attach -p 1 -d inf",
             "asynctrace report",
         ] {

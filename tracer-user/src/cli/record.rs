@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::attach::trace;
 use super::duration::seconds;
+use super::size::bytes;
 use super::target::{FutureArguments, TargetArguments};
 use crate::error::{ExitCode, Result};
 use crate::follow::outlet::Showing;
@@ -33,6 +34,10 @@ pub(super) struct Arguments {
     /// The recording's file
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: PathBuf,
+
+    /// Stop before the file has more bytes than this; K, M and G are understood
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub(super) max_size: Option<u64>,
 }
 
 /// Runs `record`: as `attach`, with a line a second on standard error.
@@ -47,6 +52,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
         requests: arguments.request,
         duration: arguments.duration,
         output: Some(arguments.output),
+        max_size: arguments.max_size,
         showing: Showing::LinesOnStderr,
     })
 }

@@ -123,6 +123,8 @@ fn collect(item: &Item, collector: &mut Collector) {
         Item::Snapshot(part) => {
             collector.snapshot(part.number, part.time, part.last, part.tasks.clone());
         }
+        // Only after a jump.
+        Item::Units(_) => {}
         Item::End(end) => collector.reached(end.time),
     }
 }

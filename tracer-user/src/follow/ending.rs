@@ -6,6 +6,8 @@ use std::process::ExitStatus;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::show::live::format;
+
 /// Why a session ended. All of these are normal ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -15,6 +17,8 @@ pub enum Ending {
     Terminated,
     /// The time the user gave has passed.
     TimeUp,
+    /// The recording came to the size that the user gave, in bytes.
+    RecordingFull(u64),
     /// The target has ended; with its status when it was started by us.
     TargetExited(Option<ExitStatus>),
     /// The target has replaced its program (`execve`): what is known of its tasks is void.
@@ -35,6 +39,7 @@ impl Ending {
             Self::Interrupted | Self::Quit => "interrupted",
             Self::Terminated => "terminated",
             Self::TimeUp => "duration",
+            Self::RecordingFull(_) => "size",
             Self::TargetExited(_) => "target exited",
             Self::TargetReplaced => "target replaced",
             Self::ViewFailed => "terminal closed",
@@ -49,6 +54,9 @@ impl fmt::Display for Ending {
             Self::Interrupted => f.write_str("stopped by Ctrl-C"),
             Self::Terminated => f.write_str("stopped by a signal"),
             Self::TimeUp => f.write_str("the time is up"),
+            Self::RecordingFull(bytes) => {
+                write!(f, "the recording reached {}", format::bytes(*bytes))
+            }
             Self::TargetExited(None) => f.write_str("the target has exited"),
             Self::TargetExited(Some(status)) => write!(f, "the target has exited ({status})"),
             Self::TargetReplaced => f.write_str("the target has replaced its program (execve)"),

@@ -11,7 +11,7 @@ use tracer_common::Record;
 use super::lines::Counts;
 use super::rates::Rate;
 use super::reader::{Moment, Reading};
-use super::recorder::{Closed, Entry, Recorder};
+use super::recorder::{Closed, Entry, Progress, Recorder};
 use super::table_maker::TableMaker;
 use crate::address::Address;
 use crate::rebuild::event::Event;
@@ -19,6 +19,7 @@ use crate::rebuild::nested::NestedPolls;
 use crate::rebuild::snapshot::{RuntimeInfo, Snapshot};
 use crate::rebuild::suspension::Suspension;
 use crate::rebuild::tracker::{Options, Statistics, TaskKey, Tracker};
+use crate::show::live::format;
 use crate::show::live::model::TreeReading;
 use crate::show::live::table::{RecordingStatus, Status, Table};
 use crate::stream::Tree;
@@ -280,9 +281,16 @@ impl Follower {
                 bytes: progress.bytes,
                 dropped: progress.dropped,
             }),
-            notice: match progress.and_then(|progress| progress.failure) {
-                Some(failure) => Some(format!("the recording stopped: {failure}")),
-                None => self.notice.clone(),
+            notice: match progress {
+                Some(Progress {
+                    failure: Some(failure),
+                    ..
+                }) => Some(format!("the recording stopped: {failure}")),
+                Some(progress) if progress.full => {
+                    let size = format::bytes(progress.bytes);
+                    Some(format!("the recording ended at its limit ({size})"))
+                }
+                _ => self.notice.clone(),
             },
         };
         // What goes on at `now` is known up to here only: when records come late, a poll that seems
@@ -335,6 +343,12 @@ impl Follower {
     #[must_use]
     pub const fn nested(&self) -> &NestedPolls {
         &self.nested
+    }
+
+    /// Whether the recording came to its limit.
+    #[must_use]
+    pub fn recording_is_full(&self) -> bool {
+        self.recorder.as_ref().is_some_and(Recorder::is_full)
     }
 
     /// Lets the recording's writer finish: nothing is recorded after this.

@@ -2,7 +2,7 @@
 //! is bounded; what does not fit is dropped and counted, and the file says so.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -71,6 +71,11 @@ pub trait Sink: Send {
 
     /// Bytes written.
     fn bytes(&self) -> u64;
+
+    /// Whether it takes nothing more because it came to its limit.
+    fn is_full(&self) -> bool {
+        false
+    }
 }
 
 /// What the writer and the follower both see.
@@ -79,6 +84,7 @@ struct Shared {
     waiting: AtomicU64,
     bytes: AtomicU64,
     written: AtomicU64,
+    full: AtomicBool,
     failure: Mutex<Option<String>>,
 }
 
@@ -111,6 +117,8 @@ pub struct Progress {
     pub dropped: u64,
     /// Why writing stopped.
     pub failure: Option<String>,
+    /// Whether the file came to its limit. What comes after that is not counted as dropped.
+    pub full: bool,
 }
 
 /// A recorder and the writer that belongs to it.
@@ -137,6 +145,9 @@ impl Recorder {
     /// Queues events, or drops and counts them.
     pub fn events(&mut self, events: Vec<Event>) {
         let Some(last) = events.last() else { return };
+        if self.shared.is_full() {
+            return;
+        }
         let count = events.len() as u64;
         let waiting = self.shared.waiting.load(Ordering::Relaxed);
         if waiting + count > MAX_WAITING || self.has_failed() {
@@ -154,6 +165,12 @@ impl Recorder {
     pub fn entry(&mut self, entry: Entry) {
         self.tell_dropped();
         self.send(entry);
+    }
+
+    /// Whether the file came to its limit.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.shared.is_full()
     }
 
     fn tell_dropped(&mut self) {
@@ -214,7 +231,12 @@ impl Shared {
             events: self.written.load(Ordering::Relaxed),
             dropped,
             failure: self.failure(),
+            full: self.is_full(),
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     fn failure(&self) -> Option<String> {
@@ -248,6 +270,9 @@ impl<S: Sink> Writer<S> {
             }
             let flushed = self.sink.flush();
             self.note(flushed);
+            if self.sink.is_full() {
+                self.shared.full.store(true, Ordering::Relaxed);
+            }
             let bytes = self.sink.bytes();
             self.shared.bytes.store(bytes, Ordering::Relaxed);
         }
@@ -258,9 +283,11 @@ impl<S: Sink> Writer<S> {
             Entry::Events(events) => events.len() as u64,
             _ => 0,
         };
-        if self.shared.failure().is_none() {
+        if self.shared.failure().is_none() && !self.shared.is_full() {
             let written = self.sink.write(entry);
-            if self.note(written) {
+            if self.sink.is_full() {
+                self.shared.full.store(true, Ordering::Relaxed);
+            } else if self.note(written) {
                 self.shared.written.fetch_add(count, Ordering::Relaxed);
             }
         }
@@ -289,6 +316,7 @@ mod tests {
         events: u64,
         told_dropped: u64,
         fail_after: Option<u64>,
+        full_after: Option<u64>,
     }
 
     impl Sink for Fake {
@@ -310,6 +338,10 @@ mod tests {
 
         fn bytes(&self) -> u64 {
             self.events * 10
+        }
+
+        fn is_full(&self) -> bool {
+            self.full_after.is_some_and(|limit| self.events > limit)
         }
     }
 
@@ -351,6 +383,30 @@ mod tests {
         let sink = writer.run();
         assert_eq!(sink.events, MAX_WAITING);
         assert_eq!(sink.told_dropped, 100_000);
+    }
+
+    #[test]
+    fn what_comes_after_the_limit_is_neither_written_nor_dropped() {
+        let (mut recorder, writer) = recorder(Fake {
+            full_after: Some(10),
+            ..Fake::default()
+        });
+        for _ in 0..3 {
+            recorder.events(events(8));
+        }
+        std::thread::scope(|scope| {
+            let shared = Arc::clone(&recorder.shared);
+            let thread = scope.spawn(|| writer.run());
+            while shared.waiting.load(Ordering::Relaxed) > 0 {
+                std::thread::yield_now();
+            }
+            assert!(recorder.is_full());
+            recorder.events(events(4));
+            let progress = recorder.progress();
+            assert_eq!((progress.dropped, progress.failure), (0, None));
+            drop(recorder);
+            assert_eq!(thread.join().unwrap().events, 16);
+        });
     }
 
     #[test]

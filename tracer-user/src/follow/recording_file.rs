@@ -15,16 +15,25 @@ use crate::rebuild::tracker::Statistics;
 pub struct RecordingFile(Writer<File>);
 
 impl RecordingFile {
-    /// Begins a recording.
+    /// Begins a recording of at most `limit` bytes.
     ///
     /// # Errors
     /// When the file cannot be made or written.
-    pub fn create(path: &Path, header: &Header) -> Result<Self, RecordingError> {
-        Writer::create(path, header).map(Self)
+    pub fn create(
+        path: &Path,
+        header: &Header,
+        limit: Option<u64>,
+    ) -> Result<Self, RecordingError> {
+        let writer = Writer::create(path, header)?;
+        Ok(Self(match limit {
+            Some(bytes) => writer.with_limit(bytes),
+            None => writer,
+        }))
     }
 
-    /// Writes the end of a session that ended at `time` (CLOCK_MONOTONIC, nanoseconds). `progress` is what the writing thread knows, `statistics` the counts of the
-    /// whole trace.
+    /// Writes the end of a session that ended at `time` (CLOCK_MONOTONIC, nanoseconds), unless the
+    /// file came to its limit before. `progress` is what the writing thread knows, `statistics` the
+    /// counts of the whole trace.
     #[must_use]
     pub fn finish(
         self,
@@ -36,6 +45,7 @@ impl RecordingFile {
     ) -> FileSummary {
         let bytes = self.0.bytes();
         let events = self.0.events_written();
+        let full = self.0.is_full();
         let end = End {
             time,
             reason: ending.word().to_owned(),
@@ -54,6 +64,7 @@ impl RecordingFile {
             events,
             dropped: progress.dropped,
             failure,
+            full,
         }
     }
 }
@@ -80,5 +91,9 @@ impl Sink for RecordingFile {
 
     fn bytes(&self) -> u64 {
         self.0.bytes()
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.is_full()
     }
 }

@@ -46,6 +46,8 @@ pub struct Setup<S> {
     pub showing: Showing,
     /// When to end.
     pub duration: Option<Duration>,
+    /// When to end, where nothing but the recording is shown: the size that it may have.
+    pub max_size: Option<u64>,
     /// The recording.
     pub sink: Option<S>,
 }
@@ -97,6 +99,7 @@ pub fn run<S: Sink>(setup: Setup<S>, tasks: &mut impl ReadTasks) -> anyhow::Resu
             about,
             showing,
             duration,
+            max_size,
             sink,
         } = setup;
         if let Some(sink) = sink {
@@ -111,7 +114,8 @@ pub fn run<S: Sink>(setup: Setup<S>, tasks: &mut impl ReadTasks) -> anyhow::Resu
             let _stop = StopOnDrop(&shared);
             prefer();
             let follower = Follower::new(tracking, about, decoder, queue);
-            let work = follow(session, follower, showing, duration, &shared, received);
+            let limits = Limits { duration, max_size };
+            let work = follow(session, follower, showing, limits, &shared, received);
             runtime.block_on(work)
         })?;
         reader::run(tasks, &exchange, monotonic_ns, readings, || recording);
@@ -166,11 +170,17 @@ struct End {
     closed: Option<Closed>,
 }
 
+/// When to end.
+struct Limits {
+    duration: Option<Duration>,
+    max_size: Option<u64>,
+}
+
 async fn follow(
     mut session: Session,
     mut follower: Follower,
     showing: Showing,
-    duration: Option<Duration>,
+    limits: Limits,
     exchange: &Arc<Exchange>,
     mut readings: UnboundedReceiver<Reading>,
 ) -> anyhow::Result<End> {
@@ -180,7 +190,7 @@ async fn follow(
     let outlet = Outlet::open(showing, Arc::clone(exchange), ends.clone())
         .context("cannot start a thread")?;
     let started = Instant::now();
-    let mut time_up = pin!(tokio::time::sleep(duration.unwrap_or(Duration::MAX)));
+    let mut time_up = pin!(tokio::time::sleep(limits.duration.unwrap_or(Duration::MAX)));
     let mut next_table = pin!(tokio::time::sleep(Duration::ZERO));
     let second = Duration::from_secs(1);
     let mut seconds = tokio::time::interval_at(tokio::time::Instant::now() + second, second);
@@ -198,6 +208,9 @@ async fn follow(
                 if records.is_empty() || session.target_has_ended() {
                     break Ending::TargetExited(None);
                 }
+                if let Some(bytes) = limits.max_size && follower.recording_is_full() {
+                    break Ending::RecordingFull(bytes);
+                }
             }
             Some(reading) = readings.recv() => follower.take_reading(reading),
             () = &mut next_table => {
@@ -213,6 +226,9 @@ async fn follow(
             _ = seconds.tick() => {
                 if session.target_has_executed() {
                     break Ending::TargetReplaced;
+                }
+                if let Some(bytes) = limits.max_size && follower.recording_is_full() {
+                    break Ending::RecordingFull(bytes);
                 }
                 if showing == Showing::View {
                     follower.take_overhead(session.overhead().of_one_cpu());

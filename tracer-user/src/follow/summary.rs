@@ -22,6 +22,8 @@ pub struct FileSummary {
     pub dropped: u64,
     /// Why it is not complete, where writing failed.
     pub failure: Option<String>,
+    /// Whether it ended at its limit, before the session did or because of that.
+    pub full: bool,
 }
 
 /// A session in numbers.
@@ -110,6 +112,9 @@ impl fmt::Display for Summary {
             if file.dropped > 0 {
                 write!(f, ", {} not written (the disk was too slow)", file.dropped)?;
             }
+            if file.full {
+                write!(f, ", complete up to the limit of its size")?;
+            }
             writeln!(f)?;
             if let Some(failure) = &file.failure {
                 writeln!(f, "           incomplete: {}", escape(failure))?;
@@ -162,6 +167,7 @@ mod tests {
             events: 99,
             dropped: 5,
             failure: Some("no space left on device".to_owned()),
+            full: false,
         });
         insta::assert_snapshot!(summary);
     }

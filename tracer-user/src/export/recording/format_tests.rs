@@ -489,7 +489,7 @@ pub(super) fn busy(events: usize) -> Vec<Event> {
 
 #[test]
 fn a_busy_service_takes_at_most_eight_bytes_an_event() {
-    let events = busy(400_000);
+    let events = busy(100_000);
     let bytes = written(&events);
     let each = bytes.len() as f64 / events.len() as f64;
     println!("{each:.2} bytes an event");

@@ -58,6 +58,8 @@ pub fn join(item: &Item, builder: &mut Builder) {
         Item::Dropped { count, .. } => builder.dropped(*count),
         Item::Statistics { time, .. } => builder.reached(*time),
         Item::Snapshot(part) => builder.snapshot_part(&part.tasks),
+        // Only after a jump.
+        Item::Units(_) => {}
         Item::End(end) => builder.reached(end.time),
     }
 }
