@@ -1,5 +1,5 @@
-//! The messages of `proto/asynctrace.proto`, as prost makes them. Nothing outside
-//! [`export::recording`](crate::export::recording) knows them.
+//! The messages of `proto/*.proto`, as prost makes them. Nothing outside
+//! [`export`](crate::export) knows them.
 #![allow(
     missing_docs,
     clippy::all,
@@ -9,3 +9,16 @@
 )]
 
 include!(concat!(env!("OUT_DIR"), "/asynctrace.v1.rs"));
+
+/// Formats of others.
+pub(crate) mod foreign {
+    pub mod perfetto {
+        include!(concat!(env!("OUT_DIR"), "/asynctrace.export.perfetto.rs"));
+    }
+    pub mod otlp {
+        include!(concat!(env!("OUT_DIR"), "/asynctrace.export.otlp.rs"));
+    }
+    pub mod pprof {
+        include!(concat!(env!("OUT_DIR"), "/asynctrace.export.pprof.rs"));
+    }
+}

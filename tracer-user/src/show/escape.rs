@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Whether a terminal or a bidirectional text engine acts on this character instead of showing it.
-fn acts(character: char) -> bool {
+pub(crate) fn acts(character: char) -> bool {
     character.is_control()
         // Unicode 16, "Bidi_Control", line and paragraph separators, zero-width space and
         // invisible operators, byte order mark, tags, interlinear annotation.

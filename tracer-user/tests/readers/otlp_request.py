@@ -1,0 +1,124 @@
+"""Reads an ExportTraceServiceRequest by the schema that OpenTelemetry publishes (PyPI:
+opentelemetry-proto) and compares its spans with the history in the JSON export.
+
+usage: otlp_request.py REQUEST HISTORY.json tasks|awaits|polls
+"""
+
+import collections
+import json
+import sys
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from visible import visible
+
+
+def attributes(owner):
+    made = {}
+    for attribute in owner.attributes:
+        assert attribute.key and attribute.key not in made, attribute
+        made[attribute.key] = getattr(attribute.value, attribute.value.WhichOneof("value"))
+    return made
+
+
+def main():
+    request = ExportTraceServiceRequest()
+    with open(sys.argv[1], "rb") as file:
+        request.ParseFromString(file.read())
+    level = sys.argv[3]
+    with open(sys.argv[2]) as file:
+        history = json.load(file)
+    units, awaits, polls = (history[name] for name in ("units", "awaits", "polls"))
+    unix = lambda time: time - history["clock"]["monotonic_ns"] + history["clock"]["unix_ns"]
+    end = history["end_ns"]
+
+    spans = []
+    for resource in request.resource_spans:
+        of = attributes(resource.resource)
+        assert of["process.pid"] == history["process"]["pid"]
+        assert of["process.executable.path"] == visible(history["process"]["exe"])
+        assert of["service.name"]
+        for scope in resource.scope_spans:
+            assert scope.scope.name == "asynctrace"
+            spans.extend(scope.spans)
+    by_id = {span.span_id: span for span in spans}
+    assert len(by_id) == len(spans), "span ids are unique"
+    for span in spans:
+        assert len(span.trace_id) == 16 and any(span.trace_id)
+        assert len(span.span_id) == 8 and any(span.span_id)
+        assert span.kind == Span.SPAN_KIND_INTERNAL
+        assert span.start_time_unix_nano <= span.end_time_unix_nano
+        if span.parent_span_id:
+            assert by_id[span.parent_span_id].trace_id == span.trace_id
+        for link in span.links:
+            assert by_id[link.span_id].trace_id == link.trace_id, "links lead to spans"
+            assert attributes(link)["asynctrace.link"] in ("woken_by", "spawned_by", "aborted_by")
+
+    own = {}
+    expected = collections.Counter()
+    for index, unit in enumerate(units):
+        if unit["kind"] == "task":
+            until = unit["end"]["time_ns"] if unit["end"] else end
+            expected["task", visible(unit["future"]), unix(unit["first_ns"]), unix(until)] += 1
+            mine = [i for i, a in enumerate(awaits) if a["task"] == index and a["parent"] is None
+                    and not a["former_parents"] and history["awaited"][a["awaited"]]["by"] is None]
+            own[index] = mine[0] if mine else None
+    name_of = lambda a: visible(history["awaited"][a["awaited"]]["future"])
+    key_of = lambda a: (name_of(a), unix(a["start_ns"]), unix(end if a["end_ns"] is None else a["end_ns"]))
+    shown = collections.defaultdict(list)
+    if level != "tasks":
+        for index, instance in enumerate(awaits):
+            if own[instance["task"]] != index:
+                expected[("await",) + key_of(instance)] += 1
+                shown[key_of(instance)].append(instance)
+    if level == "polls":
+        for poll in polls:
+            until = end if poll["end_ns"] is None else poll["end_ns"]
+            expected["poll", "poll", unix(poll["begin_ns"]), unix(until)] += 1
+    key = lambda span: (span.name, span.start_time_unix_nano, span.end_time_unix_nano)
+    found = collections.Counter((attributes(span)["asynctrace.kind"],) + key(span) for span in spans)
+    assert found == expected, f"missing {expected - found}, too many {found - expected}"
+
+    roots = [span for span in spans if not span.parent_span_id]
+    assert len(roots) == len({span.trace_id for span in spans})
+    assert all(attributes(span)["asynctrace.kind"] == "task" for span in roots)
+    for span in spans:
+        of = attributes(span)
+        if of["asynctrace.kind"] != "await":
+            continue
+        candidates = shown[key(span)]
+        parent = by_id[span.parent_span_id]
+        parents = []
+        for instance in candidates:
+            above = instance["parent"]
+            if above is None or own[instance["task"]] == above:
+                parents.append(visible(units[instance["task"]]["future"]))
+            else:
+                parents.append(name_of(awaits[above]))
+        assert parent.name in parents, (parent.name, parents)
+        awaited = history["awaited"][candidates[0]["awaited"]]
+        assert of.get("code.file.path") == awaited["file"]
+        assert of.get("code.line.number") == awaited["line"]
+        assert of.get("code.function.name") == (awaited["by"] and visible(awaited["by"]))
+        assert of["asynctrace.waiting_ns"] in [c["waiting_ns"] for c in candidates]
+        assert ("asynctrace.open" in of) == (candidates[0]["end_ns"] is None)
+
+    # Each wake-up that caused a poll is a link, or an event when no task did it; each spawn by a
+    # task is a link.
+    woken = [history["wakes"][p["wake"]] for p in polls if p["wake"] is not None]
+    by_task = [w for w in woken if units[w["by"]["unit"]]["kind"] == "task"]
+    kinds = collections.Counter(attributes(link)["asynctrace.link"] for span in spans for link in span.links)
+    spawns = [u for u in units if u["kind"] == "task" and u["spawned"]
+              and units[u["spawned"]["by"]["unit"]]["kind"] == "task"]
+    if level != "tasks":
+        assert kinds["woken_by"] == len(by_task), (kinds, len(by_task))
+        assert sum(len(span.events) for span in spans) == len(woken) - len(by_task)
+    assert kinds["spawned_by"] == len(spawns)
+    panicked = [u for u in units if u["kind"] == "task" and u["end"] and u["end"]["outcome"] == "panicked"]
+    failed = [span for span in roots if span.status.code == Status.STATUS_CODE_ERROR]
+    assert len(failed) == len(panicked)
+    print(f"ok {len(spans)} spans, {len(roots)} traces, {sum(kinds.values())} links")
+
+
+main()
