@@ -8,6 +8,7 @@ mod demo;
 mod fixtures;
 mod lint;
 mod permission;
+mod readers;
 mod setup;
 mod shell;
 mod test;

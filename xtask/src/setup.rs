@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::bpf::{self, Folders};
+use crate::readers;
 use crate::shell::{apt_install, cargo, is_root, run, say, which};
 
 /// The program that we trace and did not write.
@@ -23,6 +24,9 @@ pub(crate) fn setup(folders: &Folders) -> Result<()> {
     nextest(folders)?;
     optional("mini-redis", mini_redis(folders));
     optional("redis-benchmark", redis_benchmark());
+    optional("schemas of exports", readers::schemas(folders));
+    optional("go tool pprof", readers::go_pprof());
+    optional("graphviz", readers::graphviz());
     match tracing() {
         Ok(()) => say("tracing: permitted here (root, BPF, tracefs)"),
         Err(reason) => say(&format!(

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 
 use crate::bpf::Folders;
 use crate::shell::{cargo, run, say, which};
-use crate::{fixtures, setup};
+use crate::{fixtures, readers, setup};
 
 /// Tests that attach probes: the test group of the same name in `.config/nextest.toml`.
 const LIVE: &str = "test(/(^|::)live/)";
@@ -33,6 +33,7 @@ pub(crate) fn test(folders: &Folders, further: &[String]) -> Result<()> {
             "tests of mini-redis: it or redis-benchmark is missing (cargo xtask setup)".to_owned(),
         ));
     }
+    left_out.extend(readers::left_out(folders));
     let tell = || {
         for (_, what) in &left_out {
             say(&format!("LEFT OUT: {what}"));

@@ -8,6 +8,7 @@
 mod attach;
 mod dump;
 mod duration;
+mod export;
 mod generate;
 mod output;
 mod probes;
@@ -43,6 +44,7 @@ Examples:
   sudo asynctrace attach --pid 1234            live view of polls and wake-ups
   sudo asynctrace record -p 1234 -d 10 -o t.astrace
   asynctrace report t.astrace                  what the recording says
+  asynctrace export t.astrace -f perfetto -o t.pftrace
   sudo asynctrace probes --pid 1234            what would be probed, what cannot be seen
   sudo asynctrace attach -- ./my-server --port 8080
 
@@ -61,6 +63,8 @@ enum Command {
     Probes(probes::Arguments),
     /// Print what a recording says
     Report(report::Arguments),
+    /// Make a file for other tools of a recording: Perfetto, OpenTelemetry, pprof, flame graphs
+    Export(export::Arguments),
     /// Print a completion script for a shell
     Completions(generate::CompletionArguments),
     /// Print the manual page
@@ -113,6 +117,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Record(arguments) => record::run(arguments),
         Command::Probes(arguments) => probes::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Completions(arguments) => generate::completions(&arguments),
         Command::Man(arguments) => generate::man(&arguments),
     }
@@ -184,6 +189,8 @@ mod tests {
             "asynctrace record -o file --max-size 512M -p 2",
             "asynctrace probes --name server --debug-file server.debug --futures app::*",
             "asynctrace report file --json --color never",
+            "asynctrace export file -f folded --value both",
+            "asynctrace export file --format perfetto -o out --level requests --request handle",
         ] {
             parse(line).unwrap();
         }
@@ -203,6 +210,9 @@ mod tests {
             "asynctrace record -o file --max-size 5 -p 2",
             "asynctrace attach -p 1 -d inf",
             "asynctrace report",
+            "asynctrace export file",
+            "asynctrace export file -f elf",
+            "asynctrace export file -f dot --level futures",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -37,15 +37,4 @@ mod tests;
 
 pub use self::source::Source;
 pub use self::stacks::Measure;
-
-/// How far down an export goes. Each level has what the one before has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Tasks.
-    Tasks,
-    /// Tasks and their await instances.
-    Awaits,
-    /// Tasks, their await instances, and every poll and wake-up.
-    #[default]
-    Polls,
-}
+pub use crate::analyse::levels::Level;

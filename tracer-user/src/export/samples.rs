@@ -13,6 +13,7 @@ use crate::analyse::history::{
     Await, AwaitIndex, AwaitOutcome, Awaited, Doer, History, Missing, Poll, PollCause, PollIndex,
     Spawn, TaskEnd, TaskHistory, UnitHistory, UnitIndex, UnitKind, Wake, WakeIndex,
 };
+use crate::analyse::requests::Request;
 use crate::rebuild::event::{EndSeen, EventId, Origin, Outcome, UnitId, WakeEffect};
 use crate::rebuild::snapshot::{DebugInfoLevel, ProcessInfo};
 use crate::rebuild::suspension::Place;
@@ -27,6 +28,7 @@ pub(super) struct Sample {
     pub(super) header: Header,
     pub(super) history: History,
     pub(super) losses: Vec<Loss>,
+    pub(super) requests: Vec<Request>,
 }
 
 impl Sample {
@@ -35,6 +37,7 @@ impl Sample {
             header: &self.header,
             history: &self.history,
             losses: &self.losses,
+            requests: &self.requests,
         }
     }
 }
@@ -60,6 +63,7 @@ fn header() -> Header {
         debug_info: Some(DebugInfoLevel::Full),
         probes: Vec::new(),
         unseen: Vec::new(),
+        requests: Vec::new(),
     }
 }
 
@@ -236,6 +240,7 @@ impl Maker {
             header: header(),
             history: self.0,
             losses,
+            requests: Vec::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::analyse::history::{
     Await, AwaitIndex, AwaitOutcome, Doer, History, Poll, PollIndex, TaskHistory, UnitHistory,
     UnitIndex, UnitKind,
 };
+use crate::analyse::requests::Request;
 use crate::rebuild::event::{Origin, Outcome};
 
 /// A recording, read and joined.
@@ -20,6 +21,8 @@ pub struct Source<'a> {
     pub history: &'a History,
     /// Records that the kernel lost, in order of time.
     pub losses: &'a [Loss],
+    /// Its requests, in order of start; empty when there are none.
+    pub requests: &'a [Request],
 }
 
 /// From when to when something went on. CLOCK_MONOTONIC, nanoseconds.
@@ -252,5 +255,6 @@ pub(super) fn await_outcome_word(outcome: AwaitOutcome) -> &'static str {
         AwaitOutcome::Cancelled => "cancelled",
         AwaitOutcome::Panicked => "panicked",
         AwaitOutcome::Over => "over",
+        AwaitOutcome::Unknown => "unknown",
     }
 }
