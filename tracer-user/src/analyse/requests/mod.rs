@@ -2,12 +2,13 @@
 //! was done for them.
 //!
 //! In: a [`History`](super::history::History) and patterns. Out: [`Request`]s ([`find()`]), the
-//! graph of one, what slow ones have in common ([`compare`]) and when they came
+//! graph of one ([`graph`]), what slow ones have in common ([`compare`]) and when they came
 //! ([`clusters`]). Pure.
 
 pub mod clusters;
 mod code;
 pub mod compare;
+pub mod graph;
 mod pattern;
 mod roots;
 mod totals;
