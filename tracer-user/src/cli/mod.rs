@@ -16,6 +16,7 @@ mod record;
 mod recorded;
 mod report;
 mod report_html;
+mod report_requests;
 mod size;
 mod target;
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::recorded::{self, WindowArguments};
-use super::{output, report_html};
+use super::report_requests::RequestArguments;
+use super::{output, report_html, report_requests};
 use crate::analyse::activity::Collector;
 use crate::analyse::history::{History, UnitIndex};
 use crate::analyse::profile::{open_awaits, profile};
@@ -35,6 +36,9 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     pub(super) window: WindowArguments,
+
+    #[command(flatten)]
+    pub(super) requests: RequestArguments,
 }
 
 /// Runs `report`.
@@ -42,6 +46,10 @@ pub(super) struct Arguments {
 /// # Errors
 /// When the file cannot be read, or standard output not written.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let Arguments { file, window, .. } = arguments;
+    if arguments.html.is_none() && arguments.requests.is_asked() {
+        return report_requests::run(file, *window, &arguments.requests, arguments.json);
+    }
     let (report, history) = read(&arguments.file, arguments.window)?;
     if let Some(out) = &arguments.html {
         report_html::run(&report, &history, out)?;

@@ -6,4 +6,5 @@ pub mod html;
 pub mod live;
 pub mod progress;
 pub mod report;
+pub mod requests;
 pub mod waits;

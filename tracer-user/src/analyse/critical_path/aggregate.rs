@@ -43,7 +43,7 @@ pub struct Share {
 }
 
 /// An [`Awaited`] in JSON.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct AwaitedPlace {
     /// Path of the future.
     pub future: Arc<str>,

@@ -310,6 +310,8 @@ impl<'h> Walker<'h> {
     ) {
         let Frame { unit, cursor, .. } = frame;
         let mut follow = None;
+        // Before its first poll a task stands at no leaf.
+        let within = leaf.or_else(|| standing(self.history, frame.follow, from));
         match cause {
             Some(PollCause::Wake(index)) => {
                 let wake = self.history.wakes.get(index.0 as usize);
@@ -317,22 +319,22 @@ impl<'h> Walker<'h> {
                     Some(wake) => {
                         let woken = wake.time.max(from);
                         let scheduled = PieceKind::Scheduled(Some(index));
-                        self.emit(unit, leaf, woken, cursor, scheduled);
+                        self.emit(unit, within, woken, cursor, scheduled);
                         if woken > from && self.is_task_poll(&wake.by) {
                             follow = Some((wake.by, woken));
                         } else {
                             let waiting = PieceKind::Waiting(Some(index));
-                            self.emit(unit, leaf, from, woken, waiting);
+                            self.emit(unit, within, from, woken, waiting);
                         }
                     }
                     // It came later: at the cursor the task still waited.
-                    None => self.emit(unit, leaf, from, cursor, PieceKind::Waiting(None)),
+                    None => self.emit(unit, within, from, cursor, PieceKind::Waiting(None)),
                 }
             }
             Some(PollCause::Spawn) => {
-                self.emit(unit, leaf, from, cursor, PieceKind::Scheduled(None));
+                self.emit(unit, within, from, cursor, PieceKind::Scheduled(None));
             }
-            None => self.emit(unit, leaf, from, cursor, PieceKind::Waiting(None)),
+            None => self.emit(unit, within, from, cursor, PieceKind::Waiting(None)),
         }
         self.stack.push(Frame {
             cursor: from,

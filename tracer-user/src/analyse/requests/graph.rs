@@ -151,7 +151,7 @@ impl Maker<'_, '_> {
                 continue;
             };
             let instance = vertex.instance;
-            vertex.polls = self.nesting.polls(instance).collect();
+            vertex.polls = polls(self.history, self.nesting, instance);
             for child in self.nesting.children(instance) {
                 if let Some(child) = self.add(child, Role::Awaited, Some(at)) {
                     self.edge(at, child, EdgeKind::Awaits);
@@ -255,6 +255,30 @@ impl Maker<'_, '_> {
             self.edge(from, leaf, EdgeKind::Woke);
         }
     }
+}
+
+/// The polls in which an instance went on, as the innermost, after the one that made it.
+fn polls(history: &History, nesting: &Nesting<'_>, index: AwaitIndex) -> Vec<PollIndex> {
+    let mut polls: Vec<PollIndex> = nesting.polls(index).collect();
+    let made_in = history.awaits.get(index.0 as usize).and_then(|instance| {
+        let unit = history.units.get(instance.task.0 as usize)?;
+        let begin = |poll: &PollIndex| {
+            let poll = history.polls.get(poll.0 as usize);
+            poll.map_or(0, |poll| poll.begin)
+        };
+        let at = unit
+            .polls
+            .partition_point(|poll| begin(poll) < instance.start);
+        let poll = unit.polls.get(at).copied()?;
+        (begin(&poll) == instance.start).then_some(poll)
+    });
+    if let Some(poll) = made_in
+        && polls.first() != Some(&poll)
+        && nesting.children(index).next().is_some()
+    {
+        polls.insert(0, poll);
+    }
+    polls
 }
 
 /// The same graph with its vertices in preorder, children in order of start.

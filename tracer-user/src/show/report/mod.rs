@@ -1,7 +1,7 @@
 //! The report of a recording: as JSON (schema 1: fields may be added, never renamed or removed) and
 //! as text.
 
-mod calendar;
+pub(in crate::show) mod calendar;
 mod tables;
 mod times;
 

@@ -80,7 +80,9 @@ fn chosen(material: &Material<'_>, list: &List, out: &mut dyn Write) -> io::Resu
         out,
         "{STRONG}{}{STRONG:#} in {}",
         plural(material.count() as u64, "request"),
-        words::length(material.history.span.end - material.history.span.start.min(material.history.span.end))
+        words::length(
+            material.history.span.end - material.history.span.start.min(material.history.span.end)
+        )
     )?;
     for choice in &list.chosen {
         writeln!(
@@ -226,7 +228,14 @@ fn slowest(list: &List, out: &mut dyn Write) -> io::Result<()> {
         ]
     });
     let headings = [
-        "id", "start", "UTC", "duration", "outcome", "task", "what", "because of",
+        "id",
+        "start",
+        "UTC",
+        "duration",
+        "outcome",
+        "task",
+        "what",
+        "because of",
     ];
     writeln!(out, "{}", table(&headings, 4, rows.collect()))?;
     if list.not_listed > 0 {
@@ -240,7 +249,9 @@ fn slowest(list: &List, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn because(row: &Row) -> String {
-    row.because.as_ref().map_or_else(String::new, words::awaited)
+    row.because
+        .as_ref()
+        .map_or_else(String::new, words::awaited)
 }
 
 fn in_common(material: &Material<'_>, kind: &Kind, out: &mut dyn Write) -> io::Result<()> {
@@ -334,7 +345,11 @@ fn when(material: &Material<'_>, slow: &Slow, out: &mut dyn Write) -> io::Result
     }
     let more = clusters.bursts.len().saturating_sub(ROWS);
     if more > 0 {
-        writeln!(out, "  and {} (--json lists them)", plural(more as u64, "burst"))?;
+        writeln!(
+            out,
+            "  and {} (--json lists them)",
+            plural(more as u64, "burst")
+        )?;
     }
     Ok(())
 }
@@ -344,7 +359,9 @@ fn burst_words(material: &Material<'_>, burst: &Burst, slow: u64) -> String {
     let clock = material
         .header
         .realtime(burst.from)
-        .map_or_else(String::new, |time| format!("{}, ", calendar::time_millis(time)));
+        .map_or_else(String::new, |time| {
+            format!("{}, ", calendar::time_millis(time))
+        });
     format!(
         "{} of {slow} began within {}, at {clock}+{}; of all requests {} began then",
         burst.slow,

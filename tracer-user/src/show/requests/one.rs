@@ -237,7 +237,9 @@ pub fn write(material: &Material<'_>, one: &One, out: &mut dyn Write) -> io::Res
     if let Some(time) = request.start_unix_ns {
         write!(out, ", {}", calendar::utc_millis(time))?;
     }
-    let kind = material.request(request.id).and_then(|it| material.kind_of(it));
+    let kind = material
+        .request(request.id)
+        .and_then(|it| material.kind_of(it));
     if let Some((kind, median)) = kind.and_then(|kind| Some((kind, kind.p50_ns?))) {
         write!(
             out,

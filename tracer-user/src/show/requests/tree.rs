@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use super::AwaitedPlace;
 use super::one::{One, PollView, TaskView, VertexView};
 use super::text::{FAINT, heading, table};
 use super::words;
-use super::AwaitedPlace;
 use crate::analyse::history::AwaitOutcome;
 use crate::analyse::levels::Level;
 use crate::analyse::requests::graph::{EdgeKind, Role};
