@@ -7,6 +7,7 @@ pub mod activity;
 pub mod critical_path;
 pub mod history;
 pub mod levels;
+pub mod life;
 pub mod profile;
 pub mod requests;
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod recorded;
 mod report;
 mod report_html;
 mod report_requests;
+mod report_task;
 mod size;
 mod target;
 

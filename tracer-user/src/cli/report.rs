@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::recorded::{self, WindowArguments};
 use super::report_requests::RequestArguments;
-use super::{output, report_html, report_requests};
+use super::{output, report_html, report_requests, report_task};
 use crate::analyse::activity::Collector;
 use crate::analyse::history::{History, UnitIndex};
 use crate::analyse::profile::{open_awaits, profile};
@@ -34,6 +34,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "OUT.html", conflicts_with = "json")]
     pub(super) html: Option<PathBuf>,
 
+    /// The life of this task in order: its id as dump prints it, or the number alone
+    #[arg(long, value_name = "ID", conflicts_with = "html")]
+    pub(super) task: Option<String>,
+
     #[command(flatten)]
     pub(super) window: WindowArguments,
 
@@ -49,6 +53,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Arguments { file, window, .. } = arguments;
     if arguments.html.is_none() && arguments.requests.is_asked() {
         return report_requests::run(file, *window, &arguments.requests, arguments.json);
+    }
+    if let Some(task) = &arguments.task {
+        return report_task::run(&arguments.file, arguments.window, task, arguments.json);
     }
     let (report, history) = read(&arguments.file, arguments.window)?;
     if let Some(out) = &arguments.html {

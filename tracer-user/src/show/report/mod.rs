@@ -2,11 +2,14 @@
 //! as text.
 
 pub(in crate::show) mod calendar;
+mod life;
 mod tables;
 mod times;
 
 #[cfg(test)]
 mod tests;
+
+pub use self::life::write_life;
 
 use std::io::{self, Write};
 use std::time::Duration;
