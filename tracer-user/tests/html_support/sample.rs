@@ -88,6 +88,23 @@ impl Sample {
         sample
     }
 
+    /// One request only, which awaits all the others.
+    pub(crate) fn all_in_one(&mut self) {
+        let all = AwaitIndex(0);
+        for index in 1..self.history.awaits.len() {
+            let instance = &mut self.history.awaits[index];
+            if instance.parent.is_none() {
+                instance.parent = Some(all);
+            }
+        }
+        self.requests.truncate(1);
+        let pieces = self.paths.drain(..).flatten().collect();
+        self.paths.push(pieces);
+        self.requests[0].root = all;
+        self.requests[0].task = self.history.awaits[0].task;
+        self.requests[0].end = None;
+    }
+
     fn unit(&mut self, kind: UnitKind) -> UnitIndex {
         let index = self.history.units.len() as u32;
         self.history.units.push(UnitHistory {

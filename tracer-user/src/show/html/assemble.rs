@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use sha2::{Digest as _, Sha256};
 
-use super::tables::Data;
+use super::columns::Data;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -60,7 +60,7 @@ pub(super) fn write(data: &Data, out: &mut dyn Write) -> io::Result<()> {
     )?;
     out.write_all(include_bytes!("page.html"))?;
     out.write_all(b"<script type=\"application/octet-stream\" id=\"data\">")?;
-    let mut encoder = ZlibEncoder::new(EncoderWriter::new(&mut *out, &BASE64), Compression::new(6));
+    let mut encoder = ZlibEncoder::new(EncoderWriter::new(&mut *out, &BASE64), Compression::new(3));
     serde_json::to_writer(io::BufWriter::new(&mut encoder), data)?;
     encoder.finish()?.finish()?;
     out.write_all(b"</script>\n")?;

@@ -111,6 +111,8 @@ const format = (() => {
       } else if (depth === 0) part += c;
     }
     parts.push(part);
+    // Brackets that do not match: no name of Rust's, and no part of it is safe to leave out.
+    if (depth > 0) return path;
     // `{async_block#0}` and `<…>` alone say nothing.
     let from = parts.length - 1;
     while (from > 0 && /^[{<]/.test(parts[from])) from -= 1;

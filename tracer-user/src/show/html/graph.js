@@ -56,8 +56,10 @@ const graph = (() => {
     }
 
     const draw = dom.onFrame(() => {
-      const height = scroller.clientHeight || 300;
       const total = tree.size() * ROW;
+      // As high as it needs to be, up to what the style sheet allows.
+      scroller.style.setProperty("height", `${total + 8}px`);
+      const height = scroller.clientHeight || 300;
       const offset = names();
       const width = Math.max(40, scroller.clientWidth - offset - 14);
       body.style.setProperty("height", `${total}px`);

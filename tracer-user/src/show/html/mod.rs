@@ -11,6 +11,7 @@
 
 mod assemble;
 mod code;
+mod columns;
 mod head;
 mod profile;
 mod save;
@@ -86,5 +87,5 @@ impl Default for Limits {
 /// # Errors
 /// What `out` returns.
 pub fn write(page: &Page<'_>, out: &mut dyn Write) -> io::Result<()> {
-    assemble::write(&tables::Data::of(page), out)
+    assemble::write(&columns::Data::of(page), out)
 }

@@ -15,8 +15,8 @@ const rows = (() => {
     const closed = new Set();
     const inside = new Set(spawned);
     const view = { kind: [], item: [], depth: [], open: [], up: [] };
-    // Where an await or a task stands, or where what hides it stands.
-    const places = new Map();
+    // The row of each await and task that has one, otherwise -1.
+    const rowOf = { [TASK]: new Int32Array(model.unitCount), [AWAIT]: new Int32Array(model.awaitCount), [POLLS]: new Map(), [POLL]: new Map() };
     const key = (kind, item) => kind * KEY + item;
     let version = 0;
 
@@ -36,38 +36,51 @@ const rows = (() => {
 
     function rebuild() {
       for (const column of Object.values(view)) column.length = 0;
-      places.clear();
+      rowOf[TASK].fill(-1);
+      rowOf[AWAIT].fill(-1);
+      rowOf[POLL].clear();
+      version += 1;
       // Depth first, without recursion: chains of awaits may be thousands deep.
       const stack = [];
-      const push = (list, depth, up, hidden) => {
-        for (let at = list.length - 1; at >= 0; at -= 1) stack.push([list[at][0], list[at][1], depth, up, hidden]);
+      const push = (list, depth, up) => {
+        for (let at = list.length - 1; at >= 0; at -= 1) stack.push([list[at][0], list[at][1], depth, up]);
       };
-      version += 1;
-      push(tasks.map((task) => [TASK, task]), 0, -1, -1);
-      const drawn = new Set();
+      push(tasks.map((task) => [TASK, task]), 0, -1);
       while (stack.length > 0) {
-        const [kind, item, depth, up, hidden] = stack.pop();
-        const name = key(kind, item);
-        // A damaged recording may have a task twice.
-        if (drawn.has(name)) continue;
-        drawn.add(name);
-        if (hidden >= 0) {
-          places.set(name, hidden);
-          if (kind !== POLLS) push(below(kind, item), depth + 1, -1, hidden);
-          continue;
-        }
+        const [kind, item, depth, up] = stack.pop();
+        // A damaged recording may lead to a task twice.
+        if ((kind === TASK || kind === AWAIT) && rowOf[kind][item] >= 0) continue;
         const at = view.kind.length;
+        const shut = closed.has(key(kind, item));
         const next = below(kind, item);
-        const shut = closed.has(name);
         view.kind.push(kind);
         view.item.push(item);
         view.depth.push(depth);
         view.up.push(up);
         view.open.push(next.length === 0 ? -1 : shut ? 0 : 1);
-        places.set(name, at);
-        // Polls in a closed row are hidden by nothing but it: there may be very many.
-        if (!(shut && kind === POLLS)) push(next, depth + 1, at, shut ? at : -1);
+        if (kind === TASK || kind === AWAIT) rowOf[kind][item] = at;
+        else rowOf[kind].set(item, at);
+        if (!shut) push(next, depth + 1, at);
       }
+    }
+
+    // The row of something, or of what hides it; -1 when it is not in this tree.
+    function place(kind, item) {
+      for (let steps = 0; steps < 10000 && item >= 0; steps += 1) {
+        if (kind === POLL || kind === POLLS) {
+          const row = rowOf[kind].get(item);
+          if (row !== undefined) return row;
+          item = kind === POLL ? model.polls.task[item] : item;
+          kind = TASK;
+        }
+        const row = rowOf[kind][item];
+        if (row >= 0) return row;
+        const parent = kind === AWAIT ? model.awaits.parent[item] : model.units.spawn_within[item];
+        if (kind === TASK && !inside.has(item)) return -1;
+        if (kind === AWAIT && parent < 0) [kind, item] = [TASK, model.awaits.task[item]];
+        else [kind, item] = [AWAIT, parent];
+      }
+      return -1;
     }
 
     function set(kind, item, open) {
@@ -89,7 +102,7 @@ const rows = (() => {
       view,
       level,
       size: () => view.kind.length,
-      place: (kind, item) => (places.has(key(kind, item)) ? places.get(key(kind, item)) : -1),
+      place,
       toggle(at) {
         if (view.open[at] < 0) return;
         set(view.kind[at], view.item[at], view.open[at] === 0);

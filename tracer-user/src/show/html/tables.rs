@@ -1,164 +1,17 @@
-//! A history as tables of numbers: what travels in the page.
-//!
-//! Times are nanoseconds since the begin of the trace; columns named `start`, `begin`, `time` and
-//! `from` hold differences to the row before. Indexes are into the page's own tables; [`NONE`] and
-//! [`LEFT_OUT`] stand in their place where there is none, or where it is not in the page.
+//! From a history and what was chosen of it to the tables of the page.
 
-use serde::Serialize;
-
-use super::code::{self, LEFT_OUT, NONE, SPAWN, WORDS, Words};
-use super::profile::nanoseconds;
-use super::profile::{self, FlameColumns, PlaceColumns, Places, ProfileColumns};
+use super::Page;
+use super::code::{self, LEFT_OUT, NONE, SPAWN, WORDS};
+use super::columns::{
+    AwaitColumns, Data, PieceColumns, PollColumns, RequestColumns, Totals, UnitColumns, WakeColumns,
+};
+use super::profile::{self, Places, nanoseconds};
 use super::select::{Graph, Selection, select};
 use super::strings::Strings;
-use super::{Head, Page};
 use crate::analyse::critical_path::{Piece, PieceKind};
-use crate::analyse::history::{
-    Doer, History, Missing, Poll, PollCause, TaskHistory, UnitHistory, UnitKind,
-};
+use crate::analyse::history::{Doer, History, Poll, PollCause, TaskHistory, UnitHistory, UnitKind};
 use crate::analyse::requests::Request;
 use crate::rebuild::event::Origin;
-
-/// The data of a page.
-#[derive(Serialize)]
-pub(super) struct Data {
-    version: u32,
-    head: Head,
-    /// Length of the trace.
-    span: i64,
-    missing: Missing,
-    totals: Totals,
-    left_out: Totals,
-    words: Words,
-    strings: Vec<String>,
-    places: PlaceColumns,
-    units: UnitColumns,
-    awaits: AwaitColumns,
-    polls: PollColumns,
-    wakes: WakeColumns,
-    requests: RequestColumns,
-    pieces: PieceColumns,
-    profile: ProfileColumns,
-    flame: FlameColumns,
-}
-
-#[derive(Default, Serialize)]
-struct Totals {
-    requests: usize,
-    units: usize,
-    awaits: usize,
-    polls: usize,
-    wakes: usize,
-    /// Requests whose critical path is not in the page.
-    paths: usize,
-}
-
-#[derive(Default, Serialize)]
-struct UnitColumns {
-    kind: Vec<i64>,
-    /// Its number in the trace.
-    number: Vec<u64>,
-    name: Vec<i64>,
-    future: Vec<i64>,
-    first: Vec<i64>,
-    last: Vec<i64>,
-    blocking: Vec<i64>,
-    existing: Vec<i64>,
-    spawn: Vec<i64>,
-    spawn_by: Vec<i64>,
-    spawn_within: Vec<i64>,
-    end: Vec<i64>,
-    ended: Vec<i64>,
-    aborted_by: Vec<i64>,
-    /// Of the whole trace, whether in the page or not.
-    polls: Vec<i64>,
-    awaits: Vec<i64>,
-    woken: Vec<i64>,
-    gaps: Vec<i64>,
-    polled: Vec<i64>,
-    longest_poll: Vec<i64>,
-}
-
-#[derive(Default, Serialize)]
-struct AwaitColumns {
-    task: Vec<i64>,
-    parent: Vec<i64>,
-    place: Vec<i64>,
-    start: Vec<i64>,
-    length: Vec<i64>,
-    at_least: Vec<i64>,
-    ended: Vec<i64>,
-    waiting: Vec<i64>,
-    polled: Vec<i64>,
-    polls: Vec<i64>,
-    /// How many instances awaited it before its parent.
-    moved: Vec<i64>,
-}
-
-#[derive(Default, Serialize)]
-struct PollColumns {
-    task: Vec<i64>,
-    thread: Vec<i64>,
-    begin: Vec<i64>,
-    length: Vec<i64>,
-    begin_known: Vec<i64>,
-    exact: Vec<i64>,
-    outcome: Vec<i64>,
-    blocked: Vec<i64>,
-    preempted: Vec<i64>,
-    cause: Vec<i64>,
-    /// The leaf that its task waited in before it, where there was one only.
-    leaf: Vec<i64>,
-}
-
-#[derive(Default, Serialize)]
-struct WakeColumns {
-    time: Vec<i64>,
-    task: Vec<i64>,
-    by: Vec<i64>,
-    within: Vec<i64>,
-    origin: Vec<i64>,
-    effect: Vec<i64>,
-    poll: Vec<i64>,
-}
-
-#[derive(Default, Serialize)]
-struct RequestColumns {
-    id: Vec<i64>,
-    what: Vec<i64>,
-    root: Vec<i64>,
-    task: Vec<i64>,
-    start: Vec<i64>,
-    length: Vec<i64>,
-    at_least: Vec<i64>,
-    ended: Vec<i64>,
-    /// Await instances of its graph that are not in the page; [`LEFT_OUT`]: none of them is.
-    cut: Vec<i64>,
-    /// The tasks that were spawned for it, after each other.
-    spawned: Vec<i64>,
-    spawned_from: Vec<i64>,
-    /// What most of its critical path was: kind, place, nanoseconds.
-    most_kind: Vec<i64>,
-    most_place: Vec<i64>,
-    most: Vec<i64>,
-    /// Its first piece.
-    pieces_from: Vec<i64>,
-    pieces: Vec<i64>,
-}
-
-#[derive(Default, Serialize)]
-struct PieceColumns {
-    from: Vec<i64>,
-    length: Vec<i64>,
-    unit: Vec<i64>,
-    within: Vec<i64>,
-    /// Where it went by, also when the instance is not in the page.
-    place: Vec<i64>,
-    kind: Vec<i64>,
-    /// The wake-up that ended it.
-    wake: Vec<i64>,
-    poll: Vec<i64>,
-}
 
 /// Old indexes of what is kept, new numbers of old indexes.
 type Numbers = (Vec<u32>, Vec<u32>);
