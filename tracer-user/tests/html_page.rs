@@ -1,6 +1,9 @@
 //! The page of `report --html` in a real browser: it loads nothing, complains of nothing, lists,
 //! sorts, filters and opens requests, shows names as text whatever they hold, and stays quick with
 //! a hundred thousand awaits.
+//!
+//! Names begin with `browser_`: `cargo xtask test` leaves them out by that, and says so, where there
+//! is no Chromium.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -90,7 +93,7 @@ fn fill(browser: &mut Browser, selector: &str, text: &str) {
 }
 
 #[test]
-fn it_lists_sorts_filters_and_opens_requests() {
+fn browser_it_lists_sorts_filters_and_opens_requests() {
     let Some(mut browser) = browser() else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = page(
@@ -154,7 +157,7 @@ fn it_lists_sorts_filters_and_opens_requests() {
 }
 
 #[test]
-fn a_request_shows_its_graph_and_critical_path() {
+fn browser_a_request_shows_its_graph_and_critical_path() {
     let Some(mut browser) = browser() else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = page(
@@ -263,7 +266,7 @@ fn a_request_shows_its_graph_and_critical_path() {
 }
 
 #[test]
-fn names_stay_text() {
+fn browser_names_stay_text() {
     let Some(mut browser) = browser() else { return };
     let folder = tempfile::tempdir().unwrap();
     let names = Names {
@@ -302,7 +305,7 @@ fn names_stay_text() {
 }
 
 #[test]
-fn what_was_left_out_is_said() {
+fn browser_what_was_left_out_is_said() {
     let Some(mut browser) = browser() else { return };
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits {
@@ -354,7 +357,7 @@ fn what_was_left_out_is_said() {
 }
 
 #[test]
-fn an_empty_recording_says_so() {
+fn browser_an_empty_recording_says_so() {
     let Some(mut browser) = browser() else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = page(
@@ -380,7 +383,7 @@ fn an_empty_recording_says_so() {
 
 /// Times are printed, not asserted tightly: the machine may be busy.
 #[test]
-fn a_hundred_thousand_awaits_stay_quick() {
+fn browser_a_hundred_thousand_awaits_stay_quick() {
     let Some(mut browser) = browser() else { return };
     let folder = tempfile::tempdir().unwrap();
     let sample = Sample::new(12_500, Names::default());
@@ -458,7 +461,7 @@ fn scroll(browser: &mut Browser, selector: &str) -> (f64, f64) {
 
 /// One request that awaits a hundred thousand things, in one task: nothing is spared.
 #[test]
-fn one_request_with_everything_in_it_opens() {
+fn browser_one_request_with_everything_in_it_opens() {
     let Some(mut browser) = browser() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut sample = Sample::new(12_500, Names::default());
@@ -488,7 +491,7 @@ fn one_request_with_everything_in_it_opens() {
 
 /// Pictures to be looked at, where `ASYNCTRACE_SCREENSHOTS` names a folder for them.
 #[test]
-fn it_fits_wide_and_narrow_windows_light_and_dark() {
+fn browser_it_fits_wide_and_narrow_windows_light_and_dark() {
     let Some(mut browser) = browser() else { return };
     let folder = tempfile::tempdir().unwrap();
     let sample = Sample::new(400, Names::default());

@@ -24,6 +24,7 @@ pub(crate) fn setup(folders: &Folders) -> Result<()> {
     nextest(folders)?;
     optional("mini-redis", mini_redis(folders));
     optional("redis-benchmark", redis_benchmark());
+    optional("chromium", chromium());
     optional("schemas of exports", readers::schemas(folders));
     optional("go tool pprof", readers::go_pprof());
     optional("graphviz", readers::graphviz());
@@ -100,6 +101,24 @@ fn redis_benchmark() -> Result<()> {
     say("redis-benchmark: missing, installing Debian's redis-tools");
     apt_install(&["redis-tools"])
         .context("run `apt-get install --no-install-recommends redis-tools` as root")
+}
+
+/// The browser that opens the page of `report --html` in tests.
+fn chromium() -> Result<()> {
+    if has_browser() {
+        return Ok(());
+    }
+    say("chromium: missing, installing Debian's (some 100 MB)");
+    apt_install(&["chromium", "fonts-dejavu-core"]).context(
+        "run `apt-get install --no-install-recommends chromium fonts-dejavu-core` as root",
+    )
+}
+
+/// Whether the tests of the page find a browser: the names that they look for.
+pub(crate) fn has_browser() -> bool {
+    ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .any(|name| which(name).is_some())
 }
 
 /// Whether probes can be attached here; if not, why. Mounts tracefs where that is all there is to

@@ -17,6 +17,9 @@ const LIVE: &str = "test(/(^|::)live/)";
 /// Tests of a real program that we did not write.
 const MINI_REDIS: &str = "test(/mini_redis/)";
 
+/// Tests of the page of `report --html`.
+const BROWSER: &str = "test(/(^|::)browser_/)";
+
 /// Builds what is traced and runs the tests; `further` goes to `cargo nextest run`.
 ///
 /// # Errors
@@ -34,6 +37,12 @@ pub(crate) fn test(folders: &Folders, further: &[String]) -> Result<()> {
         ));
     }
     left_out.extend(readers::left_out(folders));
+    if !setup::has_browser() {
+        left_out.push((
+            BROWSER,
+            "tests of the HTML page in a browser: no chromium (cargo xtask setup)".to_owned(),
+        ));
+    }
     let tell = || {
         for (_, what) in &left_out {
             say(&format!("LEFT OUT: {what}"));
