@@ -109,9 +109,8 @@ fn chromium() -> Result<()> {
         return Ok(());
     }
     say("chromium: missing, installing Debian's (some 100 MB)");
-    apt_install(&["chromium", "fonts-dejavu-core"]).context(
-        "run `apt-get install --no-install-recommends chromium fonts-dejavu-core` as root",
-    )
+    apt_install(&["chromium", "fonts-dejavu-core"])
+        .context("run `apt-get install --no-install-recommends chromium fonts-dejavu-core` as root")
 }
 
 /// Whether the tests of the page find a browser: the names that they look for.
