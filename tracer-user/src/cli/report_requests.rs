@@ -10,6 +10,7 @@ use super::recorded::{self, WindowArguments};
 use crate::analyse::critical_path::{NamedEvent, Question, time_of, walk};
 use crate::analyse::history::History;
 use crate::analyse::levels::Level;
+use crate::analyse::requests::UserAwaits;
 use crate::error::{Advice, ExitCode, Result};
 use crate::show::requests::{Choices, Material, list, one, path};
 
@@ -170,7 +171,11 @@ fn between(history: &History, from: NamedEvent, to: NamedEvent, json: bool) -> R
         from: begin,
         to: end,
     };
-    let view = path::view(history, &walk(history, question, path::PIECES));
+    let view = path::view(
+        history,
+        &UserAwaits::new(history),
+        &walk(history, question, path::PIECES),
+    );
     if json {
         output::print_json(&view)
     } else {

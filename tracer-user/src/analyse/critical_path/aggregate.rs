@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{CriticalPath, PieceKind, Question, walk};
-use crate::analyse::history::{Awaited, History, UnitKind};
+use crate::analyse::history::{AwaitIndex, Awaited, History};
+use crate::analyse::requests::UserAwaits;
 
 /// Pieces of all paths together at most; the paths that do not fit are left out and counted.
 const PIECES: usize = 4_000_000;
@@ -32,6 +33,8 @@ pub struct Aggregate {
 pub struct Share {
     /// What was awaited, and where; `None` where that is not known.
     pub awaited: Option<AwaitedPlace>,
+    /// The same in the user's own code: the await that it was a part of.
+    pub at: Option<AwaitedPlace>,
     /// Path of the future of the task whose time it was, where it is known.
     pub task: Option<Arc<str>>,
     /// `polled`, `blocked`, `preempted`, `scheduled`, `waiting`, `unknown`.
@@ -71,7 +74,11 @@ impl From<&Awaited> for AwaitedPlace {
 
 /// The critical paths of `questions`, added up.
 #[must_use]
-pub fn aggregate(history: &History, questions: impl IntoIterator<Item = Question>) -> Aggregate {
+pub fn aggregate(
+    history: &History,
+    awaits: &UserAwaits,
+    questions: impl IntoIterator<Item = Question>,
+) -> Aggregate {
     let mut result = Aggregate::default();
     let mut shares: BTreeMap<Key<'_>, (u64, u64)> = BTreeMap::new();
     let mut pieces = 0_usize;
@@ -85,12 +92,13 @@ pub fn aggregate(history: &History, questions: impl IntoIterator<Item = Question
         pieces += path.pieces.len() + 1;
         result.requests += 1;
         result.total_ns = result.total_ns.saturating_add(path.length());
-        add(history, &path, &mut shares);
+        add(history, awaits, &path, &mut shares);
     }
     result.shares = shares
         .into_iter()
-        .map(|((awaited, task, kind), (total_ns, requests))| Share {
+        .map(|((awaited, at, task, kind), (total_ns, requests))| Share {
             awaited: awaited.map(AwaitedPlace::from),
+            at: at.map(AwaitedPlace::from),
             task: task.cloned(),
             kind,
             total_ns,
@@ -104,24 +112,36 @@ pub fn aggregate(history: &History, questions: impl IntoIterator<Item = Question
     result
 }
 
-type Key<'h> = (Option<&'h Awaited>, Option<&'h Arc<str>>, &'static str);
+type Key<'h> = (
+    Option<&'h Awaited>,
+    Option<&'h Awaited>,
+    Option<&'h Arc<str>>,
+    &'static str,
+);
 
-fn add<'h>(history: &'h History, path: &CriticalPath, shares: &mut BTreeMap<Key<'h>, (u64, u64)>) {
+fn add<'h>(
+    history: &'h History,
+    awaits: &UserAwaits,
+    path: &CriticalPath,
+    shares: &mut BTreeMap<Key<'h>, (u64, u64)>,
+) {
+    let awaited = |instance: AwaitIndex| {
+        let instance = history.awaits.get(instance.0 as usize)?;
+        Some(&*instance.awaited)
+    };
     let mut seen: HashSet<Key<'h>> = HashSet::new();
     for piece in &path.pieces {
-        let awaited = piece
-            .within
-            .and_then(|within| history.awaits.get(within.0 as usize))
-            .map(|instance| &*instance.awaited);
+        let within = piece.within.filter(|_| piece.kind != PieceKind::Unknown);
         let task = history
             .units
             .get(piece.unit.0 as usize)
-            .and_then(|unit| match &unit.kind {
-                UnitKind::Task(task) => task.future.as_ref(),
-                _ => None,
-            });
-        let awaited = awaited.filter(|_| piece.kind != PieceKind::Unknown);
-        let key = (awaited, task, piece.kind.word());
+            .and_then(|unit| unit.task()?.future.as_ref());
+        let key = (
+            within.and_then(awaited),
+            within.map(|within| awaits.of(within)).and_then(awaited),
+            task,
+            piece.kind.word(),
+        );
         let share = shares.entry(key).or_default();
         share.0 = share.0.saturating_add(piece.length());
         if seen.insert(key) {

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::analyse::history::{Doer, History, PollCause};
+use crate::analyse::history::{AwaitOutcome, Doer, History, PollCause};
+use crate::analyse::requests::UserAwaits;
 use crate::analyse::sample::{Sample, task_in, thread_by};
 
 /// The path as lines: from, to, unit, what was awaited, kind.
@@ -162,7 +163,8 @@ fn a_wait_for_another_task_is_what_that_task_did_meanwhile() {
 #[test]
 fn shares_add_up_to_the_durations() {
     let (sample, question) = asked();
-    let sum = aggregate(&sample.history, [question, question]);
+    let awaits = UserAwaits::new(&sample.history);
+    let sum = aggregate(&sample.history, &awaits, [question, question]);
     assert_eq!(sum.requests, 2);
     assert_eq!(sum.total_ns, 460);
     let shares: u64 = sum.shares.iter().map(|share| share.total_ns).sum();
@@ -252,6 +254,70 @@ fn of_several_branches_the_last_is_followed() {
             "298-300 u0 dep::Long scheduled",
             "300-320 u0 app::both polled",
         ]
+    );
+}
+
+/// `select!` of a socket and a channel, polled for nothing: what woke it says which it was.
+#[test]
+fn of_several_that_go_on_the_waker_tells_or_nothing_does() {
+    let mut sample = Sample::default();
+    let task = sample.task("app::run");
+    let driver = sample.thread("worker");
+    let other = sample.task("app::other");
+    let root = sample.instance(task, None, "app::run", 0, None, (0, 400));
+    let select = sample.instance(task, Some(root), "dep::Select", 3, None, (0, 400));
+    let socket = sample.instance(task, Some(select), "dep::Io", 3, Some("io"), (0, 400));
+    let channel = "channel";
+    let first = sample.instance(task, Some(select), "dep::Recv", 3, Some(channel), (0, 400));
+    let second = sample.instance(task, Some(select), "dep::Recv2", 3, Some(channel), (0, 400));
+    let others = sample.instance(other, None, "app::other", 0, None, (0, 400));
+    let polls: Vec<_> = [100, 200].map(|at| sample.poll(task, at, at + 10)).into();
+    for &poll in &polls {
+        for leaf in [first, socket, second] {
+            sample.waited(poll, leaf);
+        }
+    }
+    let sends = sample.poll(other, 150, 190);
+    sample.wake(task, 90, thread_by(driver, None), polls[0]);
+    sample.wake(task, 190, task_in(other, sends, others), polls[1]);
+    let question = Question {
+        unit: task,
+        within: Some(root),
+        from: 50,
+        to: 210,
+    };
+    let lines = told(&sample.history, question);
+    assert_eq!(lines[0], "50-90 u0 dep::Io waiting");
+    assert!(
+        lines.contains(&"190-200 u0 dep::Select scheduled".to_owned()),
+        "{lines:?}"
+    );
+}
+
+/// The arm of a `select!` that was slower is cancelled when the other is ready.
+#[test]
+fn a_cancelled_arm_is_not_what_was_waited_for() {
+    let mut sample = Sample::default();
+    let task = sample.task("app::run");
+    let driver = sample.thread("worker");
+    let root = sample.instance(task, None, "app::run", 0, None, (0, 110));
+    let ready = sample.instance(task, Some(root), "dep::Io", 3, Some("io"), (10, 100));
+    let limit = sample.instance(task, Some(root), "dep::Sleep", 3, Some("sleep"), (10, 100));
+    sample.history.awaits[limit.0 as usize].outcome = AwaitOutcome::Cancelled;
+    sample.poll(task, 0, 10);
+    let last = sample.poll(task, 100, 110);
+    sample.waited(last, ready);
+    sample.waited(last, limit);
+    sample.wake(task, 95, thread_by(driver, None), last);
+    let question = Question {
+        unit: task,
+        within: Some(root),
+        from: 0,
+        to: 110,
+    };
+    assert_eq!(
+        told(&sample.history, question)[1],
+        "10-95 u0 dep::Io waiting"
     );
 }
 

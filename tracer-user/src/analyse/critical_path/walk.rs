@@ -178,10 +178,14 @@ impl<'h> Walker<'h> {
         let from = poll.begin.max(frame.floor);
         let to = frame.cursor;
         let scope = self.scope_in(&frame);
-        let leaf = progress(self.history, poll, frame.follow).leaf();
-        let resumed = leaf
-            .and_then(|leaf| self.history.awaits.get(leaf.0 as usize)?.parent)
-            .filter(|&parent| scope.is_none_or(|scope| inside(self.history, parent, scope)));
+        let resumed = match progress(self.history, poll, frame.follow) {
+            Progress::Among(holder) => Some(holder),
+            other => other
+                .leaf()
+                .and_then(|leaf| self.history.awaits.get(leaf.0 as usize)?.parent),
+        };
+        let resumed =
+            resumed.filter(|&parent| scope.is_none_or(|scope| inside(self.history, parent, scope)));
         let within = resumed
             .or_else(|| standing(self.history, frame.follow, poll.begin))
             .filter(|&found| scope.is_none_or(|scope| inside(self.history, found, scope)))

@@ -26,6 +26,7 @@ use super::history::{AwaitIndex, AwaitOutcome, UnitIndex};
 
 pub use pattern::Patterns;
 pub use roots::find;
+pub use totals::UserAwaits;
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]

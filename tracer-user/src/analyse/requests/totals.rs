@@ -18,6 +18,27 @@ const AWAITS: usize = 100_000;
 /// Nanoseconds of a request by number of what was awaited.
 pub(super) type Totals = HashMap<usize, u64>;
 
+/// For each await instance the one that stands for it in the user's own code.
+#[derive(Debug)]
+pub struct UserAwaits(Vec<usize>);
+
+impl UserAwaits {
+    /// Those of a history. Linear.
+    #[must_use]
+    pub fn new(history: &History) -> Self {
+        Self(sites(history, &Code::of(history)))
+    }
+
+    /// The innermost instance at or above this one whose await the user wrote; itself when there is
+    /// none.
+    #[must_use]
+    pub fn of(&self, instance: AwaitIndex) -> AwaitIndex {
+        let site = self.0.get(instance.0 as usize);
+        let site = site.and_then(|&site| u32::try_from(site).ok());
+        site.map_or(instance, AwaitIndex)
+    }
+}
+
 /// Where the time of each instance is counted: the instance above it that the user awaits, or
 /// itself.
 pub(super) fn sites(history: &History, code: &Code) -> Vec<usize> {

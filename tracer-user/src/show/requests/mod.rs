@@ -19,7 +19,9 @@ use crate::analyse::critical_path::AwaitedPlace;
 use crate::analyse::history::{AwaitIndex, AwaitOutcome, History, Missing};
 use crate::analyse::levels::{Level, Nesting};
 use crate::analyse::requests::compare::{self, Comparison, Kind};
-use crate::analyse::requests::{Candidate, Choice, LeftOut, Patterns, Request, Requests, find};
+use crate::analyse::requests::{
+    Candidate, Choice, LeftOut, Patterns, Request, Requests, UserAwaits, find,
+};
 use crate::export::recording::Header;
 
 /// Version of the JSON form.
@@ -33,6 +35,7 @@ pub struct Material<'h> {
     patterns: Vec<String>,
     requests: Requests,
     nesting: Nesting<'h>,
+    awaits: UserAwaits,
     kinds: Vec<Kind>,
 }
 
@@ -49,6 +52,7 @@ impl<'h> Material<'h> {
             patterns: patterns.to_vec(),
             requests,
             nesting,
+            awaits: UserAwaits::new(history),
             kinds,
         }
     }

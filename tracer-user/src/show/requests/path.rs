@@ -10,10 +10,10 @@ use super::text::{FAINT, heading, plural, share, table};
 use super::words::{self, Cause};
 use super::{AwaitedPlace, Material, place_of};
 use crate::analyse::critical_path::{
-    Aggregate, CriticalPath, NamedEvent, Piece, PieceKind, Question, aggregate, walk,
+    Aggregate, CriticalPath, NamedEvent, Piece, PieceKind, Question, Share, aggregate, walk,
 };
 use crate::analyse::history::History;
-use crate::analyse::requests::Request;
+use crate::analyse::requests::{Request, UserAwaits};
 
 /// Pieces of one path at most; what does not fit is one unknown piece.
 pub const PIECES: usize = 100_000;
@@ -48,6 +48,8 @@ pub struct PieceView {
     pub unit: String,
     /// What was awaited.
     pub awaited: Option<AwaitedPlace>,
+    /// The same in the user's own code: the await that it was a part of.
+    pub at: Option<AwaitedPlace>,
     /// What ended it, for a wait.
     pub cause: Option<Cause>,
     /// The event that ended it or began it, as `--between` takes it.
@@ -77,10 +79,8 @@ impl Material<'_> {
 
     /// The critical path of a request.
     pub(super) fn path(&self, request: &Request) -> PathView {
-        view(
-            self.history,
-            &walk(self.history, self.question(request), PIECES),
-        )
+        let path = walk(self.history, self.question(request), PIECES);
+        view(self.history, &self.awaits, &path)
     }
 
     /// The critical paths of each kind, of the slowest tenth (one at least) and of the others.
@@ -97,6 +97,7 @@ impl Material<'_> {
             let sum = |requests: &[&Request]| {
                 aggregate(
                     self.history,
+                    &self.awaits,
                     requests.iter().map(|request| self.question(request)),
                 )
             };
@@ -112,7 +113,7 @@ impl Material<'_> {
 
 /// A path in JSON.
 #[must_use]
-pub fn view(history: &History, path: &CriticalPath) -> PathView {
+pub fn view(history: &History, awaits: &UserAwaits, path: &CriticalPath) -> PathView {
     let from = path.pieces.first().map_or(0, |piece| piece.from);
     PathView {
         length_ns: path.length(),
@@ -125,6 +126,7 @@ pub fn view(history: &History, path: &CriticalPath) -> PathView {
                 kind: piece.kind.word(),
                 unit: words::unit(history, piece.unit),
                 awaited: place_of(history, piece.within),
+                at: place_of(history, piece.within.map(|within| awaits.of(within))),
                 cause: piece.kind.wake().map(|wake| words::cause(history, wake)),
                 event: event(history, piece).map(|event| event.to_string()),
             })
@@ -176,10 +178,7 @@ pub fn write(path: &PathView, out: &mut dyn Write) -> io::Result<()> {
             words::length(piece.length_ns),
             share(piece.length_ns, path.length_ns),
             piece.kind.to_owned(),
-            piece
-                .awaited
-                .as_ref()
-                .map_or_else(|| "-".to_owned(), words::awaited),
+            words::leaf_at(piece.awaited.as_ref(), piece.at.as_ref()),
             piece.unit.clone(),
             cause,
         ]
@@ -229,7 +228,8 @@ pub(super) fn write_kind(paths: &KindPaths, out: &mut dyn Write) -> io::Result<(
     )?;
     let rows = slow.shares.iter().take(ROWS).map(|one| {
         let other = paths.others.shares.iter().find(|other| {
-            (other.kind, &other.awaited, &other.task) == (one.kind, &one.awaited, &one.task)
+            let same = |it: &Share| (it.kind, it.awaited.clone(), it.at.clone(), it.task.clone());
+            same(other) == same(one)
         });
         let usual = other.map_or(0, |other| other.total_ns);
         vec![
@@ -242,9 +242,7 @@ pub(super) fn write_kind(paths: &KindPaths, out: &mut dyn Write) -> io::Result<(
             },
             one.requests.to_string(),
             one.kind.to_owned(),
-            one.awaited
-                .as_ref()
-                .map_or_else(|| "-".to_owned(), words::awaited),
+            words::leaf_at(one.awaited.as_ref(), one.at.as_ref()),
             one.task
                 .as_ref()
                 .map_or_else(String::new, |task| words::path(task)),

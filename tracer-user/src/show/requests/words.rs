@@ -14,6 +14,9 @@ use super::AwaitedPlace;
 /// A name longer than this is cut at its left, where it says least.
 const NAME: usize = 72;
 
+/// The same beside other names.
+const NARROW: usize = 44;
+
 /// What made a wake-up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -101,7 +104,11 @@ impl Cause {
         match self {
             Self::Itself => "itself".to_owned(),
             Self::Task { name, future, .. } => match future {
-                Some(future) => format!("{} {}", escape(name), path(future)),
+                Some(future) => format!(
+                    "{} {}",
+                    escape(name),
+                    format::keep_right(&escape(future), NARROW)
+                ),
                 None => escape(name).into_owned(),
             },
             Self::Io { fd: Some(fd) } => format!("I/O on fd {fd}"),
@@ -124,7 +131,11 @@ pub(super) fn task(history: &History, unit: UnitIndex) -> Option<&TaskHistory> {
 pub(super) fn unit(history: &History, index: UnitIndex) -> String {
     match history.units.get(index.0 as usize).map(|unit| &unit.kind) {
         Some(UnitKind::Task(task)) => match &task.future {
-            Some(future) => format!("{} {}", escape(&task.name), path(future)),
+            Some(future) => format!(
+                "{} {}",
+                escape(&task.name),
+                format::keep_right(&escape(future), NARROW)
+            ),
             None => escape(&task.name).into_owned(),
         },
         Some(UnitKind::Thread { tid, name, .. }) => match name {
@@ -159,6 +170,21 @@ pub(super) fn awaited(place: &AwaitedPlace) -> String {
         path(&place.future)
     } else {
         format!("{}  {source}", path(&place.future))
+    }
+}
+
+/// A leaf, and where the user awaits it: `tokio::sync::Notified  src/main.rs:23`.
+pub(super) fn leaf_at(leaf: Option<&AwaitedPlace>, at: Option<&AwaitedPlace>) -> String {
+    let Some(leaf) = leaf else {
+        return "-".to_owned();
+    };
+    let at = at.unwrap_or(leaf);
+    let source = source(at.file.as_ref(), at.line);
+    let name = format::keep_right(&escape(&leaf.future), NARROW);
+    if source.is_empty() {
+        name
+    } else {
+        format!("{name}  {source}")
     }
 }
 
