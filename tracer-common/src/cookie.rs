@@ -37,6 +37,9 @@ pub enum ProbeKind {
     Abort = 10,
     /// A panic is about to unwind. Argument: not used.
     Panic = 11,
+    /// A task's poll returns (`--exact-polls`): at a `ret`, where the stack pointer is as at its
+    /// entry. Argument: not used.
+    PollExit = 12,
 }
 
 impl ProbeKind {
@@ -55,6 +58,7 @@ impl ProbeKind {
             9 => Self::TimerFired,
             10 => Self::Abort,
             11 => Self::Panic,
+            12 => Self::PollExit,
             _ => return None,
         })
     }
@@ -140,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_cookie_survives_packing() {
-        for kind in 1..=11 {
+        for kind in 1..=12 {
             for argument in 0..=2 {
                 let cookie = Cookie {
                     kind: ProbeKind::from_u8(kind).unwrap(),

@@ -39,7 +39,16 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
         stack_pointer: entry,
         active_state: hit.active_state,
     };
-    settle(thread, machine, &now, PollEndCause::NextEvent, false);
+    let exit = matches!(cookie.kind, ProbeKind::PollExit);
+    let cause = if exit {
+        PollEndCause::ExitProbe
+    } else {
+        PollEndCause::NextEvent
+    };
+    settle(thread, machine, &now, cause, false);
+    if exit {
+        return;
+    }
 
     let (by, by_id, poll) = thread
         .innermost()
@@ -203,6 +212,8 @@ fn record_kind(kind: ProbeKind) -> RecordKind {
         ProbeKind::Spawn => RecordKind::Spawn,
         ProbeKind::FuturePoll => RecordKind::FuturePoll,
         ProbeKind::Abort => RecordKind::Abort,
-        ProbeKind::Panic | ProbeKind::IoReady | ProbeKind::TimerFired => RecordKind::Panic,
+        ProbeKind::Panic | ProbeKind::IoReady | ProbeKind::TimerFired | ProbeKind::PollExit => {
+            RecordKind::Panic
+        }
     }
 }

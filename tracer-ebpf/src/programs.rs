@@ -71,6 +71,12 @@ pub fn on_probe(context: ProbeContext) -> u32 {
     0
 }
 
+/// What a trap costs with nothing in it: the floor of `cargo xtask bench`. Never part of a session.
+#[uprobe]
+pub fn on_nothing(_context: ProbeContext) -> u32 {
+    0
+}
+
 /// `sched_switch(bool preempt, task_struct *prev, task_struct *next, unsigned int prev_state)`;
 /// the last argument exists since 5.18.
 #[raw_tracepoint(tracepoint = "sched_switch")]

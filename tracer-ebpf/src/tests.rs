@@ -5,6 +5,7 @@ use std::vec::Vec;
 
 use tracer_common::{
     ArgumentRegister, Cookie, PollEndCause, ProbeKind, Record, RecordKind, STATE_UNREADABLE,
+    WakeOrigin,
 };
 
 use crate::{Header, Hit, Leave, MAX_POLLS, Machine, Thread, on_hit, on_leave, on_return};
@@ -372,4 +373,81 @@ fn pushed_bytes_and_the_register_are_honoured() {
     assert_eq!(record.kind, RecordKind::Spawn as u8);
     assert_eq!((record.task_id, record.state, record.probe), (7, 0xcc, 9));
     assert_eq!(record.stack_pointer, 0x1018);
+}
+
+#[test]
+fn what_a_driver_wakes_is_caused_by_it_and_nothing_later_is() {
+    let mut world = World::new();
+    world.task(A, 7, 0);
+    world.task(B, 8, 0);
+    // The I/O driver, entered at 0x1000, for the resource at 0x5000.
+    world.call(0x1000, 0xca11);
+    assert!(world.hit(ProbeKind::IoReady, 0x5000, 0x1000).is_empty());
+    let begin = world.time;
+    let first = world.hit(ProbeKind::WakeByValue, A, 0xe00);
+    let second = world.hit(ProbeKind::WakeByReference, B, 0xe80);
+    for wake in [&first[0], &second[0]] {
+        assert_eq!(wake.aux, WakeOrigin::Io as u8);
+        assert_eq!((wake.by, wake.by_id, wake.poll), (0x5000, begin, 0));
+    }
+    // It returned: the word at its entry is another one now, and the next wake is nobody's.
+    world.call(0x1000, 0xbad);
+    let later = world.hit(ProbeKind::WakeByValue, A, 0xe00);
+    assert_eq!((later[0].aux, later[0].by, later[0].by_id), (0, 0, 0));
+}
+
+#[test]
+fn a_timer_has_no_resource_and_a_poll_inside_a_driver_is_the_tasks() {
+    let mut world = World::new();
+    world.task(A, 7, RUNNING);
+    world.task(B, 8, 0);
+    world.call(0x1000, 0xca11);
+    world.hit(ProbeKind::TimerFired, 0x5000, 0x1000);
+    let wake = world.hit(ProbeKind::WakeByValue, B, 0xe00);
+    assert_eq!((wake[0].aux, wake[0].by), (WakeOrigin::Timer as u8, 0));
+    // A waker that polls a task there and then (a block_on in a waker) is odd, but its wakes are
+    // that task's.
+    world.call(0xd00, 0xca12);
+    world.hit(ProbeKind::TaskPoll, A, 0xd00);
+    let wake = world.hit(ProbeKind::WakeByValue, B, 0xc00);
+    assert_eq!((wake[0].aux, wake[0].by, wake[0].by_id), (0, A, 7));
+}
+
+#[test]
+fn an_abort_is_told_by_header_and_by_reference() {
+    let mut world = World::new();
+    world.task(A, 7, 0);
+    world.fake.vtables = Some([(VTABLE, 40)].into());
+    let direct = world.hit(ProbeKind::Abort, A, 0x1000);
+    assert_eq!(kinds(&direct), [RecordKind::Abort]);
+    assert_eq!((direct[0].task, direct[0].task_id), (A, 7));
+    world.fake.memory.insert(0x9000, A);
+    let by_reference = world.hit(ProbeKind::Abort, 0x9000, 0x1000);
+    assert_eq!((by_reference[0].task, by_reference[0].task_id), (A, 7));
+}
+
+#[test]
+fn a_panic_is_told_with_the_poll_it_is_in_and_not_outside() {
+    let (mut world, begin) = in_poll_of_a();
+    let panic = world.hit(ProbeKind::Panic, 0, 0x800);
+    assert_eq!(kinds(&panic), [RecordKind::Panic]);
+    assert_eq!((panic[0].task_id, panic[0].poll), (7, begin));
+    let mut outside = World::new();
+    assert!(outside.hit(ProbeKind::Panic, 0, 0x800).is_empty());
+}
+
+#[test]
+fn an_exit_probe_ends_the_poll_exactly() {
+    let (mut world, begin) = in_poll_of_a();
+    world.set_state(A, 0x40);
+    let end = world.hit(ProbeKind::PollExit, 0, 0x1000);
+    assert_eq!(kinds(&end), [RecordKind::PollEnd]);
+    assert_eq!(
+        (end[0].poll, end[0].aux),
+        (begin, PollEndCause::ExitProbe as u8)
+    );
+    // That of a poll inside it ends nothing of it.
+    let (mut world, _) = in_poll_of_a();
+    world.set_state(A, RUNNING);
+    assert!(world.hit(ProbeKind::PollExit, 0, 0x800).is_empty());
 }

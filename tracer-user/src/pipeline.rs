@@ -50,6 +50,8 @@ pub struct Request {
     pub futures: Vec<String>,
     /// Patterns of the async functions whose instances are requests, kept in the recording.
     pub requests: Vec<String>,
+    /// Whether to probe the exits of polls.
+    pub exact_polls: bool,
     /// When to end.
     pub duration: Option<Duration>,
     /// The recording's file.
@@ -92,6 +94,7 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
         source: &source,
         names: &names,
         futures: &request.futures,
+        exact_polls: request.exact_polls,
         rules: Rules::of_this_kernel(),
     })?;
     let task_source = match Inspector::new(process.pid, &binary, module.bias, &futures) {
@@ -309,6 +312,7 @@ const fn kind_name(kind: ProbeKind) -> &'static str {
         ProbeKind::TimerFired => "timer_fired",
         ProbeKind::Abort => "abort",
         ProbeKind::Panic => "panic",
+        ProbeKind::PollExit => "poll_exit",
     }
 }
 

@@ -115,6 +115,7 @@ fn plan_of(pid: i32) -> Plan {
         source: &source,
         names: &Names::default(),
         futures: &[],
+        exact_polls: false,
         rules: Rules::of_this_kernel(),
     })
     .unwrap()

@@ -112,6 +112,7 @@ fn compare(name: &str, build: Build, arguments: &[&str]) {
         source: &source,
         names: &Names::default(),
         futures: &[],
+        exact_polls: false,
         rules: Rules::of_this_kernel(),
     })
     .unwrap();

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod bpf;
 mod demo;
 mod fixtures;
@@ -45,6 +46,15 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         further: Vec<String>,
     },
+    /// Measure against a floor, in one run.
+    Bench {
+        /// What to measure: `walk`, the cost of a poll with its await path.
+        #[arg(value_parser = ["walk"])]
+        what: String,
+        /// Rounds; more take longer and vary less.
+        #[arg(short, long, default_value_t = 5)]
+        rounds: u32,
+    },
     /// Check formatting, lints and documentation.
     Lint,
 }
@@ -62,6 +72,7 @@ fn main() -> Result<()> {
         }
         Task::Demo { duration } => demo::demo(&folders, duration),
         Task::Test { further } => test::test(&folders, &further),
+        Task::Bench { what, rounds } => bench::bench(&folders, &what, rounds),
         Task::Lint => lint::lint(&folders),
     }
 }

@@ -97,7 +97,7 @@ impl Links {
         }
         let offsets: Vec<u64> = sites.iter().map(|site| site.offset).collect();
         let cookies: Vec<u64> = sites.iter().map(|site| site.cookie).collect();
-        match syscall::link_uprobes(program, file, &offsets, &cookies, pid) {
+        match syscall::link_uprobes(program, file, &offsets, &cookies, pid, false) {
             Ok(link) => {
                 self.fds.push(link);
                 self.count += sites.len();
@@ -213,7 +213,7 @@ fn by_file(plan: &Plan) -> Vec<(&Path, Vec<Site<'_>>)> {
 /// port features back. A link to what is no regular file fails late (`EBADF`) where they exist and
 /// early (`EINVAL`) where they do not.
 pub(super) fn has_multi(program: BorrowedFd<'_>) -> bool {
-    match syscall::link_uprobes(program, Path::new("/"), &[0], &[0], 0) {
+    match syscall::link_uprobes(program, Path::new("/"), &[0], &[0], 0, false) {
         Err(error) => error.raw_os_error() == Some(libc::EBADF),
         Ok(_) => true,
     }

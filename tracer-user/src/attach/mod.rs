@@ -9,6 +9,7 @@
 
 mod cost;
 mod error;
+pub mod floor;
 mod kernel_types;
 mod links;
 mod logs;

@@ -25,6 +25,10 @@ const LOG_BYTES: usize = 1 << 20;
 /// `PERF_FLAG_FD_CLOEXEC` (include/uapi/linux/perf_event.h), which libc lacks.
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
 
+/// `BPF_F_UPROBE_MULTI_RETURN` (include/uapi/linux/bpf.h, Linux 6.6): at the return instead of at
+/// the entry. For benches only, see [`super::floor`].
+const UPROBE_MULTI_RETURN: u32 = 1;
+
 /// A program that the kernel refused.
 #[derive(Debug)]
 pub(super) struct Refused {
@@ -204,6 +208,7 @@ pub(super) fn link_uprobes(
     offsets: &[u64],
     cookies: &[u64],
     pid: u32,
+    returns: bool,
 ) -> io::Result<OwnedFd> {
     debug_assert_eq!(offsets.len(), cookies.len());
     let file = path_of(file)?;
@@ -219,6 +224,7 @@ pub(super) fn link_uprobes(
     multi.cookies = cookies.as_ptr() as u64;
     multi.cnt = u32::try_from(offsets.len().min(cookies.len())).map_err(io::Error::other)?;
     multi.pid = pid;
+    multi.flags = if returns { UPROBE_MULTI_RETURN } else { 0 };
     // SAFETY: the path is terminated, both lists have `cnt` elements, all outlive the call.
     unsafe { bpf_fd(bpf_cmd::BPF_LINK_CREATE, &mut attributes) }
 }

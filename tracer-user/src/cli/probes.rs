@@ -68,6 +68,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         source: &source,
         names: &names,
         futures: &arguments.futures.futures,
+        exact_polls: false,
         rules: Rules::of_this_kernel(),
     })?;
     let report = Report::new(&process, &module, &source, plan, notes);
@@ -303,6 +304,7 @@ const fn kind(kind: ProbeKind) -> &'static str {
         ProbeKind::TimerFired => "timer_fired",
         ProbeKind::Abort => "abort",
         ProbeKind::Panic => "panic",
+        ProbeKind::PollExit => "poll_exit",
     }
 }
 

@@ -27,6 +27,11 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "GLOB")]
     pub(super) request: Vec<String>,
 
+    /// Probe where polls return as well, for exact ends of polls: a second trap at each poll, on an
+    /// instruction that the kernel single-steps
+    #[arg(long)]
+    pub(super) exact_polls: bool,
+
     /// Stop after this many seconds [default: when the target ends, or at Ctrl-C]
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) duration: Option<Duration>,
@@ -50,6 +55,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
         debug_file: arguments.target.debug_file,
         futures: arguments.futures.futures,
         requests: arguments.request,
+        exact_polls: arguments.exact_polls,
         duration: arguments.duration,
         output: Some(arguments.output),
         max_size: arguments.max_size,

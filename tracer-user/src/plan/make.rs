@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::emulation::Rules;
 use super::error::PlanError;
 use super::functions::Functions;
-use super::model::{Method, Plan, Probe, Unseen};
+use super::model::{Instruction, Method, Plan, Probe, Unseen};
 use super::names::Names;
 use super::site::{Wanted, choose};
 use super::tokio::{Candidate, Tokio};
-use super::{nested, tokio};
+use super::{exits, nested, tokio};
 use crate::address::LinkAddress;
 use crate::locate::Module;
 use crate::object::DebugSource;
@@ -29,6 +29,8 @@ pub struct Request<'a> {
     pub names: &'a Names,
     /// `--futures` patterns.
     pub futures: &'a [String],
+    /// Whether to probe the exits of task polls as well.
+    pub exact_polls: bool,
     /// What the kernel emulates.
     pub rules: Rules,
 }
@@ -93,7 +95,60 @@ pub fn make(request: Request<'_>) -> Result<Plan, PlanError> {
             Err(unseen) => plan.unseen.push(unseen),
         }
     }
+    if request.exact_polls {
+        add_exits(&mut plan, &functions, request);
+    }
     Ok(plan)
+}
+
+/// Probes where task polls return.
+fn add_exits(plan: &mut Plan, functions: &Functions<'_>, request: Request<'_>) {
+    let mut made: Vec<Probe> = Vec::new();
+    let polls = plan
+        .probes
+        .iter()
+        .filter(|probe| probe.kind == ProbeKind::TaskPoll);
+    for poll in polls {
+        let Some(exits) = exits::find(functions, poll.function) else {
+            plan.unseen.push(Unseen {
+                what: format!("exact ends of polls of {}", poll.name),
+                reason: "where its function ends is not known".to_owned(),
+                remedy: None,
+            });
+            continue;
+        };
+        if let Some(reason) = exits.incomplete {
+            plan.unseen.push(Unseen {
+                what: format!("exact ends of some polls of {}", poll.name),
+                reason: reason.to_owned(),
+                remedy: None,
+            });
+        }
+        for at in exits.returns {
+            let Some(file_offset) = request.source.binary().file_offset(at) else {
+                continue;
+            };
+            if plan.probes.len() + made.len() >= MAX_PROBES
+                || made.iter().any(|probe| probe.file_offset == file_offset)
+            {
+                continue;
+            }
+            made.push(Probe {
+                kind: ProbeKind::PollExit,
+                function: exits.function,
+                instruction: Instruction {
+                    offset_in_function: at.0.wrapping_sub(exits.function.0),
+                    text: "ret".to_owned(),
+                    method: Method::SingleStepped,
+                    pushed: 0,
+                },
+                file_offset,
+                task_id_offset: 0,
+                ..poll.clone()
+            });
+        }
+    }
+    plan.probes.extend(made);
 }
 
 /// What a driver wakes is seen without its probe too, as a wake-up by its thread.

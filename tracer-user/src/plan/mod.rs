@@ -6,6 +6,7 @@
 mod debug_names;
 mod emulation;
 mod error;
+mod exits;
 mod functions;
 mod make;
 mod model;

@@ -1,0 +1,72 @@
+//! The floor: what the kernel's own part of a probe costs, for `cargo xtask bench`.
+//!
+//! An empty program at the same places. With returns it sets return probes, which no session ever
+//! does: a panic that unwinds through one kills its process. Benches trace programs of their own
+//! that do not panic.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use super::object::{Loaded, Sizes};
+use super::{AttachError, syscall};
+use crate::plan::Plan;
+
+/// Name of the program in the object.
+pub(super) const PROGRAM: &str = "on_nothing";
+
+/// Empty programs in place. Dropping it takes them out.
+pub struct Floor {
+    _links: Vec<OwnedFd>,
+    _program: OwnedFd,
+    _loaded: Loaded,
+}
+
+impl Floor {
+    /// Sets the empty program at every probe of a plan, and at the returns of their functions as
+    /// well if asked for. Needs uprobe_multi (Linux 6.6).
+    ///
+    /// # Errors
+    /// As [`super::Session::start`].
+    pub fn start(plan: &Plan, pid: i32, returns: bool) -> Result<Self, AttachError> {
+        super::permission::check()?;
+        let loaded = Loaded::new(Sizes {
+            probes: 1,
+            vtables: 1,
+            nodes: 1,
+            states: 1,
+            edges: 1,
+            vtable_nodes: 1,
+            ring: 1 << 16,
+        })?;
+        let program = loaded.load(PROGRAM, true)?;
+        let mut links = Vec::new();
+        for probe in &plan.probes {
+            let mut link = |offset: u64, at_return: bool| {
+                let target = pid.unsigned_abs();
+                syscall::link_uprobes(
+                    program.as_fd(),
+                    &probe.file,
+                    &[offset],
+                    &[0],
+                    target,
+                    at_return,
+                )
+                .map(|link| links.push(link))
+                .map_err(|error| AttachError::System {
+                    what: "could not set an empty probe",
+                    error,
+                })
+            };
+            link(probe.file_offset.0, false)?;
+            if returns {
+                // The kernel takes the return address from the stack: only at the entry is it there.
+                let entry = probe.file_offset.0 - probe.instruction.offset_in_function;
+                link(entry, true)?;
+            }
+        }
+        Ok(Self {
+            _links: links,
+            _program: program,
+            _loaded: loaded,
+        })
+    }
+}
