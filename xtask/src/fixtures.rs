@@ -33,7 +33,7 @@ const BUILDS: &[Build] = &[
     Build {
         profile: "lto",
         folder: "lto",
-        programs: &["shapes", "leaves", "runtimes", "roots", "busy"],
+        programs: &["shapes", "leaves", "runtimes", "roots", "busy", "service"],
     },
     Build {
         profile: "plain",
