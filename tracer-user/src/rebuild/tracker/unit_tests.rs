@@ -107,6 +107,23 @@ fn snapshot(tasks: &[(&str, u64)]) -> Snapshot {
 }
 
 #[test]
+fn a_spawn_that_two_functions_saw_is_one_spawn_and_no_gap() {
+    let mut run = Run::new(Options::default());
+    let mut seen = record(RecordKind::Spawn, 100);
+    let first = seen;
+    seen.time = 101;
+    run.apply(&[first, seen, record(RecordKind::PollBegin, 200)]);
+    let spawns = run.kinds().into_iter();
+    let spawns = spawns.filter(|kind| matches!(kind, EventKind::Spawned { .. }));
+    assert_eq!((spawns.count(), run.lost()), (1, 0));
+    let begin = run
+        .events
+        .iter()
+        .find(|event| matches!(event.kind, EventKind::PollBegin { .. }));
+    assert!(begin.unwrap().cause.is_some(), "the spawn scheduled it");
+}
+
+#[test]
 fn time_in_polls_and_off_the_cpu_is_added_up() {
     let mut run = Run::new(Options::default());
     let inside = |kind, time, poll| Record {

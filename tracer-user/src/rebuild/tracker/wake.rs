@@ -110,7 +110,7 @@ impl Tracker {
                 .get(&key)
                 .is_some_and(|task| task.spawned_by.is_some());
         if record.task == 0 || is_known {
-            return None;
+            return Some(());
         }
         let actor = self.actor(record, into)?;
         if key.id.is_none()
