@@ -35,6 +35,7 @@ fn plan_of(pid: i32) -> (Plan, Arc<Binary>, Process) {
         source: &source,
         names: &Names::default(),
         futures: &[],
+        exact_polls: false,
         rules: Rules { long_nops: true },
     })
     .unwrap();
