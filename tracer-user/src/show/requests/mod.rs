@@ -95,7 +95,7 @@ impl<'h> Material<'h> {
             start_ns: request.start.saturating_sub(self.history.span.start),
             start_unix_ns: self.header.realtime(request.start),
             duration_ns: request.duration(self.history.span.end),
-            at_least: request.at_least || request.end.is_none(),
+            at_least: !request.is_whole(),
             open: request.end.is_none(),
             outcome: request.outcome,
             because: self.because(request).map(|because| because.awaited.clone()),
