@@ -34,6 +34,7 @@ use tracer_user::walk::Futures;
 use tracer_user::walk::flat::{Decoder, LiveWalk};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+const QUIET: Duration = Duration::from_secs(2);
 
 /// A tree, a line for each future.
 fn lines_of_tree(node: &AwaitNode, depth: usize, out: &mut Vec<String>) {
@@ -81,12 +82,20 @@ fn collect(mut session: Session, expected: usize) -> (Vec<Record>, Vec<Tree>) {
         .unwrap();
     runtime.block_on(async {
         let begin = Instant::now();
+        let mut last = begin;
         let (mut records, mut trees) = (Vec::new(), Vec::new());
         let is_begin = |record: &&Record| record.kind == RecordKind::PollBegin as u8;
-        while records.iter().filter(is_begin).count() < expected && begin.elapsed() < PATIENCE {
+        // One task may end without a poll: all that comes has come when nothing more does.
+        while records.iter().filter(is_begin).count() < expected
+            && begin.elapsed() < PATIENCE
+            && (records.is_empty() || last.elapsed() < QUIET)
+        {
             if let Ok(batch) =
                 tokio::time::timeout(Duration::from_millis(200), session.next_batch()).await
             {
+                if batch.iter().any(|record| is_begin(&record)) {
+                    last = Instant::now();
+                }
                 records.extend(batch);
             }
             trees.extend(session.take_trees());
