@@ -32,6 +32,20 @@ pub(super) struct Sample {
 }
 
 impl Sample {
+    fn request(&mut self, root: AwaitIndex) {
+        let instance = &self.history.awaits[root.0 as usize];
+        self.requests.push(Request {
+            id: self.requests.len() as u32 + 1,
+            what: Arc::clone(&instance.awaited.future),
+            root,
+            task: instance.task,
+            start: instance.start,
+            at_least: instance.at_least,
+            end: instance.end,
+            outcome: instance.outcome,
+        });
+    }
+
     pub(super) fn source(&self) -> Source<'_> {
         Source {
             header: &self.header,
@@ -427,11 +441,16 @@ pub(super) fn service() -> Sample {
         gaps: 1,
         ..Missing::default()
     };
-    maker.finish(vec![Loss {
+    let mut sample = maker.finish(vec![Loss {
         cpu: 1,
         count: 12,
         until: 120_000,
-    }])
+    }]);
+    // Inside the first, across tasks, and so no root of its own in a trace: the second.
+    sample.request(handling);
+    sample.request(storing);
+    sample.request(locking);
+    sample
 }
 
 /// Many tasks, each with a request of four awaits and four polls, on four threads.
@@ -485,5 +504,13 @@ pub(super) fn many(tasks: u64) -> Sample {
             from = until + 100;
         }
     }
-    maker.finish(Vec::new())
+    let mut sample = maker.finish(Vec::new());
+    let own: Vec<AwaitIndex> = (0..sample.history.awaits.len() as u32)
+        .map(AwaitIndex)
+        .filter(|index| sample.history.awaits[index.0 as usize].parent.is_none())
+        .collect();
+    for root in own {
+        sample.request(root);
+    }
+    sample
 }

@@ -126,6 +126,11 @@ impl<'a> Source<'a> {
         })
     }
 
+    /// The instance in whose body a task was spawned.
+    pub(super) fn spawned_within(&self, task: UnitIndex) -> Option<AwaitIndex> {
+        self.unit(task)?.task()?.spawned?.by.within
+    }
+
     pub(super) fn await_interval(&self, instance: &Await) -> Interval {
         Interval {
             start: instance.start,

@@ -1,7 +1,7 @@
 """Reads an ExportTraceServiceRequest by the schema that OpenTelemetry publishes (PyPI:
 opentelemetry-proto) and compares its spans with the history in the JSON export.
 
-usage: otlp_request.py REQUEST HISTORY.json tasks|awaits|polls
+usage: otlp_request.py REQUEST HISTORY.json requests|tasks|awaits|polls
 """
 
 import collections
@@ -53,25 +53,46 @@ def main():
             assert by_id[span.parent_span_id].trace_id == span.trace_id
         for link in span.links:
             assert by_id[link.span_id].trace_id == link.trace_id, "links lead to spans"
-            assert attributes(link)["asynctrace.link"] in ("woken_by", "spawned_by", "aborted_by")
+            assert attributes(link)["asynctrace.link"] in ("woken_by", "spawned_by", "aborted_by", "part_of")
 
     own = {}
+    for index, unit in enumerate(units):
+        mine = [i for i, a in enumerate(awaits) if a["task"] == index and a["parent"] is None
+                and not a["former_parents"] and history["awaited"][a["awaited"]]["by"] is None]
+        own[index] = mine[0] if mine else None
+
+    # Requests that are inside another one, in their own task or in one that it spawned, are none.
+    requests = {request["root"]: request["id"] for request in history["requests"]}
+    def above(index):
+        instance = awaits[index]
+        if instance["parent"] is not None:
+            return instance["parent"]
+        mine = own[instance["task"]]
+        if mine is not None and mine != index:
+            return mine
+        spawned = units[instance["task"]]["spawned"]
+        return spawned["by"]["within"] if spawned else None
+    def request_of(index):
+        found = None
+        while index is not None:
+            if index in requests:
+                found = index
+            index = above(index)
+        return found
+    requests = {index: number for index, number in requests.items() if request_of(index) == index}
+
     expected = collections.Counter()
     for index, unit in enumerate(units):
-        if unit["kind"] == "task":
+        if unit["kind"] == "task" and (level != "requests" or own[index] in requests):
             until = unit["end"]["time_ns"] if unit["end"] else end
             expected["task", visible(unit["future"]), unix(unit["first_ns"]), unix(until)] += 1
-            mine = [i for i, a in enumerate(awaits) if a["task"] == index and a["parent"] is None
-                    and not a["former_parents"] and history["awaited"][a["awaited"]]["by"] is None]
-            own[index] = mine[0] if mine else None
     name_of = lambda a: visible(history["awaited"][a["awaited"]]["future"])
     key_of = lambda a: (name_of(a), unix(a["start_ns"]), unix(end if a["end_ns"] is None else a["end_ns"]))
     shown = collections.defaultdict(list)
-    if level != "tasks":
-        for index, instance in enumerate(awaits):
-            if own[instance["task"]] != index:
-                expected[("await",) + key_of(instance)] += 1
-                shown[key_of(instance)].append(instance)
+    for index, instance in enumerate(awaits):
+        if own[instance["task"]] != index and (level in ("awaits", "polls") or index in requests):
+            expected[("await",) + key_of(instance)] += 1
+            shown[key_of(instance)].append(index)
     if level == "polls":
         for poll in polls:
             until = end if poll["end_ns"] is None else poll["end_ns"]
@@ -82,27 +103,53 @@ def main():
 
     roots = [span for span in spans if not span.parent_span_id]
     assert len(roots) == len({span.trace_id for span in spans})
-    assert all(attributes(span)["asynctrace.kind"] == "task" for span in roots)
+    numbered = collections.Counter(attributes(span).get("asynctrace.request") for span in spans)
+    assert {n for n in numbered if n is not None} == set(requests.values()), numbered
     for span in spans:
         of = attributes(span)
+        if "asynctrace.request" in of:
+            assert not span.parent_span_id, "a request is the root of its trace"
         if of["asynctrace.kind"] != "await":
+            assert of["asynctrace.kind"] == "poll" or span.parent_span_id or level == "requests" or \
+                "asynctrace.request" in of or of["asynctrace.task"], span
             continue
         candidates = shown[key(span)]
-        parent = by_id[span.parent_span_id]
-        parents = []
-        for instance in candidates:
-            above = instance["parent"]
-            if above is None or own[instance["task"]] == above:
-                parents.append(visible(units[instance["task"]]["future"]))
+        found = []
+        for index in candidates:
+            instance = awaits[index]
+            awaited = history["awaited"][instance["awaited"]]
+            if index in requests:
+                parent = None
+            elif instance["parent"] is None or own[instance["task"]] == instance["parent"]:
+                parent = visible(units[instance["task"]]["future"])
             else:
-                parents.append(name_of(awaits[above]))
-        assert parent.name in parents, (parent.name, parents)
-        awaited = history["awaited"][candidates[0]["awaited"]]
-        assert of.get("code.file.path") == awaited["file"]
-        assert of.get("code.line.number") == awaited["line"]
-        assert of.get("code.function.name") == (awaited["by"] and visible(awaited["by"]))
-        assert of["asynctrace.waiting_ns"] in [c["waiting_ns"] for c in candidates]
-        assert ("asynctrace.open" in of) == (candidates[0]["end_ns"] is None)
+                parent = name_of(awaits[instance["parent"]])
+            found.append((parent, instance["waiting_ns"], instance["end_ns"] is None,
+                          awaited["file"], awaited["line"], awaited["by"] and visible(awaited["by"])))
+        parent = by_id[span.parent_span_id].name if span.parent_span_id else None
+        this = (parent, of["asynctrace.waiting_ns"], "asynctrace.open" in of, of.get("code.file.path"),
+                of.get("code.line.number"), of.get("code.function.name"))
+        assert this in found, (this, found)
+
+    # What was done for a request is in its trace, across tasks; all else by task.
+    sizes = collections.Counter(span.trace_id for span in spans if attributes(span)["asynctrace.kind"] != "poll")
+    expected_sizes = collections.Counter()
+    for index, unit in enumerate(units):
+        if unit["kind"] != "task":
+            continue
+        within = own[index]
+        if within is None and unit["spawned"]:
+            within = unit["spawned"]["by"]["within"]
+        request = request_of(within) if within is not None else None
+        if level != "requests" or (own[index] in requests and request == own[index]):
+            expected_sizes["task", index if request is None else ("request", request)] += 1
+    for index, instance in enumerate(awaits):
+        if own[instance["task"]] == index:
+            continue
+        request = request_of(index)
+        if level in ("awaits", "polls") or index in requests:
+            expected_sizes["task", instance["task"] if request is None else ("request", request)] += 1
+    assert sorted(sizes.values()) == sorted(expected_sizes.values()), (sizes, expected_sizes)
 
     # Each wake-up that caused a poll is a link, or an event when no task did it; each spawn by a
     # task is a link.
@@ -111,13 +158,14 @@ def main():
     kinds = collections.Counter(attributes(link)["asynctrace.link"] for span in spans for link in span.links)
     spawns = [u for u in units if u["kind"] == "task" and u["spawned"]
               and units[u["spawned"]["by"]["unit"]]["kind"] == "task"]
-    if level != "tasks":
+    if level in ("awaits", "polls"):
         assert kinds["woken_by"] == len(by_task), (kinds, len(by_task))
         assert sum(len(span.events) for span in spans) == len(woken) - len(by_task)
-    assert kinds["spawned_by"] == len(spawns)
+    if level != "requests":
+        assert kinds["spawned_by"] == len(spawns)
     panicked = [u for u in units if u["kind"] == "task" and u["end"] and u["end"]["outcome"] == "panicked"]
-    failed = [span for span in roots if span.status.code == Status.STATUS_CODE_ERROR]
-    assert len(failed) == len(panicked)
+    failed = [span for span in spans if attributes(span)["asynctrace.kind"] == "task" and span.status.code == Status.STATUS_CODE_ERROR]
+    assert level == "requests" or len(failed) == len(panicked)
     print(f"ok {len(spans)} spans, {len(roots)} traces, {sum(kinds.values())} links")
 
 

@@ -1,7 +1,7 @@
 """Reads a Perfetto trace by the schema that Perfetto publishes (PyPI: perfetto), draws its slices
 as trace_processor does, and compares them with the history in the JSON export.
 
-usage: perfetto_trace.py TRACE HISTORY.json tasks|awaits|polls
+usage: perfetto_trace.py TRACE HISTORY.json requests|tasks|awaits|polls
 """
 
 import collections
@@ -121,13 +121,18 @@ def main():
     for index, unit in enumerate(units):
         if unit["kind"] == "task":
             until = unit["end"]["time_ns"] if unit["end"] else end
-            expected["task", visible(unit["future"]), unit["first_ns"], until] += 1
+            if level != "requests":
+                expected["task", visible(unit["future"]), unit["first_ns"], until] += 1
             mine = [i for i, a in enumerate(awaits) if a["task"] == index and a["parent"] is None
                     and not a["former_parents"] and history["awaited"][a["awaited"]]["by"] is None]
             own[index] = mine[0] if mine else None
     name_of = lambda a: visible(history["awaited"][a["awaited"]]["future"])
     until_of = lambda a: end if a["end_ns"] is None else a["end_ns"]
-    if level != "tasks":
+    for request in history["requests"]:
+        until = end if request["end_ns"] is None else request["end_ns"]
+        expected["request", visible(request["what"]), request["start_ns"], until] += 1
+    assert all(s.enclosing is None for s in slices if s.category == "request")
+    if level in ("awaits", "polls"):
         for index, instance in enumerate(awaits):
             if own[instance["task"]] != index:
                 expected["await", name_of(instance), instance["start_ns"], until_of(instance)] += 1
@@ -187,7 +192,7 @@ def main():
         threads = {t.thread.tid for t in tracks.values() if t.HasField("thread")}
         assert threads == {u["tid"] for u in units if u["kind"] == "thread"}, threads
     losses = [e for e, _ in instants if e.category == "loss"]
-    gaps = sum(len(unit["gaps_ns"]) for unit in units)
+    gaps = sum(len(unit["gaps_ns"]) for unit in units) if level != "requests" else 0
     assert len(losses) == len(history["losses"]) + gaps
     tasks = [t for t in tracks.values() if t.HasField("process")]
     assert len(tasks) == 1 and tasks[0].process.pid == history["process"]["pid"]

@@ -51,6 +51,7 @@ pub fn write(source: &Source<'_>, out: &mut dyn Write) -> io::Result<()> {
             views.map(|instance| views::instance(instance, awaited.number(&instance.awaited)))
         }),
         wakes: Each(|| history.wakes.iter().map(views::wake)),
+        requests: Each(|| source.requests.iter().map(views::request)),
     };
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Visible);
     whole.serialize(&mut serializer)?;
@@ -58,7 +59,15 @@ pub fn write(source: &Source<'_>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 #[derive(Serialize)]
-struct Whole<'a, A: Serialize, U: Serialize, P: Serialize, I: Serialize, W: Serialize> {
+struct Whole<'a, A, U, P, I, W, R>
+where
+    A: Serialize,
+    U: Serialize,
+    P: Serialize,
+    I: Serialize,
+    W: Serialize,
+    R: Serialize,
+{
     schema: u32,
     trace_id: String,
     tool: &'a str,
@@ -74,6 +83,7 @@ struct Whole<'a, A: Serialize, U: Serialize, P: Serialize, I: Serialize, W: Seri
     polls: P,
     awaits: I,
     wakes: W,
+    requests: R,
 }
 
 /// The same moment on both clocks.

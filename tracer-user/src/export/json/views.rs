@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::analyse::history::{
     Await, AwaitOutcome, Awaited, Doer, Poll, PollCause, UnitHistory, UnitKind, Wake,
 };
+use crate::analyse::requests::Request;
 use crate::export::source::outcome_word;
 use crate::rebuild::event::{EndSeen, EventId, Origin, WakeEffect};
 use crate::rebuild::suspension::Place;
@@ -278,5 +279,30 @@ pub(super) fn wake(wake: &Wake) -> WakeView {
             WakeEffect::Unknown => "unknown",
         },
         poll: wake.poll.map(|poll| poll.0),
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct RequestView<'a> {
+    id: u32,
+    what: &'a str,
+    root: u32,
+    task: u32,
+    start_ns: u64,
+    at_least: bool,
+    end_ns: Option<u64>,
+    outcome: AwaitOutcome,
+}
+
+pub(super) fn request(request: &Request) -> RequestView<'_> {
+    RequestView {
+        id: request.id,
+        what: &request.what,
+        root: request.root.0,
+        task: request.task.0,
+        start_ns: request.start,
+        at_least: request.at_least,
+        end_ns: request.end,
+        outcome: request.outcome,
     }
 }

@@ -1,5 +1,6 @@
 //! Ids of traces and spans.
 
+use super::roots::Root;
 use crate::analyse::history::{AwaitIndex, PollIndex, UnitIndex};
 use crate::export::recording::Header;
 
@@ -24,9 +25,13 @@ impl Ids {
         Self { high, low }
     }
 
-    /// The trace of a task. Its first half is that of the recording's id, which sorts by time.
-    pub(super) fn trace(&self, task: UnitIndex) -> Vec<u8> {
-        let low = mixed(self.low ^ (3 << 32 | u64::from(task.0)));
+    /// A trace. Its first half is that of the recording's id, which sorts by time.
+    pub(super) fn trace(&self, root: Root) -> Vec<u8> {
+        let number = match root {
+            Root::Task(task) => 3 << 32 | u64::from(task.0),
+            Root::Request(request) => 4 << 32 | u64::from(request.0),
+        };
+        let low = mixed(self.low ^ number);
         [self.high.to_be_bytes(), low.to_be_bytes()].concat()
     }
 

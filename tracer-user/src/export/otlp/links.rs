@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::ids::Key;
-use crate::analyse::history::{AwaitIndex, Doer, PollCause, UnitIndex, UnitKind, WakeIndex};
+use super::roots::Roots;
+use crate::analyse::history::{AwaitIndex, PollCause, WakeIndex};
 use crate::export::source::Source;
 
 /// Leaves that are searched for what they have in common. A task that waits for more than that at
@@ -15,55 +16,27 @@ const MAX_DEPTH: usize = 512;
 
 /// Wake-ups by the span that they woke.
 #[derive(Debug)]
-pub(super) struct Links {
-    woken: HashMap<Key, Vec<WakeIndex>>,
-    own: Vec<Option<AwaitIndex>>,
-}
+pub(super) struct Links(HashMap<Key, Vec<WakeIndex>>);
 
 impl Links {
-    pub(super) fn new(source: &Source<'_>) -> Self {
-        let units = source.history.units.iter();
-        let mut links = Self {
-            woken: HashMap::new(),
-            own: units.map(|unit| source.own_future(unit)).collect(),
-        };
+    pub(super) fn new(source: &Source<'_>, roots: &Roots) -> Self {
+        let mut woken: HashMap<Key, Vec<WakeIndex>> = HashMap::new();
         for poll in &source.history.polls {
             let Some(PollCause::Wake(wake)) = poll.cause else {
                 continue;
             };
-            let woken = common(source, &poll.waited_in);
-            let key = woken.map_or(Key::Task(poll.task), |instance| links.key(source, instance));
-            links.woken.entry(key).or_default().push(wake);
+            let key = match common(source, &poll.waited_in) {
+                Some(instance) => roots.key(source, instance),
+                None => Key::Task(poll.task),
+            };
+            woken.entry(key).or_default().push(wake);
         }
-        links
-    }
-
-    /// The span of an instance: a task's own future is the task.
-    pub(super) fn key(&self, source: &Source<'_>, index: AwaitIndex) -> Key {
-        match source.instance(index) {
-            Some(instance) if self.own(instance.task) == Some(index) => Key::Task(instance.task),
-            _ => Key::Await(index),
-        }
-    }
-
-    /// A task's own future.
-    pub(super) fn own(&self, task: UnitIndex) -> Option<AwaitIndex> {
-        self.own.get(task.0 as usize).copied().flatten()
-    }
-
-    /// The span in which something was done, with its task; none for what is no task.
-    pub(super) fn doer(&self, source: &Source<'_>, by: &Doer) -> Option<(UnitIndex, Key)> {
-        if let Some(within) = by.within {
-            let task = source.instance(within)?.task;
-            return Some((task, self.key(source, within)));
-        }
-        matches!(source.unit(by.unit)?.kind, UnitKind::Task(_))
-            .then_some((by.unit, Key::Task(by.unit)))
+        Self(woken)
     }
 
     /// The wake-ups that ended a wait in this span, in order of time.
     pub(super) fn woken(&self, key: Key) -> &[WakeIndex] {
-        self.woken.get(&key).map_or(&[], Vec::as_slice)
+        self.0.get(&key).map_or(&[], Vec::as_slice)
     }
 }
 

@@ -1,10 +1,11 @@
 //! OpenTelemetry: an `ExportTraceServiceRequest`, as a collector takes it at `/v1/traces`.
 //!
-//! Each task is a trace of its own with the task as its root; its await instances are the spans
-//! below, and with [`Level::Polls`] its polls. A span is linked to the one it depended on
-//! (`asynctrace.link`): the await whose body woke it (`woken_by`), the one that spawned it
-//! (`spawned_by`) or aborted it (`aborted_by`). What was woken from outside the traced tasks has a
-//! span event instead. What goes on at the end of the recording is ended there and marked
+//! Each request is a trace with the request as its root: what it awaited, and the tasks it spawned
+//! with what they awaited, are the spans below. What belongs to no request is a trace for each
+//! task. A span is linked to the one it depended on (`asynctrace.link`): the await whose body woke
+//! it (`woken_by`), the one that spawned it (`spawned_by`) or aborted it (`aborted_by`), the one
+//! that a request is a part of (`part_of`). What was woken from outside the traced tasks has a span
+//! event instead. What goes on at the end of the recording is ended there and marked
 //! `asynctrace.open`. Attributes have the names of the semantic conventions where there are any:
 //! `code.*`, `thread.*`, `process.*`, `service.name`.
 //!
@@ -14,6 +15,7 @@
 mod attributes;
 mod ids;
 mod links;
+mod roots;
 mod spans;
 
 use std::io::{self, Write};
@@ -39,7 +41,7 @@ const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.37.0";
 pub struct Totals {
     /// Spans.
     pub spans: u64,
-    /// Traces, each a task.
+    /// Traces, each a request or a task.
     pub traces: u64,
     /// Links between spans.
     pub links: u64,
@@ -75,7 +77,6 @@ pub fn write(source: &Source<'_>, level: Level, out: &mut dyn Write) -> Result<T
         out,
     };
     for (index, unit, task) in source.tasks() {
-        pieces.totals.traces += 1;
         spans.of_task(index, unit, task, &mut |span, left_out| {
             pieces.span(span, left_out)
         })?;
@@ -96,6 +97,7 @@ struct Pieces<'w> {
 impl Pieces<'_> {
     fn span(&mut self, span: Span, left_out: u64) -> io::Result<()> {
         self.totals.spans += 1;
+        self.totals.traces += u64::from(span.parent_span_id.is_empty());
         self.totals.links += span.links.len() as u64;
         self.totals.links_left_out += left_out;
         self.waiting.push(span);

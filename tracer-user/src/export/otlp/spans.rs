@@ -5,8 +5,10 @@ use std::io;
 use super::attributes::Attributes;
 use super::ids::{Ids, Key};
 use super::links::Links;
+use super::roots::{Root, Roots};
 use crate::analyse::history::{
-    Await, AwaitOutcome, Doer, Poll, PollIndex, TaskHistory, UnitHistory, UnitIndex, UnitKind, Wake,
+    Await, AwaitIndex, AwaitOutcome, Doer, Poll, PollIndex, TaskHistory, UnitHistory, UnitIndex,
+    UnitKind, Wake,
 };
 use crate::export::Level;
 use crate::export::source::{
@@ -26,17 +28,20 @@ pub(super) struct Spans<'a> {
     source: &'a Source<'a>,
     level: Level,
     ids: Ids,
+    roots: Roots,
     links: Links,
     last_polls: LastPolls,
 }
 
 impl<'a> Spans<'a> {
     pub(super) fn new(source: &'a Source<'a>, level: Level) -> Self {
+        let roots = Roots::new(source);
         Self {
             source,
             level,
             ids: Ids::new(source.header),
-            links: Links::new(source),
+            links: Links::new(source, &roots),
+            roots,
             last_polls: source.last_polls(),
         }
     }
@@ -50,13 +55,19 @@ impl<'a> Spans<'a> {
         task: &TaskHistory,
         write: &mut impl FnMut(Span, u64) -> io::Result<()>,
     ) -> io::Result<()> {
-        let own = self.links.own(index);
-        self.finish(Key::Task(index), self.root(index, unit, task), write)?;
-        if self.level >= Level::Awaits {
-            for at in unit.awaits.iter().filter(|at| Some(**at) != own) {
-                if let Some(instance) = self.source.instance(*at) {
-                    self.finish(Key::Await(*at), self.instance(index, instance), write)?;
-                }
+        let own = self.roots.own(index);
+        let request = own.and_then(|own| self.roots.number(own));
+        if self.level >= Level::Tasks || request.is_some() {
+            let span = self.task(index, unit, task, request);
+            self.finish(Key::Task(index), span, write)?;
+        }
+        for at in unit.awaits.iter().filter(|at| Some(**at) != own) {
+            let request = self.roots.number(*at);
+            if (self.level >= Level::Awaits || request.is_some())
+                && let Some(instance) = self.source.instance(*at)
+            {
+                let span = self.instance(*at, instance, request);
+                self.finish(Key::Await(*at), span, write)?;
             }
         }
         if self.level >= Level::Polls {
@@ -69,7 +80,13 @@ impl<'a> Spans<'a> {
         Ok(())
     }
 
-    fn root(&self, index: UnitIndex, unit: &UnitHistory, task: &TaskHistory) -> Span {
+    fn task(
+        &self,
+        index: UnitIndex,
+        unit: &UnitHistory,
+        task: &TaskHistory,
+        request: Option<u32>,
+    ) -> Span {
         let life = self.source.life(unit, task);
         let mut attributes = Attributes::default();
         attributes.text("asynctrace.kind", "task");
@@ -89,15 +106,23 @@ impl<'a> Spans<'a> {
         if !unit.gaps.is_empty() {
             attributes.number("asynctrace.gaps", unit.gaps.len() as u64);
         }
-        if let Some(own) = self
-            .links
-            .own(index)
-            .and_then(|own| self.source.instance(own))
-        {
+        if let Some(number) = request {
+            attributes.number("asynctrace.request", number.into());
+        }
+        let own = self.roots.own(index);
+        if let Some(own) = own.and_then(|own| self.source.instance(own)) {
             times(own, &mut attributes);
         }
         let mut span = self.span(life, &type_name(task), attributes);
-        span.trace_id = self.ids.trace(index);
+        let root = self.roots.of_task(self.source, index);
+        span.trace_id = self.ids.trace(root);
+        if request.is_none()
+            && let Root::Request(_) = root
+            && let Some(within) = self.source.spawned_within(index)
+            && let Some(parent) = self.drawn(self.roots.key(self.source, within))
+        {
+            span.parent_span_id = self.ids.span(parent);
+        }
         span.links.extend(
             task.spawned
                 .and_then(|spawn| self.link(&spawn.by, "spawned_by", spawn.time)),
@@ -112,7 +137,7 @@ impl<'a> Spans<'a> {
         span
     }
 
-    fn instance(&self, task: UnitIndex, instance: &Await) -> Span {
+    fn instance(&self, index: AwaitIndex, instance: &Await, request: Option<u32>) -> Span {
         let awaited = &instance.awaited;
         let mut attributes = Attributes::default();
         attributes.text("asynctrace.kind", "await");
@@ -129,6 +154,9 @@ impl<'a> Spans<'a> {
         if let Some(waits_for) = &awaited.waits_for {
             attributes.text("asynctrace.waits_for", waits_for);
         }
+        if let Some(number) = request {
+            attributes.number("asynctrace.request", number.into());
+        }
         attributes.text("asynctrace.outcome", await_outcome_word(instance.outcome));
         if instance.at_least {
             attributes.flag("asynctrace.at_least");
@@ -136,12 +164,18 @@ impl<'a> Spans<'a> {
         times(instance, &mut attributes);
         let interval = self.source.await_interval(instance);
         let mut span = self.span(interval, &awaited.future, attributes);
-        span.trace_id = self.ids.trace(task);
+        let root = self.roots.of_await(self.source, index);
+        span.trace_id = self.ids.trace(root);
         let parent = match instance.parent {
-            Some(parent) => self.links.key(self.source, parent),
-            None => Key::Task(task),
+            Some(parent) => self.roots.key(self.source, parent),
+            None => Key::Task(instance.task),
         };
-        span.parent_span_id = self.ids.span(parent);
+        if request.is_none() {
+            span.parent_span_id = self.ids.span(parent);
+        } else if let Some(whole) = self.drawn(parent) {
+            span.links
+                .push(self.link_to(whole, "part_of", instance.start));
+        }
         if instance.outcome == AwaitOutcome::Panicked {
             panicked(&mut span);
         }
@@ -178,7 +212,7 @@ impl<'a> Spans<'a> {
             }
         };
         let mut span = self.span(interval, "poll", attributes);
-        span.trace_id = self.ids.trace(task);
+        span.trace_id = self.ids.trace(self.roots.of_task(self.source, task));
         span.parent_span_id = self.ids.span(Key::Task(task));
         span
     }
@@ -211,7 +245,14 @@ impl<'a> Spans<'a> {
             let Some(wake) = self.source.history.wakes.get(wake.0 as usize) else {
                 continue;
             };
+            let outside = wake.by.within.is_none()
+                && self
+                    .source
+                    .unit(wake.by.unit)
+                    .is_none_or(|unit| unit.task().is_none());
             match self.link(&wake.by, "woken_by", wake.time) {
+                // By a task that is not drawn at this level.
+                None if !outside => {}
                 Some(link) if span.links.len() < MAX_LINKS => span.links.push(link),
                 Some(_) => links_left_out = links_left_out.saturating_add(1),
                 None if span.events.len() < MAX_LINKS => span.events.push(self.woken(wake)),
@@ -223,20 +264,70 @@ impl<'a> Spans<'a> {
         write(span, u64::from(links_left_out) + u64::from(events_left_out))
     }
 
+    /// A link to where something was done, when that was in a task.
     fn link(&self, by: &Doer, what: &str, time: u64) -> Option<Link> {
-        let (task, mut key) = self.links.doer(self.source, by)?;
-        if self.level < Level::Awaits {
-            key = Key::Task(task);
-        }
+        let key = match by.within {
+            Some(within) => self.roots.key(self.source, within),
+            None => {
+                self.source.unit(by.unit)?.task()?;
+                Key::Task(by.unit)
+            }
+        };
+        Some(self.link_to(self.drawn(key)?, what, time))
+    }
+
+    fn link_to(&self, key: Key, what: &str, time: u64) -> Link {
+        let root = match key {
+            Key::Task(task) => self.roots.of_task(self.source, task),
+            Key::Await(instance) => self.roots.of_await(self.source, instance),
+            Key::Poll(poll) => {
+                let task = self.source.poll(poll).map(|poll| poll.task);
+                self.roots
+                    .of_task(self.source, task.unwrap_or(UnitIndex(u32::MAX)))
+            }
+        };
         let mut attributes = Attributes::default();
         attributes.text("asynctrace.link", what);
         attributes.number("asynctrace.time_unix_nano", self.unix(time));
-        Some(Link {
-            trace_id: self.ids.trace(task),
+        Link {
+            trace_id: self.ids.trace(root),
             span_id: self.ids.span(key),
             attributes: attributes.0,
             flags: 0,
-        })
+        }
+    }
+
+    fn is_of(&self, instance: AwaitIndex, task: UnitIndex) -> bool {
+        let instance = self.source.instance(instance);
+        instance.is_some_and(|instance| instance.task == task)
+    }
+
+    /// The span that stands for another one at this level: itself, its task's, its request's.
+    fn drawn(&self, key: Key) -> Option<Key> {
+        let (task, instance) = match key {
+            Key::Task(task) => (task, self.roots.own(task)),
+            Key::Await(instance) => (self.source.instance(instance)?.task, Some(instance)),
+            Key::Poll(poll) => (self.source.poll(poll)?.task, None),
+        };
+        if self.level >= Level::Awaits || instance.is_some_and(|i| self.roots.number(i).is_some()) {
+            return Some(key);
+        }
+        let root = match instance {
+            Some(instance) => self.roots.of_await(self.source, instance),
+            None => self.roots.of_task(self.source, task),
+        };
+        if self.level >= Level::Tasks {
+            return Some(match root {
+                Root::Request(request) if self.is_of(request, task) => {
+                    self.roots.key(self.source, request)
+                }
+                _ => Key::Task(task),
+            });
+        }
+        match root {
+            Root::Request(request) => Some(self.roots.key(self.source, request)),
+            Root::Task(_) => None,
+        }
     }
 
     /// A wake-up from outside the traced tasks.

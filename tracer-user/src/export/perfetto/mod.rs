@@ -3,6 +3,7 @@
 //! | track | slices | moments |
 //! |---|---|---|
 //! | process | | records that the kernel lost |
+//! | requests, a group | requests, on as many tracks as there are at a time | |
 //! | its threads | polls | wake-ups and spawns that were done there |
 //! | type of task, a group | | |
 //! | a task in its group | the task's life, its await instances | places where events are missing |
@@ -16,6 +17,7 @@
 //! in order of time in the file, apart from those of equal time on one track.
 
 mod packets;
+mod requests;
 mod tasks;
 mod threads;
 mod tracks;
@@ -61,9 +63,12 @@ pub fn write(source: &Source<'_>, level: Level, out: &mut dyn Write) -> io::Resu
             None,
         )?;
     }
+    requests::write(source, &mut tracks, &mut packets)?;
     if level >= Level::Polls {
         threads::write(source, &mut tracks, &mut packets)?;
     }
-    tasks::write(source, level, &mut tracks, &mut packets)?;
+    if level >= Level::Tasks {
+        tasks::write(source, level, &mut tracks, &mut packets)?;
+    }
     packets.finish()
 }

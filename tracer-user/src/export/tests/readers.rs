@@ -14,6 +14,7 @@ fn published_schema_perfetto_reads_what_the_history_says() {
         (service(), Level::Polls, "polls"),
         (service(), Level::Awaits, "awaits"),
         (service(), Level::Tasks, "tasks"),
+        (service(), Level::Requests, "requests"),
         (many(300), Level::Polls, "polls"),
     ] {
         let files = Files::new();
@@ -29,6 +30,7 @@ fn published_schema_otlp_reads_what_the_history_says() {
     for (sample, level, name) in [
         (service(), Level::Awaits, "awaits"),
         (service(), Level::Tasks, "tasks"),
+        (service(), Level::Requests, "requests"),
         (service(), Level::Polls, "polls"),
         (many(300), Level::Awaits, "awaits"),
     ] {
