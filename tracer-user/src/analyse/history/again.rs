@@ -10,7 +10,8 @@
 //!   end of a task), and the task was scheduled by another task, or by a thread that no driver
 //!   moved; or for I/O, and I/O woke it; or it does not say for what, and a timer woke it (a tick of
 //!   an interval);
-//! - a sleep is told by its deadline, so an unchanged one is the same.
+//! - a sleep is told by its deadline, so an unchanged one is the same; where the deadline is not
+//!   known, a timer that woke the task tells.
 //!
 //! Then the leaf is another instance, and so are the runtime's own futures around it (`recv` of a
 //! channel, `tick` of an interval): they await one thing once. Of the program's own functions around
@@ -25,7 +26,11 @@ use super::tree::{Node, Tree};
 pub(super) fn came_round(tree: &Tree, evidence: Evidence) -> Option<usize> {
     let leaf = tree.only_leaf()?;
     let node = &tree.nodes[leaf];
-    if node.parent.is_none() || !is_ready_once_woken(node.state.waits_for.as_deref(), evidence) {
+    let waits_for = node.state.waits_for.as_deref();
+    // Where its deadline could not be read, the timer tells.
+    let is_ready = is_ready_once_woken(waits_for, evidence)
+        || (waits_for == Some("sleep") && node.mark.is_none() && evidence == Evidence::Timer);
+    if node.parent.is_none() || !is_ready {
         return None;
     }
     let mut outermost = leaf;
@@ -53,4 +58,26 @@ fn is_ready_once_woken(waits_for: Option<&str>, evidence: Evidence) -> bool {
 fn is_of_the_runtime(node: &Node) -> bool {
     let path = node.state.future.as_ref();
     node.parent.is_some() && (path.starts_with("tokio::") || path.starts_with("core::future::"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_wake_up_proves_depends_on_the_leaf_and_on_who_woke() {
+        use Evidence::{Io, None as Nothing, Other, Timer};
+        let proves = |waits_for, evidence| is_ready_once_woken(waits_for, evidence);
+        for kind in ["channel", "oneshot", "notify", "lock", "semaphore", "join"] {
+            assert!(proves(Some(kind), Other), "{kind}");
+            for evidence in [Nothing, Timer, Io] {
+                assert!(!proves(Some(kind), evidence), "{kind} {evidence:?}");
+            }
+        }
+        assert!(proves(Some("io"), Io) && !proves(Some("io"), Other));
+        assert!(proves(None, Timer) && !proves(None, Other) && !proves(None, Io));
+        for evidence in [Nothing, Timer, Io, Other] {
+            assert!(!proves(Some("sleep"), evidence), "{evidence:?}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ pub struct TokioConventions;
 impl Conventions for TokioConventions {
     fn mark_fields(&self, base_path: &str) -> &'static [&'static str] {
         match base_path {
-            "tokio::time::sleep::Sleep" => &["entry.deadline"],
+            "tokio::time::sleep::Sleep" => &["deadline"],
             "tokio::runtime::task::join::JoinHandle" => &["raw"],
             "tokio::sync::oneshot::Receiver" => &["inner"],
             _ => &[],
