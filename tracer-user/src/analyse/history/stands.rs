@@ -7,7 +7,7 @@ use super::builder::Builder;
 use super::fate::{Circumstances, Fate, fates};
 use super::moment::Moment;
 use super::task::{Evidence, Since, Stood, TaskState};
-use super::tree::{Comparison, Node, Standing, Told, compare, is_body, is_telling};
+use super::tree::{Comparison, Node, Standing, Told, body_around, compare, is_body, is_telling};
 use super::{Await, AwaitIndex, AwaitOutcome, Awaited, UnitIndex};
 use crate::rebuild::suspension::{FutureState, Marks, Suspension};
 
@@ -238,9 +238,17 @@ impl Builder {
                 }
                 continue;
             }
+            let mut parent = node.parent.and_then(|parent| moved_to[parent]);
+            if standing == Standing::Left && parent.is_none() {
+                let body = node.parent.and_then(|parent| body_around(&before, parent));
+                parent = body.and_then(|body| moved_to[body]);
+                if parent.is_none() {
+                    continue;
+                }
+            }
             moved_to[at] = Some(nodes.len());
             nodes.push(Node {
-                parent: node.parent.and_then(|parent| moved_to[parent]),
+                parent,
                 standing,
                 ..node.clone()
             });

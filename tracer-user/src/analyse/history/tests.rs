@@ -272,3 +272,28 @@ fn a_window_keeps_the_begin_of_what_goes_on_in_it() {
     assert_eq!(history.polls.len(), 1);
     assert_eq!(history.polls[0].begin, 400);
 }
+
+#[test]
+fn a_mark_that_agrees_by_chance_brings_nothing_back_when_the_body_around_is_over() {
+    let (mut trace, worker, task) = started();
+    let raced = |deadline| {
+        vec![
+            body(0, 0, "app::serve", 10),
+            body(1, 8, "app::raced", 20),
+            holder(2, 16, SELECT),
+            sleep(3, 64, deadline),
+            leaf(3, 128, "tokio::sync::oneshot::Receiver", "oneshot"),
+        ]
+    };
+    trace.stands(task, 200, &raced(7));
+    trace.poll(task, worker, 200, 205, None);
+    trace.stands(task, 300, &[body(0, 0, "app::serve", 11), sleep(1, 8, 2)]);
+    trace.poll(task, worker, 300, 305, None);
+    trace.stands(task, 400, &raced(7));
+    let history = trace.history(100, 1_000);
+    let arms: Vec<_> = of(&history, "Sleep")
+        .into_iter()
+        .filter(|row| row.place == Place::Inside(64))
+        .collect();
+    assert_eq!(arms.len(), 2, "{arms:?}");
+}

@@ -8,9 +8,9 @@
 //!   has the same path and mark, and is awaited by the same instance, which stands at the same
 //!   await. (An async body leaves an await only when what it awaited is ready, so what it awaits
 //!   elsewhere is another one.)
-//! - Under another parent it is the same only if a mark inside it tells: the deadline of a sleep,
-//!   the task of a join handle. Memory of a future that is over is used again at once, so place and
-//!   type alone prove nothing there.
+//! - Under another parent it is the same only if a mark inside it tells (the deadline of a sleep,
+//!   the task of a join handle) and the async body around it is the same one as before. Memory of
+//!   a future that is over is used again at once, so place and type alone prove nothing there.
 //! - A future that is no async body (`Timeout`, what `select!` makes) does not change what lies
 //!   inside it; where that has another mark, it is another one itself.
 
@@ -53,7 +53,8 @@ pub(super) enum Standing {
     Here,
     /// It was there until this moment.
     Unsure(Moment),
-    /// It was left by what awaited it, and has an end. It may be held elsewhere.
+    /// It was left by what awaited it, and has an end. It may be held elsewhere by the async body
+    /// around it, which is its parent here.
     Left,
 }
 
@@ -316,10 +317,37 @@ fn is_same(before: &[Node], told: &[Told<'_>], hints: &Hints, at: usize, candida
     if hints.other[at] || was_root {
         return false;
     }
-    match (told[parent].same, node.parent) {
-        (Some(now), Some(then)) if now == then => !moved_on(&before[then], told[parent].state),
-        _ => hints.same[at],
+    let Some(then) = node.parent else {
+        return false;
+    };
+    let is_left = node.standing == Standing::Left && before[then].standing != Standing::Left;
+    if told[parent].same == Some(then) && !is_left {
+        return !moved_on(&before[then], told[parent].state);
     }
+    hints.same[at]
+        && body_around(before, then).is_some_and(|then| body_now(told, parent) == Some(then))
+}
+
+/// The nearest async body that a node is or lies in.
+pub(super) fn body_around(before: &[Node], at: usize) -> Option<usize> {
+    let mut next = Some(at);
+    while let Some(here) = next
+        && !before[here].is_body()
+    {
+        next = before[here].parent.filter(|parent| *parent < here);
+    }
+    next
+}
+
+/// The node that the nearest async body is which a told future is or lies in.
+fn body_now(told: &[Told<'_>], at: usize) -> Option<usize> {
+    let mut next = Some(at);
+    while let Some(here) = next
+        && !is_body(told[here].state)
+    {
+        next = told[here].parent;
+    }
+    told[next?].same
 }
 
 /// Whether an async body stands at another await.
