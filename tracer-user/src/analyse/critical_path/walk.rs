@@ -46,6 +46,7 @@ pub fn walk(history: &History, question: Question, limit: usize) -> CriticalPath
 }
 
 /// A unit that is followed backwards, from `cursor` to `floor`.
+#[derive(Clone, Copy)]
 struct Frame {
     unit: UnitIndex,
     floor: u64,
