@@ -33,7 +33,7 @@ use tracer_user::stream::Tree;
 use tracer_user::walk::Futures;
 use tracer_user::walk::flat::{Decoder, LiveWalk};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_secs(2);
 
 /// A tree, a line for each future.
@@ -219,21 +219,30 @@ fn permitted() -> bool {
     }
 }
 
+/// An emulated machine gets one build of each: its time is for the kernel's part.
+fn builds() -> &'static [Build] {
+    if std::env::var_os("ASYNCTRACE_SLOW").is_some() {
+        &[Build::Release]
+    } else {
+        &[Build::Dev, Build::Release, Build::Lto]
+    }
+}
+
 #[test]
 fn live_the_kernel_walks_every_shape_as_memory_shows_it() {
     if permitted() {
-        for build in [Build::Dev, Build::Release, Build::Lto] {
-            compare("shapes", build, &[]);
+        for build in builds() {
+            compare("shapes", *build, &[]);
         }
-        compare("shapes", Build::Dev, &["--current-thread"]);
+        compare("shapes", builds()[0], &["--current-thread"]);
     }
 }
 
 #[test]
 fn live_the_kernel_walks_every_leaf_as_memory_shows_it() {
     if permitted() {
-        for build in [Build::Dev, Build::Release, Build::Lto] {
-            compare("leaves", build, &[]);
+        for build in builds() {
+            compare("leaves", *build, &[]);
         }
     }
 }

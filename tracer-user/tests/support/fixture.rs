@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::Build;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A task that a fixture announced.
 #[derive(Clone, Debug)]

@@ -60,6 +60,8 @@ impl Build {
             Self::Stripped => "stripped",
             Self::Witness => "taskdump/debug",
         };
-        target().join("fixtures").join(name)
+        // In the emulated machine of xtask/vm they lie in one folder.
+        std::env::var_os("ASYNCTRACE_FIXTURES")
+            .map_or_else(|| target().join("fixtures").join(name), PathBuf::from)
     }
 }

@@ -270,7 +270,13 @@ impl Collector {
                 }
             }
             EventKind::Wake { task, effect, .. } => {
-                self.wakes.count(&self.units, unit, *task, *effect);
+                // What a thread does for the kernel's I/O readiness or timers is theirs.
+                let by = event
+                    .cause
+                    .map(|cause| cause.unit)
+                    .filter(|cause| self.units.is_origin(*cause))
+                    .unwrap_or(unit);
+                self.wakes.count(&self.units, by, *task, *effect);
                 if let Some(woken) = self.units.task_mut(*task) {
                     woken.counts.wakes += 1;
                 }

@@ -153,6 +153,10 @@ impl Units {
         }
     }
 
+    pub(super) fn is_origin(&self, unit: UnitId) -> bool {
+        self.origins.contains_key(&unit)
+    }
+
     pub(super) fn thread_polls(&mut self, thread: UnitId) {
         if let Some(thread) = self.threads.get_mut(&thread) {
             thread.polls += 1;
