@@ -415,3 +415,140 @@ fn the_documented_example_is_a_recording() {
     assert_eq!(read, events());
     assert_eq!(bytes, sample(), "the writer writes it otherwise now");
 }
+
+/// Tasks that wait at two places in turn, a file of more than one segment.
+fn many_events() -> Vec<Event> {
+    let mut events = Vec::new();
+    for unit in 0..200 {
+        let task = TaskUnit {
+            runtime: "tokio".into(),
+            address: Address(0x1000 * (unit + 1)),
+            task_id: Some(unit),
+            generation: 0,
+            future: Some("app::serve".into()),
+            existing: unit == 0,
+        };
+        let described = EventKind::Described(Arc::new(Unit::Task(task)));
+        events.push((unit, described, None));
+    }
+    for round in 0..60_000_u64 {
+        let unit = round * 7 % 200;
+        let EventKind::AwaitChanged {
+            suspension,
+            mut marks,
+        } = standing()
+        else {
+            panic!("it tells where a task stands")
+        };
+        marks.0[0] = (round % 251) as u8;
+        let mut suspension = Suspension::clone(&suspension);
+        suspension.futures[1].place = Place::Outside(Address(0x2000 + round % 3 * 64));
+        if round / 200 % 2 == 1 {
+            suspension.futures.truncate(1);
+        }
+        let stands = EventKind::AwaitChanged {
+            suspension: Arc::new(suspension),
+            marks,
+        };
+        let end = EventKind::PollEnd {
+            outcome: Outcome::Pending,
+            seen: EndSeen::LeftCpu,
+            began: (round % 5 > 0).then_some(round * 10),
+        };
+        let wake = EventKind::Wake {
+            task: UnitId((unit + 7) % 200),
+            by_value: round % 3 == 0,
+            effect: WakeEffect::Scheduled,
+        };
+        let thread = UnitId(200);
+        events.push((unit, stands, None));
+        events.push((unit, EventKind::PollBegin { thread }, None));
+        events.push((unit, wake, Some(1)));
+        events.push((unit, end, None));
+    }
+    let mut next = [0_u64; 200];
+    let numbered = events.into_iter().enumerate();
+    numbered
+        .map(|(at, (unit, kind, back))| {
+            let sequence = next[unit as usize];
+            next[unit as usize] += 1;
+            Event {
+                id: id(unit, sequence),
+                time: 5_000 + at as u64 / 4 * 10,
+                kind,
+                cause: back.map(|back| id(unit, sequence - back)),
+            }
+        })
+        .collect()
+}
+
+/// The reader in Python, which knows nothing but the schema, counts what ours counts: in a file of
+/// several segments, whole and cut off.
+#[test]
+fn python_reads_the_same() {
+    use tracer_user::export::recording::Ending;
+    let events = many_events();
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(Path::new("sample"), &mut bytes, &header()).unwrap();
+    writer.events(&events).unwrap();
+    let end = End {
+        time: 3_000,
+        reason: "interrupted".into(),
+        events: 0,
+        statistics: Statistics::default(),
+    };
+    writer.finish(&end).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sample.astrace");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/read_recording.py");
+    for (length, ending) in [(bytes.len(), "complete"), (bytes.len() - 40_000, "cut off")] {
+        std::fs::write(&file, &bytes[..length]).unwrap();
+        // Debian's, which has Debian's protobuf.
+        let output = std::process::Command::new("/usr/bin/python3")
+            .arg(&script)
+            .arg(&file)
+            .output()
+            .expect("python3: run `cargo xtask setup`");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "is python3-protobuf there, and protoc? run `cargo xtask setup`: {errors}"
+        );
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let (totals, tasks) = lines.split_last().unwrap();
+
+        let mut reader = Reader::open(&file).unwrap();
+        let (mut read, mut changed, mut causes, mut polls) = (0, 0, 0, 0);
+        while let Some(item) = reader.next_item().unwrap() {
+            let Item::Events(events) = item else { continue };
+            read += events.len();
+            for event in &events {
+                causes += usize::from(event.cause.is_some());
+                match event.kind {
+                    EventKind::AwaitChanged { .. } => changed += 1,
+                    EventKind::PollBegin { .. } if event.id.unit == UnitId(7) => polls += 1,
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(
+            matches!(reader.ending(), Some(Ending::Complete)),
+            ending == "complete"
+        );
+        assert_eq!(totals["ending"], ending);
+        assert_eq!(totals["events"], read);
+        assert_eq!(totals["AWAIT_CHANGED"], changed);
+        assert_eq!(totals["causes"], causes);
+        assert_eq!(totals["tasks"], tasks.len());
+        let seventh = tasks.iter().find(|task| task["unit"] == 7).unwrap();
+        assert_eq!(seventh["polls"], polls);
+        let awaits = seventh["awaits"].as_object().unwrap();
+        let mut names: Vec<&str> = awaits.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["Sleep at main.rs:23", "app::serve at main.rs:23"]);
+    }
+}

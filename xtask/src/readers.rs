@@ -15,6 +15,8 @@ const SCHEMAS: [&str; 2] = ["perfetto==0.59.1", "opentelemetry-proto==1.45.2"];
 /// Which tests need a reader, by their names.
 pub(crate) const PYTHON_TESTS: &str = "test(/published_schema|graphviz/)";
 /// See there.
+pub(crate) const PROTOBUF_TESTS: &str = "test(/python_reads/)";
+/// See there.
 pub(crate) const GO_TESTS: &str = "test(/go_pprof/)";
 /// See there.
 pub(crate) const GRAPHVIZ_TESTS: &str = "test(/graphviz/)";
@@ -31,6 +33,29 @@ pub(crate) fn has_schemas(folders: &Folders) -> bool {
         .args(["-c", script])
         .output()
         .is_ok_and(|output| output.status.success())
+}
+
+/// Whether Debian's Python and protoc can read our own schema.
+pub(crate) fn has_protobuf() -> bool {
+    which("protoc").is_some()
+        && Command::new("/usr/bin/python3")
+            .args(["-c", "import google.protobuf"])
+            .output()
+            .is_ok_and(|output| output.status.success())
+}
+
+/// Installs what `docs/read_recording.py` needs.
+///
+/// # Errors
+/// When it cannot be installed.
+pub(crate) fn protobuf() -> Result<()> {
+    if has_protobuf() {
+        return Ok(());
+    }
+    say("protoc and Python's protobuf: missing, installing Debian's");
+    apt_install(&["protobuf-compiler", "python3-protobuf"]).context(
+        "run `apt-get install --no-install-recommends protobuf-compiler python3-protobuf` as root",
+    )
 }
 
 /// Whether Go has pprof.
@@ -112,6 +137,14 @@ pub(crate) fn left_out(folders: &Folders) -> Vec<(&'static str, String)> {
         left_out.push(missing(
             PYTHON_TESTS,
             "the schemas of Perfetto and OpenTelemetry",
+        ));
+    }
+    if !has_protobuf() {
+        left_out.push((
+            PROTOBUF_TESTS,
+            "the reader of recordings in Python: no protoc, or no python3-protobuf (cargo xtask \
+             setup)"
+                .to_owned(),
         ));
     }
     if !has_go_pprof() {

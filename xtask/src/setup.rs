@@ -26,6 +26,7 @@ pub(crate) fn setup(folders: &Folders) -> Result<()> {
     optional("redis-benchmark", redis_benchmark());
     optional("chromium", chromium());
     optional("schemas of exports", readers::schemas(folders));
+    optional("protoc and python3-protobuf", readers::protobuf());
     optional("go tool pprof", readers::go_pprof());
     optional("graphviz", readers::graphviz());
     match tracing() {
