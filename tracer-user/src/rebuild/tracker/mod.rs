@@ -204,7 +204,10 @@ impl Tracker {
             && task.open.is_none()
             && task.last_polled <= time
         {
-            task.stands_at(suspension, marks, time.max(task.last_event), into);
+            // News even where it is as before the last poll: until the next one nothing else says
+            // so, and that may never come.
+            let again = task.is_untold();
+            task.stands_at(suspension, marks, again, time.max(task.last_event), into);
         }
         self.counts.events += (into.len() - before) as u64;
     }

@@ -105,7 +105,7 @@ impl Tracker {
             self.counts.polls += 1;
         }
         if let Some((suspension, marks)) = stood {
-            task.stands_at(&suspension, marks, record.time, into);
+            task.stands_at(&suspension, marks, false, record.time, into);
         }
         task.last_polled = record.time;
         let cause = match task.scheduled_by {

@@ -123,6 +123,8 @@ pub struct Task {
     pub(super) last_polled: u64,
     /// Where it stood when that was told last.
     pub(super) suspended: Option<(Arc<Suspension>, Marks)>,
+    /// When that was.
+    pub(super) told: u64,
 }
 
 /// A poll that goes on.
@@ -188,6 +190,7 @@ impl Task {
             panicked: None,
             last_polled: 0,
             suspended: None,
+            told: 0,
         }
     }
 
@@ -264,20 +267,28 @@ impl Task {
         self.suspended.as_ref().map(|(suspension, _)| suspension)
     }
 
-    /// Says where it has stood since its last poll, if that is elsewhere than before.
+    /// Whether nothing has told yet where it has stood since its last poll.
+    pub(super) fn is_untold(&self) -> bool {
+        self.told <= self.last_polled
+    }
+
+    /// Says where it has stood since its last poll, if that is elsewhere than before, or `again` is
+    /// set.
     pub(super) fn stands_at(
         &mut self,
         suspension: &Arc<Suspension>,
         marks: Marks,
+        again: bool,
         time: u64,
         into: &mut Vec<Event>,
     ) {
         let same = self.suspended.as_ref().is_some_and(|(known, before)| {
             *before == marks && (Arc::ptr_eq(known, suspension) || known == suspension)
         });
-        if same {
+        if same && !again {
             return;
         }
+        self.told = time;
         self.suspended = Some((Arc::clone(suspension), marks));
         let kind = EventKind::AwaitChanged {
             suspension: Arc::clone(suspension),

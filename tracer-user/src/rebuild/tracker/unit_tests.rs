@@ -482,3 +482,27 @@ fn nested_future_polls_belong_to_the_task_around_them() {
     );
     assert!(event.cause.is_some());
 }
+
+#[test]
+fn memory_tells_after_a_poll_that_a_task_stands_where_it_stood() {
+    let mut run = Run::new(Options::default());
+    let suspension = Arc::new(Suspension::unknown("a test"));
+    let tell = |run: &mut Run, time| {
+        let key = TaskKey::of(HEADER, 7);
+        let (tracker, events) = (&mut run.tracker, &mut run.events);
+        tracker.suspended(&key, &suspension, Marks::default(), time, events);
+    };
+    run.apply(&[record(RecordKind::PollBegin, 100), end(110, 100, 0xc8)]);
+    for time in [120, 130] {
+        tell(&mut run, time);
+    }
+    run.apply(&[record(RecordKind::PollBegin, 200), end(210, 200, 0xc8)]);
+    tell(&mut run, 205);
+    for time in [220, 230] {
+        tell(&mut run, time);
+    }
+    let told = run.events.iter();
+    let told = told.filter(|event| matches!(event.kind, EventKind::AwaitChanged { .. }));
+    let times: Vec<u64> = told.map(|event| event.time).collect();
+    assert_eq!(times, [120, 220]);
+}
