@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::analyse::history::{AwaitOutcome, Doer, History, PollCause};
+use crate::analyse::history::{AwaitOutcome, Doer, History, OffCpu, PollCause};
 use crate::analyse::requests::UserAwaits;
 use crate::analyse::sample::{Sample, task_in, thread_by};
 
@@ -353,27 +353,53 @@ fn what_was_lost_is_unknown() {
     );
 }
 
+/// Takes a poll off the CPU for a while.
+fn off(sample: &mut Sample, poll: u32, from: u64, to: u64, preempted: bool) {
+    let row = &mut sample.history.polls[poll as usize];
+    if preempted {
+        row.preempted += to - from;
+    } else {
+        row.blocked += to - from;
+    }
+    sample.history.off_cpu.push(OffCpu {
+        poll: PollIndex(poll),
+        from,
+        to,
+        preempted,
+    });
+}
+
 #[test]
 fn time_off_the_cpu_is_told_apart() {
     let (mut sample, question) = asked();
-    let poll = &mut sample.history.polls[4];
-    poll.blocked = 6;
-    poll.preempted = 1;
+    off(&mut sample, 3, 302, 304, false);
+    // After the wake-up, so no part of the path.
+    off(&mut sample, 3, 311, 312, false);
+    off(&mut sample, 4, 322, 328, false);
+    off(&mut sample, 4, 329, 330, true);
     let told_lines = told(&sample.history, question);
     assert_eq!(
-        told_lines[told_lines.len() - 3..],
+        told_lines[told_lines.len() - 8..],
         [
-            "320-323 u0 app::handle polled",
-            "323-329 u0 app::handle blocked",
+            "300-302 u1 app::work polled",
+            "302-304 u1 app::work blocked",
+            "304-310 u1 app::work polled",
+            "310-320 u0 dep::Oneshot scheduled",
+            "320-322 u0 app::handle polled",
+            "322-328 u0 app::handle blocked",
+            "328-329 u0 app::handle polled",
             "329-330 u0 app::handle preempted",
         ]
     );
-    // Of a part of a poll it is not known which of it was off the CPU.
-    sample.history.polls[3].blocked = 4;
+    // Where only the sum is known, it is not known when.
+    sample.history.off_cpu.clear();
     let told_lines = told(&sample.history, question);
-    assert!(
-        told_lines.contains(&"306-310 u1 app::work unknown".to_owned()),
-        "{told_lines:#?}"
+    assert_eq!(
+        told_lines[told_lines.len() - 2..],
+        [
+            "320-323 u0 app::handle polled",
+            "323-330 u0 app::handle unknown",
+        ]
     );
 }
 
@@ -472,6 +498,15 @@ fn anything() -> impl Strategy<Value = (History, Question, usize)> {
                 poll.end = Some(begin);
             }
             poll.blocked = off;
+            if off > 1 {
+                sample.history.off_cpu.push(OffCpu {
+                    poll: index,
+                    from: begin + off,
+                    to: begin + off * 2,
+                    preempted: off == 3,
+                });
+            }
+            let poll = &mut sample.history.polls[index.0 as usize];
             poll.cause = match cause {
                 0 => None,
                 1 => Some(PollCause::Spawn),
@@ -519,6 +554,6 @@ proptest! {
     fn pieces_always_make_up_the_time((history, question, limit) in anything()) {
         let path = walk(&history, question, limit);
         check(&path, question);
-        prop_assert!(path.pieces.len() <= limit + 4);
+        prop_assert!(path.pieces.len() <= limit + 8);
     }
 }

@@ -4,11 +4,14 @@
 use super::follow::{Progress, inside, progress, standing};
 use super::{CriticalPath, Piece, PieceKind};
 use crate::analyse::history::{
-    AwaitIndex, Doer, History, Poll, PollCause, PollIndex, UnitHistory, UnitIndex, UnitKind,
+    AwaitIndex, Doer, History, OffCpu, Poll, PollCause, PollIndex, UnitHistory, UnitIndex, UnitKind,
 };
 
 /// Steps at the same moment, after which the recording is taken to contradict itself.
 const STANDSTILL: u32 = 1_000;
+
+/// Whiles off the CPU of one poll that are told apart.
+const WHILES: usize = 1_000;
 
 /// What made up the time between two moments.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +56,13 @@ struct Frame {
     cursor: u64,
     /// The await instance whose making or progress is being explained.
     follow: Option<AwaitIndex>,
+}
+
+/// A poll on a path.
+struct Polled {
+    unit: UnitIndex,
+    within: Option<AwaitIndex>,
+    index: PollIndex,
 }
 
 struct Walker<'h> {
@@ -192,29 +202,52 @@ impl<'h> Walker<'h> {
             .filter(|&found| scope.is_none_or(|scope| inside(self.history, found, scope)))
             .or(scope)
             .or_else(|| unit.awaits.first().copied());
-        let whole = from == poll.begin && poll.end == Some(to);
-        let off = poll.blocked.saturating_add(poll.preempted);
-        if off == 0 {
-            self.emit(frame.unit, within, from, to, PieceKind::Polled(index));
-        } else if whole {
-            // How long it was off the CPU is known, not when: the lengths are right.
-            let length = to - from;
-            let preempted = poll.preempted.min(length);
-            let blocked = poll.blocked.min(length - preempted);
-            let (first, second) = (to - preempted, to - preempted - blocked);
-            self.emit(frame.unit, within, first, to, PieceKind::Preempted(index));
-            self.emit(frame.unit, within, second, first, PieceKind::Blocked(index));
-            self.emit(frame.unit, within, from, second, PieceKind::Polled(index));
-        } else {
-            // Which of the time off the CPU falls into a part of the poll is not known.
-            let unknown = to - off.min(to - from);
-            self.emit(frame.unit, within, unknown, to, PieceKind::Unknown);
-            self.emit(frame.unit, within, from, unknown, PieceKind::Polled(index));
-        }
+        let at = Polled {
+            unit: frame.unit,
+            within,
+            index,
+        };
+        self.on_and_off(at, poll, from, to);
         self.stack.push(Frame {
             cursor: from,
             ..frame
         });
+    }
+
+    /// A part of a poll, on and off the CPU.
+    fn on_and_off(&mut self, at: Polled, poll: &Poll, from: u64, to: u64) {
+        let Polled {
+            unit,
+            within,
+            index,
+        } = at;
+        let all = &self.history.off_cpu;
+        let whiles = &all[all.partition_point(|off| off.poll < index)..];
+        let whiles = &whiles[..whiles.partition_point(|off| off.poll == index)];
+        let length = |off: &OffCpu| off.to.saturating_sub(off.from);
+        let known: u64 = whiles.iter().take(WHILES).map(length).sum();
+        let total = poll.blocked.saturating_add(poll.preempted);
+        if whiles.len() > WHILES || known < total {
+            // How much of the poll was off the CPU is known, not which part of it.
+            let unknown = to - total.min(to - from);
+            self.emit(unit, within, unknown, to, PieceKind::Unknown);
+            self.emit(unit, within, from, unknown, PieceKind::Polled(index));
+            return;
+        }
+        let mut until = to;
+        for off in whiles.iter().filter(|off| off.from < to).rev() {
+            let end = off.to.clamp(from, until);
+            let start = off.from.clamp(from, end);
+            let kind = if off.preempted {
+                PieceKind::Preempted(index)
+            } else {
+                PieceKind::Blocked(index)
+            };
+            self.emit(unit, within, end, until, PieceKind::Polled(index));
+            self.emit(unit, within, start, end, kind);
+            until = start;
+        }
+        self.emit(unit, within, from, until, PieceKind::Polled(index));
     }
 
     /// The instance that the question is about, while its own task is followed.

@@ -61,6 +61,8 @@ pub struct History {
     pub units: Vec<UnitHistory>,
     /// Polls in order of their begin.
     pub polls: Vec<Poll>,
+    /// When polls were off the CPU, in order of the polls and then of time.
+    pub off_cpu: Vec<OffCpu>,
     /// Await instances; a parent stands before its children.
     pub awaits: Vec<Await>,
     /// Wake-ups in order of time.
@@ -208,6 +210,19 @@ pub struct Poll {
     /// The leaves that the task waited in before this poll (instances that were going on and had no
     /// child), since the poll before.
     pub waited_in: Vec<AwaitIndex>,
+}
+
+/// A while of a poll off the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffCpu {
+    /// The poll.
+    pub poll: PollIndex,
+    /// Since when.
+    pub from: u64,
+    /// Until when.
+    pub to: u64,
+    /// The scheduler took the CPU; otherwise the thread was asleep.
+    pub preempted: bool,
 }
 
 /// What had a task scheduled.

@@ -23,6 +23,7 @@ pub(super) fn settle(history: &mut History) {
         place(&mut history.awaits, &places.awaits);
         place(&mut history.wakes, &places.wakes);
     }
+    history.off_cpu.sort_by_key(|off| (off.poll, off.from));
     let awaits = &history.awaits;
     let polls = &history.polls;
     for unit in &mut history.units {
@@ -111,6 +112,9 @@ impl Places {
                 self.wake(wake);
             }
             poll.waited_in.iter_mut().for_each(|row| self.row(row));
+        }
+        for off in &mut history.off_cpu {
+            self.poll(&mut off.poll);
         }
         for row in &mut history.awaits {
             row.parent.iter_mut().for_each(|parent| self.row(parent));

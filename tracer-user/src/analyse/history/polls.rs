@@ -2,12 +2,15 @@
 
 use super::builder::Builder;
 use super::task::{Evidence, OpenPoll, TaskState};
-use super::{Poll, PollCause, PollIndex, UnitIndex, UnitKind, WakeIndex};
+use super::{OffCpu, Poll, PollCause, PollIndex, UnitIndex, UnitKind, WakeIndex};
 use crate::rebuild::event::{EndSeen, Event, EventId, Origin, Outcome, UnitId, WakeEffect};
 
 /// Leaves that one poll refers to at most, and all polls together.
 const MAX_LEAVES: usize = 256;
 const MAX_ALL_LEAVES: usize = 12_000_000;
+
+/// Whiles off the CPU that are kept with their time.
+const MAX_OFF_CPU: usize = 3_000_000;
 
 impl Builder {
     pub(super) fn poll_begin(&mut self, task: UnitIndex, thread: UnitId, event: &Event) {
@@ -169,6 +172,20 @@ impl Builder {
                 &mut poll.blocked
             };
             *off = off.saturating_add(length);
+        }
+        if let Some(poll) = open.index
+            && length > 0
+        {
+            if self.history.off_cpu.len() < MAX_OFF_CPU {
+                self.history.off_cpu.push(OffCpu {
+                    poll,
+                    from: since,
+                    to: time,
+                    preempted,
+                });
+            } else {
+                self.history.missing.beyond_limits += 1;
+            }
         }
     }
 
