@@ -225,7 +225,11 @@ impl<'h> Walker<'h> {
         let whiles = &all[all.partition_point(|off| off.poll < index)..];
         let whiles = &whiles[..whiles.partition_point(|off| off.poll == index)];
         let length = |off: &OffCpu| off.to.saturating_sub(off.from);
-        let known: u64 = whiles.iter().take(WHILES).map(length).sum();
+        let known = whiles
+            .iter()
+            .take(WHILES)
+            .map(length)
+            .fold(0, u64::saturating_add);
         let total = poll.blocked.saturating_add(poll.preempted);
         if whiles.len() > WHILES || known < total {
             // How much of the poll was off the CPU is known, not which part of it.

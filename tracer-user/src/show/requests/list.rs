@@ -116,8 +116,8 @@ fn chosen(material: &Material<'_>, list: &List, out: &mut dyn Write) -> io::Resu
             escape(pattern)
         )?;
     }
-    let lost = missing.records_lost + missing.events_dropped + missing.gaps;
-    if lost > 0 {
+    let lost = [missing.records_lost, missing.events_dropped, missing.gaps];
+    if lost.iter().any(|&count| count > 0) {
         writeln!(
             out,
             "{WARNING}note: events are missing ({} lost by the kernel, {} not written, {}): what is \

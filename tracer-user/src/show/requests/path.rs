@@ -165,7 +165,9 @@ pub fn write(path: &PathView, out: &mut dyn Write) -> io::Result<()> {
     // When there are too many the short ones are left out, and their sum is told.
     let mut lengths: Vec<u64> = path.pieces.iter().map(|piece| piece.length_ns).collect();
     lengths.sort_unstable_by_key(|&length| Reverse(length));
-    let least = lengths.get(SHOWN).map_or(0, |&length| length + 1);
+    let least = lengths
+        .get(SHOWN)
+        .map_or(0, |&length| length.saturating_add(1));
     let shown = |piece: &&PieceView| piece.length_ns >= least;
     let rows = path.pieces.iter().filter(shown).map(|piece| {
         let cause = match (&piece.cause, piece.kind) {

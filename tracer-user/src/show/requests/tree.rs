@@ -214,7 +214,7 @@ fn folds(vertices: &[VertexView]) -> Folds {
         let lengths = hidden.iter().map(|&index| vertices[index].duration_ns);
         let longest = lengths.clone().max().unwrap_or(0);
         if let Some(last) = shown.last() {
-            let told = (hidden.len(), longest, lengths.sum());
+            let told = (hidden.len(), longest, lengths.fold(0, u64::saturating_add));
             folds.after.insert(*last, told);
         }
         folds.hidden.extend(hidden);
