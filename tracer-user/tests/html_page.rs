@@ -20,6 +20,8 @@ use html_support::browser::{Browser, program};
 use html_support::sample::{Names, Sample};
 use serde_json::json;
 use tempfile::TempDir;
+use tracer_user::analyse::levels::Nesting;
+use tracer_user::analyse::requests::compare::kinds;
 use tracer_user::show::html::{Head, Limits, Page, save};
 
 /// A browser; `None`, said aloud, where there is none.
@@ -35,6 +37,8 @@ fn page(sample: &Sample, folder: &TempDir, limits: Limits) -> PathBuf {
     let path = |request: &tracer_user::analyse::requests::Request| {
         sample.paths[request.id as usize - 1].clone()
     };
+    let nesting = Nesting::new(&sample.history);
+    let kinds = kinds(&sample.history, &nesting, &sample.requests);
     let page = Page {
         head: Head {
             tool: "asynctrace test".to_owned(),
@@ -48,7 +52,9 @@ fn page(sample: &Sample, folder: &TempDir, limits: Limits) -> PathBuf {
             ..Head::default()
         },
         history: &sample.history,
+        nesting: &nesting,
         requests: &sample.requests,
+        kinds: &kinds,
         path: &path,
         limits,
     };
@@ -118,6 +124,16 @@ fn browser_it_lists_sorts_filters_and_opens_requests() {
     let said = summary(&mut browser);
     assert!(said.starts_with("400 requests: p50 1.4"), "{said}");
     assert!(said.contains("1 still open"), "{said}");
+    let common = browser.eval("document.querySelector('.common').textContent");
+    let common = common.as_str().unwrap();
+    assert!(
+        common.starts_with("What the 23 slow ones of handle have in common"),
+        "{common}"
+    );
+    assert!(
+        common.contains("23 of 23 spent 30.0 ms in Sleep at src/server.rs:66"),
+        "{common}"
+    );
     // Only what is in sight is there.
     assert!(column(&mut browser, 0).len() < 60);
 

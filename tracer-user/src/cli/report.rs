@@ -12,7 +12,7 @@ use crate::analyse::activity::Collector;
 use crate::analyse::history::{History, UnitIndex};
 use crate::analyse::profile::{open_awaits, profile};
 use crate::error::{ExitCode, Result};
-use crate::export::recording::{Ending, Item, MAJOR, RecordingError};
+use crate::export::recording::{Ending, Header, Item, MAJOR, RecordingError};
 use crate::rebuild::event::UnitId;
 use crate::show::report::{self, FileInfo, Report, SCHEMA};
 
@@ -57,9 +57,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(task) = &arguments.task {
         return report_task::run(&arguments.file, arguments.window, task, arguments.json);
     }
-    let (report, history) = read(&arguments.file, arguments.window)?;
+    let (report, history, header) = read(&arguments.file, arguments.window)?;
     if let Some(out) = &arguments.html {
-        report_html::run(&report, &history, out)?;
+        report_html::run(&report, &header, &history, &arguments.requests.request, out)?;
     } else if arguments.json {
         output::print_json(&report)?;
     } else {
@@ -69,7 +69,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Reads a recording to its end, or as far as it is whole.
-fn read(path: &Path, window: WindowArguments) -> Result<(Report, History), RecordingError> {
+fn read(path: &Path, window: WindowArguments) -> Result<(Report, History, Header), RecordingError> {
     let mut collector = None;
     let recorded = recorded::read(path, window.window(), |header, item| {
         let collector = collector.get_or_insert_with(|| {
@@ -80,7 +80,7 @@ fn read(path: &Path, window: WindowArguments) -> Result<(Report, History), Recor
         });
         collect(item, collector);
     })?;
-    let header = recorded.header;
+    let header = recorded.header.clone();
     let collector = collector.unwrap_or_else(|| Collector::new(header.started));
     let (ending, note) = tell(&recorded.ending);
     let mut activity = collector.finish();
@@ -121,7 +121,7 @@ fn read(path: &Path, window: WindowArguments) -> Result<(Report, History), Recor
         incomplete: history.missing.clone(),
         open_left_out,
     };
-    Ok((report, history))
+    Ok((report, history, recorded.header))
 }
 
 /// Gives the collector what a recording says next.

@@ -1,6 +1,7 @@
 //! A history of a service that was never run: connections that serve requests, each with a lock, a
 //! query, and an audit task that is spawned and joined; one in twenty sleeps 30 ms.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ pub(crate) struct Sample {
     pub(crate) requests: Vec<Request>,
     pub(crate) paths: Vec<Vec<Piece>>,
     names: Names,
+    places: HashMap<Awaited, Arc<Awaited>>,
 }
 
 /// What the service calls its functions; tests put other things here.
@@ -62,6 +64,7 @@ impl Sample {
             requests: Vec::new(),
             paths: Vec::new(),
             names,
+            places: HashMap::new(),
         };
         sample.unit(UnitKind::Thread {
             tid: 71,
@@ -169,18 +172,25 @@ impl Sample {
                 .clone()
         });
         let length = end.unwrap_or(start).saturating_sub(start);
+        let awaited = Awaited {
+            future: future.into(),
+            kind,
+            waits_for: waits_for.map(Into::into),
+            file: by.as_ref().map(|_| "/home/dev/shop/src/server.rs".into()),
+            by,
+            line: (line > 0).then_some(line),
+        };
+        // As in a real history, equal ones are one object.
+        let awaited = Arc::clone(
+            self.places
+                .entry(awaited.clone())
+                .or_insert_with(|| Arc::new(awaited)),
+        );
         self.history.awaits.push(Await {
             task,
             parent,
             former_parents: Vec::new(),
-            awaited: Arc::new(Awaited {
-                future: future.into(),
-                kind,
-                waits_for: waits_for.map(Into::into),
-                file: by.as_ref().map(|_| "/home/dev/shop/src/server.rs".into()),
-                by,
-                line: (line > 0).then_some(line),
-            }),
+            awaited,
             place: Place::Inside(u64::from(index.0)),
             start,
             at_least: parent.is_none(),

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::Head;
 use super::code::Words;
+use super::common::Common;
 use super::profile::{FlameColumns, PlaceColumns, ProfileColumns};
 use crate::analyse::history::Missing;
 
@@ -31,6 +32,7 @@ pub(super) struct Data {
     pub(super) wakes: WakeColumns,
     pub(super) requests: RequestColumns,
     pub(super) pieces: PieceColumns,
+    pub(super) common: Vec<Common>,
     pub(super) profile: ProfileColumns,
     pub(super) flame: FlameColumns,
 }
@@ -130,6 +132,9 @@ pub(super) struct RequestColumns {
     /// The tasks that were spawned for it, after each other.
     pub(super) spawned: Vec<i64>,
     pub(super) spawned_from: Vec<i64>,
+    /// Await instances of other tasks that woke it, after each other.
+    pub(super) wakers: Vec<i64>,
+    pub(super) wakers_from: Vec<i64>,
     /// What most of its critical path was: kind, place, nanoseconds.
     pub(super) most_kind: Vec<i64>,
     pub(super) most_place: Vec<i64>,

@@ -12,6 +12,7 @@
 mod assemble;
 mod code;
 mod columns;
+mod common;
 mod head;
 mod profile;
 mod save;
@@ -26,7 +27,9 @@ use std::io::{self, Write};
 
 use crate::analyse::critical_path::Piece;
 use crate::analyse::history::History;
+use crate::analyse::levels::Nesting;
 use crate::analyse::requests::Request;
+use crate::analyse::requests::compare::Kind;
 
 pub use head::Head;
 pub use save::{HtmlError, save};
@@ -37,8 +40,12 @@ pub struct Page<'a> {
     pub head: Head,
     /// What happened.
     pub history: &'a History,
+    /// What is inside what in it.
+    pub nesting: &'a Nesting<'a>,
     /// The requests in it.
     pub requests: &'a [Request],
+    /// What slow ones of them have in common.
+    pub kinds: &'a [Kind],
     /// The critical path of a request; empty when there is none. Called once for each request that
     /// the page lists.
     pub path: &'a dyn Fn(&Request) -> Vec<Piece>,

@@ -17,9 +17,9 @@ const profile = (() => {
           dom.add(cell, [dom.el("span", { class: "bar", style: { width: `${Math.max(0.5, (100 * all.waiting[at]) / most)}%` } }), dom.el("span", { class: "over" }, format.duration(all.waiting[at]))]);
         } },
         number("count", "count", format.count, true),
-        number("p50", "p50", format.duration, false, "of the waiting time of one"),
-        number("p99", "p99", format.duration, true, "of the waiting time of one"),
-        number("max", "max", format.duration, false, "of the waiting time of one"),
+        number("p50", "p50", format.duration, false, "of the duration of one"),
+        number("p99", "p99", format.duration, true, "of the duration of one"),
+        number("max", "max", format.duration, false, "of the duration of one"),
         number("polled", "polled", format.duration, false, "time inside polls of its task, all together"),
         number("open", "open", format.count, false, "not ended at the end of the trace", "52px"),
         number("cancelled", "cancelled", format.count, false),
@@ -34,7 +34,7 @@ const profile = (() => {
       const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
       table.set(everything.filter((at) => {
         const p = all.place[at];
-        if (leaves.checked && model.places.kind[p] !== 3) return false;
+        if (leaves.checked && !all.leaf[at]) return false;
         const hay = `${model.placeFull(p)} ${model.placeWhere(p, true)} ${model.placeWaits(p)}`.toLowerCase();
         return wanted.every((word) => hay.includes(word));
       }));
@@ -44,7 +44,7 @@ const profile = (() => {
     table.node.classList.add("short");
     return {
       node: dom.el("div", { class: "page" },
-        dom.el("p", { class: "muted" }, `Over all ${format.plural(model.totals.awaits, "await")} of the recording. What holds others waits as long as they do.`,
+        dom.el("p", { class: "muted" }, `Over all ${format.plural(model.totals.awaits, "await")} of the recording. What holds others waits as long as they do; futures of tasks are in no row, as nobody awaits those.`,
           unknown > 0 ? ` Of ${format.plural(unknown, "suspension")} it is not known where the task stood: they are in no row.` : ""),
         dom.el("div", { class: "tools" }, words, dom.el("label", {}, leaves, " leaves only")), table.node, flame.make()),
       shown: () => table.draw(),

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::code::{LEFT_OUT, NONE, future};
 use super::strings::Strings;
-use crate::analyse::history::{AwaitOutcome, Awaited, History};
+use crate::analyse::history::{Awaited, History};
+use crate::analyse::profile::awaits;
 
 /// What is awaited, by number.
 #[derive(Default)]
@@ -58,10 +59,11 @@ pub(super) struct PlaceColumns {
     line: Vec<i64>,
 }
 
-/// A row for each place: every await instance of the history is in one of them.
+/// A row for each await, as the text report has them.
 #[derive(Default, Serialize)]
 pub(super) struct ProfileColumns {
     place: Vec<i64>,
+    leaf: Vec<i64>,
     count: Vec<i64>,
     open: Vec<i64>,
     cancelled: Vec<i64>,
@@ -73,63 +75,21 @@ pub(super) struct ProfileColumns {
     max: Vec<i64>,
 }
 
-#[derive(Clone, Default)]
-struct Row {
-    waits: Vec<u64>,
-    open: u64,
-    cancelled: u64,
-    at_least: u64,
-    polled: u64,
-}
-
-/// The value at a fraction of sorted values: the smallest that this part of them does not exceed.
-pub(super) fn quantile(sorted: &[u64], fraction: f64) -> u64 {
-    let rank = (sorted.len() as f64 * fraction).ceil() as usize;
-    let last = sorted.len().saturating_sub(1);
-    sorted
-        .get(rank.saturating_sub(1).min(last))
-        .copied()
-        .unwrap_or(0)
-}
-
 /// The await profile.
 pub(super) fn profile(history: &History, places: &mut Places) -> ProfileColumns {
-    let mut rows: Vec<Row> = Vec::new();
-    for instance in &history.awaits {
-        let place = places.number(&instance.awaited) as usize;
-        if rows.len() <= place {
-            rows.resize(place + 1, Row::default());
-        }
-        let row = &mut rows[place];
-        row.waits.push(instance.waiting);
-        row.polled = row.polled.saturating_add(instance.polled);
-        row.at_least += u64::from(instance.at_least);
-        match instance.outcome {
-            AwaitOutcome::Open | AwaitOutcome::Detached => row.open += 1,
-            AwaitOutcome::Cancelled => row.cancelled += 1,
-            _ => {}
-        }
-    }
     let mut columns = ProfileColumns::default();
-    for (place, mut row) in rows.into_iter().enumerate() {
-        if row.waits.is_empty() {
-            continue;
-        }
-        row.waits.sort_unstable();
-        let waiting = row
-            .waits
-            .iter()
-            .fold(0_u64, |sum, wait| sum.saturating_add(*wait));
-        columns.place.push(place as i64);
-        columns.count.push(row.waits.len() as i64);
+    for row in awaits(history) {
+        columns.place.push(i64::from(places.number(&row.awaited)));
+        columns.leaf.push(i64::from(row.leaf));
+        columns.count.push(row.durations.count as i64);
         columns.open.push(row.open as i64);
         columns.cancelled.push(row.cancelled as i64);
         columns.at_least.push(row.at_least as i64);
-        columns.waiting.push(nanoseconds(waiting));
-        columns.polled.push(nanoseconds(row.polled));
-        columns.p50.push(nanoseconds(quantile(&row.waits, 0.5)));
-        columns.p99.push(nanoseconds(quantile(&row.waits, 0.99)));
-        columns.max.push(nanoseconds(quantile(&row.waits, 1.0)));
+        columns.waiting.push(nanoseconds(row.waiting_ns));
+        columns.polled.push(nanoseconds(row.polled_ns));
+        columns.p50.push(nanoseconds(row.durations.p50_ns));
+        columns.p99.push(nanoseconds(row.durations.p99_ns));
+        columns.max.push(nanoseconds(row.durations.max_ns));
     }
     columns
 }

@@ -45,8 +45,11 @@ const request = (() => {
   function picture(r, details) {
     const { requests: all } = model;
     const [from, to] = [all.start[r], all.start[r] + model.requestLength(r)];
-    const end = r + 1 < model.requestCount ? all.spawned_from[r + 1] : all.spawned.length;
-    const spawned = Array.from(all.spawned.slice(all.spawned_from[r], end)).filter((task) => task >= 0);
+    const listed = (items, starts) => Array.from(items.slice(starts[r], r + 1 < model.requestCount ? starts[r + 1] : items.length)).filter((item) => item >= 0);
+    const spawned = listed(all.spawned, all.spawned_from);
+    // What woke it from other tasks: of those tasks only that await.
+    const wakers = new Set(listed(all.wakers, all.wakers_from));
+    const wakersOf = (task) => Array.from(wakers).filter((a) => model.awaits.task[a] === task);
     const own = all.task[r];
     const polls = new Map();
     const pollsIn = (task) => {
@@ -61,11 +64,17 @@ const request = (() => {
     };
     // Tasks whose spawning await is not known, or is not in the page, stand beside its own.
     const loose = spawned.filter((task) => model.units.spawn_within[task] < 0);
+    const others = Array.from(new Set(Array.from(wakers, (a) => model.awaits.task[a]))).filter((task) => task >= 0 && task !== own && !spawned.includes(task));
     const tree = rows.make({
-      tasks: own >= 0 ? [own, ...loose] : loose,
-      tops: (task) => (task === own ? [all.root[r]].filter((a) => a >= 0) : model.awaitsOf.of(task).filter((a) => model.awaits.parent[a] < 0)),
+      tasks: own >= 0 ? [own, ...loose, ...others] : [...loose, ...others],
+      tops: (task) => {
+        if (task === own) return [all.root[r], ...wakersOf(task)].filter((a) => a >= 0);
+        if (others.includes(task)) return wakersOf(task);
+        return Array.from(model.awaitsOf.of(task).filter((a) => model.awaits.parent[a] < 0)).concat(wakersOf(task));
+      },
       polls: pollsIn,
       spawned,
+      bare: wakers,
     });
     return graph.make({
       label: `Graph of request ${all.id[r]}`, tree, tasks: own >= 0 ? [own, ...spawned] : spawned, from, to, path: path.of(r),

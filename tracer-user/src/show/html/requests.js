@@ -78,6 +78,23 @@ const requests = (() => {
       ]);
     }
 
+    // What slow ones have in common: a click leads to one of them, or chooses the time of a burst.
+    function common() {
+      const link = (id) => [dom.el("a", { href: `#request/${id}` }, String(id)), " "];
+      const item = (kind) => [
+        kind.because.map((b) => dom.el("li", {}, `${format.count(b.count)} of ${format.count(kind.slow)} spent ${format.duration(b.median)} in `,
+          dom.el("strong", { title: model.text(b.future) }, format.short(model.text(b.future)) + (b.file >= 0 ? ` at ${format.file(model.text(b.file))}${b.line >= 0 ? `:${b.line}` : ""}` : "")),
+          ` (others ${format.duration(b.others_median)}): requests `, b.requests.slice(0, 8).map(link), b.count > 8 ? "…" : "")),
+        kind.unexplained > 0 ? dom.el("li", {}, `${format.count(kind.unexplained)} of ${format.count(kind.slow)}: no single await explains it`) : null,
+        kind.bursts.length === 0 ? dom.el("li", {}, "in time they are spread as by chance") : kind.bursts.slice(0, 5).map((burst) => dom.el("li", {},
+          `${format.count(burst.slow)} of ${format.count(kind.slow)} began within ${format.duration(burst.to - burst.from)}, at ${format.moment(burst.from)} `,
+          dom.button("show these", () => { Object.assign(filter, { from: burst.from, to: burst.to }); apply(); }), ` (of all requests ${format.count(burst.requests)} began then)`)),
+      ];
+      return model.common.length === 0 ? null : dom.el("section", { class: "common" }, model.common.map((kind) => dom.el("details", { open: true },
+        dom.el("summary", {}, `What the ${format.count(kind.slow)} slow ones of ${format.short(model.text(kind.what))} have in common (half took ${format.duration(kind.median)} or more, of the ${format.count(kind.others)} others ${format.duration(kind.others_median)})`),
+        dom.el("ul", {}, item(kind)))));
+    }
+
     function options(name, label, values, words) {
       const select = dom.el("select", { "aria-label": label, on: { change: () => { filter[name] = Number(select.value); apply(); } } },
         dom.el("option", { value: -1 }, label), values.map((value) => dom.el("option", { value }, words(value))));
@@ -111,7 +128,7 @@ const requests = (() => {
       model.requestCount > 0 ? dom.el("div", { class: "plots" },
         dom.el("figure", {}, dom.el("figcaption", {}, "durations (log scale); drag to choose"), dom.el("div", {}, histogram.node)),
         dom.el("figure", {}, dom.el("figcaption", {}, "when they began; higher is longer; red: not ended as ready"), dom.el("div", {}, strip.node))) : null,
-      summary, table.node);
+      common(), summary, table.node);
     apply();
     return { node, shown: () => table.draw() };
   }

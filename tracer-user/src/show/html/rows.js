@@ -10,8 +10,9 @@ const rows = (() => {
   const KEY = 2 ** 32;
 
   // A tree of rows. `tasks`: the tasks at the top; `tops(task)`: the awaits directly in it;
-  // `polls(task)`: its polls; `spawned`: tasks that may stand below the await that spawned them.
-  function make({ tasks, tops, polls, spawned }) {
+  // `polls(task)`: its polls; `spawned`: tasks that may stand below the await that spawned them;
+  // `bare`: awaits that are shown without what is in them.
+  function make({ tasks, tops, polls, spawned, bare }) {
     const closed = new Set();
     const inside = new Set(spawned);
     const view = { kind: [], item: [], depth: [], open: [], up: [] };
@@ -27,7 +28,7 @@ const rows = (() => {
         return list;
       }
       if (kind === POLLS) return Array.from(polls(item), (p) => [POLL, p]);
-      if (kind === POLL) return [];
+      if (kind === POLL || (kind === AWAIT && bare && bare.has(item))) return [];
       const list = Array.from(model.children.of(item), (a) => [AWAIT, a]);
       for (const task of model.spawnedIn.of(item)) if (inside.has(task)) list.push([TASK, task]);
       const start = ([k, i]) => (k === TASK ? model.units.first[i] : model.awaits.start[i]);

@@ -9,7 +9,9 @@ use super::Limits;
 use crate::analyse::history::{
     AwaitIndex, Doer, History, PollIndex, UnitIndex, UnitKind, WakeIndex,
 };
-use crate::analyse::requests::Request;
+use crate::analyse::levels::Nesting;
+use crate::analyse::requests::graph::Role;
+use crate::analyse::requests::{self, Request};
 
 /// What is kept of one kind, in its order.
 pub(super) struct Kept {
@@ -72,6 +74,8 @@ impl Kept {
 pub(super) struct Graph {
     /// Tasks that were spawned for it, directly or not; its own is not among them.
     pub(super) spawned: Vec<UnitIndex>,
+    /// Await instances of other tasks that woke it.
+    pub(super) wakers: Vec<AwaitIndex>,
     /// Await instances of it that are not in the page; `None` when the graph is not there at all.
     pub(super) left_out: Option<usize>,
 }
@@ -86,47 +90,9 @@ pub(super) struct Selection {
     pub(super) requests: Vec<(usize, Graph)>,
 }
 
-/// Lists of successors by predecessor, as one array.
-struct Successors {
-    starts: Vec<u32>,
-    items: Vec<u32>,
-}
-
-impl Successors {
-    /// Of pairs (from, to) with `from < len`.
-    fn new(len: usize, pairs: &[(u32, u32)]) -> Self {
-        let mut starts = vec![0_u32; len + 1];
-        for (from, _) in pairs {
-            starts[*from as usize + 1] += 1;
-        }
-        for at in 1..=len {
-            starts[at] += starts[at - 1];
-        }
-        let mut next = starts.clone();
-        let mut items = vec![0; pairs.len()];
-        for (from, to) in pairs {
-            let at = &mut next[*from as usize];
-            items[*at as usize] = *to;
-            *at += 1;
-        }
-        Self { starts, items }
-    }
-
-    fn of(&self, from: u32) -> &[u32] {
-        match (
-            self.starts.get(from as usize),
-            self.starts.get(from as usize + 1),
-        ) {
-            (Some(start), Some(end)) => &self.items[*start as usize..*end as usize],
-            _ => &[],
-        }
-    }
-}
-
 struct Chooser<'a> {
     history: &'a History,
-    children: Successors,
-    spawned: Successors,
+    nesting: &'a Nesting<'a>,
     kept: Selection,
     /// Steps that walks over graphs may still take: requests can lie inside each other, and their
     /// graphs are walked for each.
@@ -134,8 +100,13 @@ struct Chooser<'a> {
 }
 
 /// Chooses.
-pub(super) fn select(history: &History, requests: &[Request], limits: Limits) -> Selection {
-    let mut chooser = Chooser::new(history, limits);
+pub(super) fn select(
+    history: &History,
+    nesting: &Nesting<'_>,
+    requests: &[Request],
+    limits: Limits,
+) -> Selection {
+    let mut chooser = Chooser::new(history, nesting, limits);
     let mut slowest: Vec<usize> = (0..requests.len()).collect();
     slowest.sort_by_key(|at| std::cmp::Reverse(requests[*at].duration(history.span.end)));
     slowest.truncate(limits.requests);
@@ -151,32 +122,13 @@ pub(super) fn select(history: &History, requests: &[Request], limits: Limits) ->
 }
 
 impl<'a> Chooser<'a> {
-    fn new(history: &'a History, limits: Limits) -> Self {
-        let awaits = history.awaits.len();
-        let children: Vec<(u32, u32)> = history
-            .awaits
-            .iter()
-            .enumerate()
-            .filter_map(|(index, instance)| Some((instance.parent?.0, index as u32)))
-            .filter(|(parent, _)| (*parent as usize) < awaits)
-            .collect();
-        let spawned: Vec<(u32, u32)> = history
-            .units
-            .iter()
-            .enumerate()
-            .filter_map(|(index, unit)| match &unit.kind {
-                UnitKind::Task(task) => Some((task.spawned?.by.within?.0, index as u32)),
-                _ => None,
-            })
-            .filter(|(by, _)| (*by as usize) < awaits)
-            .collect();
+    fn new(history: &'a History, nesting: &'a Nesting<'a>, limits: Limits) -> Self {
         Self {
             history,
-            children: Successors::new(awaits, &children),
-            spawned: Successors::new(awaits, &spawned),
+            nesting,
             kept: Selection {
                 units: Kept::new(history.units.len(), limits.units),
-                awaits: Kept::new(awaits, limits.awaits),
+                awaits: Kept::new(history.awaits.len(), limits.awaits),
                 polls: Kept::new(history.polls.len(), limits.polls),
                 wakes: Kept::new(history.wakes.len(), limits.wakes),
                 requests: Vec::new(),
@@ -191,7 +143,7 @@ impl<'a> Chooser<'a> {
         if self.steps == 0 || self.kept.awaits.room() == 0 {
             return graph;
         }
-        let (instances, more) = self.graph_of(request, &mut graph.spawned);
+        let (instances, more) = self.graph_of(request, &mut graph);
         let new = instances
             .iter()
             .filter(|index| !self.kept.awaits.has(**index))
@@ -199,8 +151,7 @@ impl<'a> Chooser<'a> {
         // A graph is cut only when it would take most of the page; one that does not fit into what
         // is left is left out whole.
         if new > self.kept.awaits.room() && self.kept.awaits.room() < self.kept.awaits.limit / 2 {
-            graph.spawned.clear();
-            return graph;
+            return Graph::default();
         }
         let mut left_out = more;
         for index in &instances {
@@ -210,35 +161,54 @@ impl<'a> Chooser<'a> {
         self.ancestors(request.root);
         let until = request.end.unwrap_or(self.history.span.end);
         self.unit(request.task, request.start..until);
-        let spawned = std::mem::take(&mut graph.spawned);
-        for task in &spawned {
+        for task in &graph.spawned {
             self.unit(*task, request.start..until);
         }
-        graph.spawned = spawned;
+        for waker in &graph.wakers {
+            if let Some(instance) = self.history.awaits.get(waker.0 as usize) {
+                self.kept.awaits.keep(waker.0, true);
+                self.unit(instance.task, request.start..until);
+            }
+        }
         graph
     }
 
-    /// The instances of a request's graph, nearest first, and how many more there are at least.
-    fn graph_of(&mut self, request: &Request, tasks: &mut Vec<UnitIndex>) -> (Vec<u32>, usize) {
-        let mut found = vec![request.root.0];
-        let mut at = 0;
-        while let Some(index) = found.get(at).copied() {
-            at += 1;
-            if self.steps == 0 {
-                break;
+    /// The instances of a request's graph, parents first, and how many more there are at least.
+    /// Tasks spawned for it and what woke it from outside go into `graph`.
+    fn graph_of(&mut self, request: &Request, graph: &mut Graph) -> (Vec<u32>, usize) {
+        let known = requests::graph::graph(self.history, self.nesting, request);
+        self.steps = self.steps.saturating_sub(known.vertices.len());
+        let mut found: Vec<u32> = Vec::new();
+        for vertex in &known.vertices {
+            match vertex.role {
+                Role::Waker => graph.wakers.push(vertex.instance),
+                Role::Awaited => found.push(vertex.instance.0),
+                Role::Spawned => {
+                    found.push(vertex.instance.0);
+                    graph.spawned.extend(self.task_of(vertex.instance));
+                }
             }
-            self.steps -= 1;
-            found.extend_from_slice(self.children.of(index));
-            for task in self.spawned.of(index) {
-                tasks.push(UnitIndex(*task));
-                let roots = self.history.units[*task as usize].awaits.iter();
-                found.extend(roots.filter(|root| self.is_root(**root)).map(|root| root.0));
+        }
+        if known.cut_off {
+            // It has more vertices than a graph can have that is written out.
+            found.clear();
+            graph.spawned.clear();
+            for instance in self.nesting.below(request.root).take(self.steps) {
+                found.push(instance.0);
+                if self.is_root(instance) && instance != request.root {
+                    graph.spawned.extend(self.task_of(instance));
+                }
             }
+            self.steps -= found.len();
         }
         let limit = self.kept.awaits.limit;
         let more = found.len().saturating_sub(limit);
         found.truncate(limit);
         (found, more)
+    }
+
+    fn task_of(&self, index: AwaitIndex) -> Option<UnitIndex> {
+        Some(self.history.awaits.get(index.0 as usize)?.task)
     }
 
     fn is_root(&self, index: AwaitIndex) -> bool {

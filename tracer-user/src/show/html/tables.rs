@@ -5,6 +5,7 @@ use super::code::{self, LEFT_OUT, NONE, SPAWN, WORDS};
 use super::columns::{
     AwaitColumns, Data, PieceColumns, PollColumns, RequestColumns, Totals, UnitColumns, WakeColumns,
 };
+use super::common::common;
 use super::profile::{self, Places, nanoseconds};
 use super::select::{Graph, Selection, select};
 use super::strings::Strings;
@@ -30,7 +31,7 @@ impl Data {
     /// The data of a page.
     pub(super) fn of(page: &Page<'_>) -> Self {
         let history = page.history;
-        let mut selection = select(history, page.requests, page.limits);
+        let mut selection = select(history, page.nesting, page.requests, page.limits);
         let mut maker = Maker {
             history,
             strings: Strings::default(),
@@ -44,6 +45,7 @@ impl Data {
         let (requests, pieces, paths_left_out) = maker.requests(page, &chosen);
         let profile = profile::profile(history, &mut maker.places);
         let flame = profile::flame(history, &mut maker.places, page.limits.flame);
+        let common = common(page.kinds, history.span.start, &mut maker.strings);
         let (units, awaits) = (maker.units(), maker.awaits());
         let (polls, wakes) = (maker.polls(), maker.wakes());
         let places = maker.places.columns(&mut maker.strings);
@@ -70,6 +72,7 @@ impl Data {
             wakes,
             requests,
             pieces,
+            common,
             profile,
             flame,
         }
@@ -322,6 +325,11 @@ impl Maker<'_> {
             .cut
             .push(graph.left_out.map_or(LEFT_OUT, |count| count as i64));
         columns.spawned_from.push(columns.spawned.len() as i64);
+        columns.wakers_from.push(columns.wakers.len() as i64);
+        let wakers = graph.wakers.iter();
+        columns
+            .wakers
+            .extend(wakers.map(|waker| renumbered(&self.awaits, Some(waker.0))));
         columns
             .spawned
             .extend(graph.spawned.iter().map(|task| self.unit(task.0)));

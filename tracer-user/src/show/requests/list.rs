@@ -138,7 +138,8 @@ fn chosen(material: &Material<'_>, list: &List, out: &mut dyn Write) -> io::Resu
     Ok(())
 }
 
-fn why(choice: &Choice) -> String {
+/// Why the instances of a function are requests, in words.
+pub(crate) fn why(choice: &Choice) -> String {
     match &choice.reason {
         Reason::Pattern { pattern } => format!("named by --request {}", escape(pattern)),
         Reason::BodyOfPattern { pattern } => format!(
