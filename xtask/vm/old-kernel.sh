@@ -28,7 +28,7 @@ binary() {
 rm -rf root
 mkdir -p root/bin root/proc root/sys root/dev root/tmp root/fixtures
 cp "$(command -v busybox)" root/bin/
-for tool in sh mount poweroff uname sleep; do ln -s busybox "root/bin/$tool"; done
+for tool in sh mount poweroff uname sleep cat ifconfig; do ln -s busybox "root/bin/$tool"; done
 for name in live_attach live_walk; do
     strip -o "root/bin/$name" "$(binary $name)"
 done
@@ -46,7 +46,9 @@ cat > root/init <<'END'
 mount -t proc none /proc
 mount -t sysfs none /sys
 mount -t devtmpfs none /dev
-export PATH=/bin ASYNCTRACE_FIXTURES=/fixtures ASYNCTRACE_SLOW=1 RUST_BACKTRACE=0
+export PATH=/bin
+ifconfig lo 127.0.0.1 up
+export ASYNCTRACE_FIXTURES=/fixtures ASYNCTRACE_SLOW=1 RUST_BACKTRACE=0
 echo "kernel: $(uname -r)"
 live_walk --nocapture --test-threads=1 2>&1
 for name in with_perf_links records_name ids_are a_thousand_panics the_end_of blocking; do

@@ -1,0 +1,225 @@
+//! What only events tell, on real processes: exact ends of polls, panics, aborts and who did them,
+//! what the kernel's drivers wake.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking; not every support module does"
+)]
+
+mod support;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use support::Build;
+use support::fixture::Fixture;
+use tracer_user::export::recording::{Item, Reader};
+use tracer_user::rebuild::event::{EndSeen, Event, EventKind, Origin, Outcome, Unit, UnitId};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `asynctrace record`, attached. Its file goes with it.
+struct Recording {
+    child: Child,
+    file: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Recording {
+    fn start(pid: i32, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("trace");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_asynctrace"))
+            .args(["record", "--pid", &pid.to_string(), "--output"])
+            .arg(&file)
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The file is made when the probes are in place.
+        let begin = Instant::now();
+        while !file.exists() {
+            assert!(begin.elapsed() < PATIENCE, "not attached in time");
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("asynctrace ended: {status}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self {
+            child,
+            file,
+            _folder: folder,
+        }
+    }
+
+    /// Waits for its end, which is the target's.
+    fn events(mut self) -> Vec<Event> {
+        let begin = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "it does not end with its target"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        read(&self.file)
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read(file: &Path) -> Vec<Event> {
+    let mut reader = Reader::open(file).unwrap();
+    let mut all = Vec::new();
+    while let Some(item) = reader.next_item().unwrap() {
+        match item {
+            Item::Events(events) => all.extend(events),
+            Item::Losses(losses) => panic!("lost: {losses:?}"),
+            _ => {}
+        }
+    }
+    all
+}
+
+fn permitted() -> bool {
+    match tracer_user::attach::permission::check() {
+        Ok(()) => true,
+        Err(error) => {
+            eprintln!("SKIPPED, this machine cannot attach: {error}");
+            false
+        }
+    }
+}
+
+/// Events by the future of the task that did them.
+fn futures(events: &[Event]) -> HashMap<UnitId, String> {
+    let described = events.iter().filter_map(|event| match &event.kind {
+        EventKind::Described(unit) => match &**unit {
+            Unit::Task(task) => Some((event.id.unit, task.future.as_deref()?.to_owned())),
+            _ => None,
+        },
+        _ => None,
+    });
+    described.collect()
+}
+
+#[test]
+fn live_exact_polls_survive_a_thousand_panics_and_tell_them() {
+    if !permitted() {
+        return;
+    }
+    let mut fixture = Fixture::start(Build::Release, "panics", &["--pause-ms", "4000"]);
+    let recording = Recording::start(fixture.pid(), &["--exact-polls"]);
+    let told = fixture.next_line(PATIENCE);
+    assert_eq!(told["panics"]["reported"], 1000, "{told}");
+    assert_eq!(fixture.wait(PATIENCE), Some(0));
+    let events = recording.events();
+    let mut seen: BTreeMap<EndSeen, usize> = BTreeMap::new();
+    let mut outcomes: BTreeMap<Outcome, usize> = BTreeMap::new();
+    for event in &events {
+        match event.kind {
+            EventKind::PollEnd { seen: how, .. } => *seen.entry(how).or_default() += 1,
+            EventKind::Finished { outcome } => *outcomes.entry(outcome).or_default() += 1,
+            _ => {}
+        }
+    }
+    let all: usize = seen.values().sum();
+    let exact = seen.get(&EndSeen::ExitProbe).copied().unwrap_or(0);
+    assert!(all >= 1000 && exact * 10 >= all * 9, "{seen:?}");
+    assert_eq!(
+        outcomes.get(&Outcome::Panicked),
+        Some(&1000),
+        "{outcomes:?}"
+    );
+}
+
+#[test]
+fn live_an_abort_is_the_cause_of_the_cancelled_tasks_end() {
+    if !permitted() {
+        return;
+    }
+    let mut fixture = Fixture::start(Build::Release, "shapes", &["--abortable"]);
+    let expected = fixture.tasks.len();
+    let recording = Recording::start(fixture.pid(), &["--duration", "6"]);
+    fixture.tell("abort");
+    let told = fixture.next_line(PATIENCE);
+    assert_eq!(told["aborted"], expected, "{told}");
+    let events = recording.events();
+    let aborts: HashSet<_> = events
+        .iter()
+        .filter(|event| matches!(event.kind, EventKind::Aborted { .. }))
+        .map(|event| event.id)
+        .collect();
+    let ended: Vec<&Event> = events
+        .iter()
+        .filter(|event| {
+            let cancelled = EventKind::Finished {
+                outcome: Outcome::Cancelled,
+            };
+            event.kind == cancelled
+        })
+        .collect();
+    let caused = ended
+        .iter()
+        .filter(|event| event.cause.is_some_and(|cause| aborts.contains(&cause)))
+        .count();
+    assert!(
+        ended.len() * 10 >= expected * 9,
+        "{} of {expected}",
+        ended.len()
+    );
+    assert_eq!(caused, ended.len(), "{} aborts", aborts.len());
+}
+
+#[test]
+fn live_timers_and_sockets_are_what_wakes() {
+    if !permitted() {
+        return;
+    }
+    let fixture = Fixture::start(Build::Release, "demo", &[]);
+    let recording = Recording::start(fixture.pid(), &["--duration", "3"]);
+    let events = recording.events();
+    let origins: HashMap<UnitId, Origin> = events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Described(unit) => match **unit {
+                Unit::Origin(origin) => Some((event.id.unit, origin)),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect();
+    let futures = futures(&events);
+    let (mut timers, mut sockets, mut others) = (0, 0, 0);
+    for event in &events {
+        let EventKind::Wake { task, .. } = event.kind else {
+            continue;
+        };
+        if !futures.contains_key(&task) {
+            continue;
+        }
+        match event.cause.and_then(|cause| origins.get(&cause.unit)) {
+            Some(Origin::Timer) => timers += 1,
+            Some(Origin::Io { resource, .. }) => {
+                assert!(resource.is_some());
+                sockets += 1;
+            }
+            Some(Origin::Signal) => panic!("there are no signals"),
+            None => others += 1,
+        }
+    }
+    assert!(
+        timers > 10,
+        "{timers} by timers, {others} by tasks and threads"
+    );
+    assert!(others > 0, "tasks wake each other, too");
+}
