@@ -90,6 +90,8 @@ pub struct Nesting<'h> {
     children: Groups,
     spawned: Groups,
     polls: Groups,
+    /// For each unit the instance that it is.
+    roots: Vec<Option<AwaitIndex>>,
 }
 
 impl<'h> Nesting<'h> {
@@ -123,11 +125,22 @@ impl<'h> Nesting<'h> {
                 .enumerate()
                 .filter_map(|(at, poll)| Some((home(history, poll)?.0, index(at)))),
         );
+        let roots = history
+            .units
+            .iter()
+            .map(|unit| {
+                unit.awaits.iter().copied().find(|index| {
+                    let instance = history.awaits.get(index.0 as usize);
+                    instance.is_some_and(|instance| instance.parent.is_none())
+                })
+            })
+            .collect();
         Self {
             history,
             children,
             spawned,
             polls,
+            roots,
         }
     }
 
@@ -149,11 +162,7 @@ impl<'h> Nesting<'h> {
     /// The instance that a task is: its first without a parent.
     #[must_use]
     pub fn root_of(&self, unit: UnitIndex) -> Option<AwaitIndex> {
-        let unit = self.history.units.get(unit.0 as usize)?;
-        unit.awaits.iter().copied().find(|index| {
-            let instance = self.history.awaits.get(index.0 as usize);
-            instance.is_some_and(|instance| instance.parent.is_none())
-        })
+        *self.roots.get(unit.0 as usize)?
     }
 
     /// An instance and everything below it, with the tasks spawned there and what is in them:

@@ -15,6 +15,9 @@ use crate::show::report::calendar;
 /// Reasons and differences that are shown at most.
 const ROWS: usize = 5;
 
+/// Kinds of requests that are told of at most: the most frequent.
+const KINDS: usize = 12;
+
 impl Material<'_> {
     /// The list, the slowest first.
     #[must_use]
@@ -60,11 +63,18 @@ pub fn write(material: &Material<'_>, list: &List, out: &mut dyn Write) -> io::R
     }
     durations(&list.kinds, out)?;
     slowest(list, out)?;
-    for kind in &list.kinds {
+    for kind in list.kinds.iter().take(KINDS) {
         in_common(material, kind, out)?;
     }
-    for paths in list.critical_paths.iter().flatten() {
+    for paths in list.critical_paths.iter().flatten().take(KINDS) {
         path::write_kind(paths, out)?;
+    }
+    if list.kinds.len() > KINDS {
+        writeln!(
+            out,
+            "\n{FAINT}{} of the rarest are not told of (--json does; --request names some){FAINT:#}",
+            plural((list.kinds.len() - KINDS) as u64, "kind")
+        )?;
     }
     for one in &list.opened {
         writeln!(out)?;
@@ -84,7 +94,7 @@ fn chosen(material: &Material<'_>, list: &List, out: &mut dyn Write) -> io::Resu
             material.history.span.end - material.history.span.start.min(material.history.span.end)
         )
     )?;
-    for choice in &list.chosen {
+    for choice in list.chosen.iter().take(KINDS) {
         writeln!(
             out,
             "  {} of {}: {}",
@@ -93,7 +103,7 @@ fn chosen(material: &Material<'_>, list: &List, out: &mut dyn Write) -> io::Resu
             why(choice)
         )?;
     }
-    for left_out in &list.left_out {
+    for left_out in list.left_out.iter().take(KINDS) {
         writeln!(
             out,
             "  {FAINT}not {} of {}: {}{FAINT:#}",
@@ -183,7 +193,7 @@ fn nothing(list: &List, out: &mut dyn Write) -> io::Result<()> {
 fn durations(kinds: &[Kind], out: &mut dyn Write) -> io::Result<()> {
     heading(out, "Durations")?;
     let time = |time: Option<u64>| time.map_or_else(|| "-".to_owned(), words::length);
-    let rows = kinds.iter().map(|kind| {
+    let rows = kinds.iter().take(KINDS).map(|kind| {
         vec![
             kind.requests.to_string(),
             kind.open.to_string(),

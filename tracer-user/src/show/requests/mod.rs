@@ -11,6 +11,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -37,6 +38,10 @@ pub struct Material<'h> {
     nesting: Nesting<'h>,
     awaits: UserAwaits,
     kinds: Vec<Kind>,
+    /// Each kind's place by its name.
+    kind_at: HashMap<Arc<str>, usize>,
+    /// For slow requests that an await explains: its place among the reasons of its kind.
+    because_at: HashMap<u32, usize>,
 }
 
 impl<'h> Material<'h> {
@@ -46,6 +51,19 @@ impl<'h> Material<'h> {
         let requests = find(history, &Patterns::new(patterns));
         let nesting = Nesting::new(history);
         let kinds = compare::kinds(history, &nesting, &requests.list);
+        let kind_at = (0..)
+            .zip(&kinds)
+            .map(|(at, kind)| (Arc::clone(&kind.what), at))
+            .collect();
+        let because_at = kinds
+            .iter()
+            .filter_map(|kind| match &kind.slow {
+                Comparison::Slow(slow) => Some(&slow.because),
+                _ => None,
+            })
+            .flat_map(|because| because.iter().enumerate())
+            .flat_map(|(at, because)| because.requests.iter().map(move |id| (*id, at)))
+            .collect();
         Self {
             header,
             history,
@@ -54,6 +72,8 @@ impl<'h> Material<'h> {
             nesting,
             awaits: UserAwaits::new(history),
             kinds,
+            kind_at,
+            because_at,
         }
     }
 
@@ -72,7 +92,7 @@ impl<'h> Material<'h> {
 
     /// The kind that a request is of.
     fn kind_of(&self, request: &Request) -> Option<&Kind> {
-        self.kinds.iter().find(|kind| kind.what == request.what)
+        self.kinds.get(*self.kind_at.get(&request.what)?)
     }
 
     /// Why a slow request was slow.
@@ -80,9 +100,7 @@ impl<'h> Material<'h> {
         let Comparison::Slow(slow) = &self.kind_of(request)?.slow else {
             return None;
         };
-        slow.because
-            .iter()
-            .find(|because| because.requests.contains(&request.id))
+        slow.because.get(*self.because_at.get(&request.id)?)
     }
 
     fn row(&self, request: &Request) -> Row {

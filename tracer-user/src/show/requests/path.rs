@@ -1,6 +1,7 @@
 //! Critical paths: of one request, and added up over the slow ones.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -85,13 +86,12 @@ impl Material<'_> {
 
     /// The critical paths of each kind, of the slowest tenth (one at least) and of the others.
     pub(super) fn paths(&self) -> Vec<KindPaths> {
-        let of = |what: &Arc<str>| {
-            let mut whole: Vec<&Request> = self
-                .requests
-                .list
-                .iter()
-                .filter(|request| request.is_whole() && request.what == *what)
-                .collect();
+        let mut by_kind: HashMap<&str, Vec<&Request>> = HashMap::new();
+        for request in self.requests.list.iter().filter(|it| it.is_whole()) {
+            by_kind.entry(&*request.what).or_default().push(request);
+        }
+        let mut of = |what: &Arc<str>| {
+            let mut whole = by_kind.remove(&**what).unwrap_or_default();
             whole.sort_by_key(|request| Reverse(request.duration(0)));
             let (slow, others) = whole.split_at(whole.len().div_ceil(10));
             let sum = |requests: &[&Request]| {
