@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use super::source::Source;
 use super::stacks::{Measure, Stack, Stacks};
 use crate::show::escape::escape;
+use crate::show::live::format::short_path;
 
 /// What was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,8 +75,8 @@ pub(super) fn lines(source: &Source<'_>, measure: Measure) -> (BTreeMap<String, 
 fn frame(stack: &Stack) -> String {
     let awaited = &stack.awaited;
     let mut frame = match (&awaited.file, awaited.line) {
-        (Some(file), Some(line)) => format!("{} at {file}:{line}", awaited.future),
-        (Some(file), None) => format!("{} at {file}", awaited.future),
+        (Some(file), Some(line)) => format!("{} at {}:{line}", awaited.future, short_path(file)),
+        (Some(file), None) => format!("{} at {}", awaited.future, short_path(file)),
         (None, _) => awaited.future.to_string(),
     };
     if frame.contains(';') {

@@ -85,7 +85,8 @@ def main():
     for index, unit in enumerate(units):
         if unit["kind"] == "task" and (level != "requests" or own[index] in requests):
             until = unit["end"]["time_ns"] if unit["end"] else end
-            expected["task", visible(unit["future"]), unix(unit["first_ns"]), unix(until)] += 1
+            name = unit["future"] or ("(blocking work)" if unit["blocking"] else "(future not known)")
+            expected["task", visible(name), unix(unit["first_ns"]), unix(until)] += 1
     name_of = lambda a: visible(history["awaited"][a["awaited"]]["future"])
     key_of = lambda a: (name_of(a), unix(a["start_ns"]), unix(end if a["end_ns"] is None else a["end_ns"]))
     shown = collections.defaultdict(list)
@@ -95,8 +96,10 @@ def main():
             shown[key_of(instance)].append(index)
     if level == "polls":
         for poll in polls:
-            until = end if poll["end_ns"] is None else poll["end_ns"]
-            expected["poll", "poll", unix(poll["begin_ns"]), unix(until)] += 1
+            begin, until = poll["begin_ns"], poll["end_ns"]
+            begin = until if begin is None else begin
+            until = end if until is None else until
+            expected["poll", "poll", unix(begin), unix(until)] += 1
     key = lambda span: (span.name, span.start_time_unix_nano, span.end_time_unix_nano)
     found = collections.Counter((attributes(span)["asynctrace.kind"],) + key(span) for span in spans)
     assert found == expected, f"missing {expected - found}, too many {found - expected}"
@@ -121,7 +124,7 @@ def main():
             if index in requests:
                 parent = None
             elif instance["parent"] is None or own[instance["task"]] == instance["parent"]:
-                parent = visible(units[instance["task"]]["future"])
+                parent = visible(units[instance["task"]]["future"] or "(future not known)")
             else:
                 parent = name_of(awaits[instance["parent"]])
             found.append((parent, instance["waiting_ns"], instance["end_ns"] is None,
@@ -159,8 +162,10 @@ def main():
     spawns = [u for u in units if u["kind"] == "task" and u["spawned"]
               and units[u["spawned"]["by"]["unit"]]["kind"] == "task"]
     if level in ("awaits", "polls"):
-        assert kinds["woken_by"] == len(by_task), (kinds, len(by_task))
-        assert sum(len(span.events) for span in spans) == len(woken) - len(by_task)
+        dropped = sum(span.dropped_links_count for span in spans)
+        assert kinds["woken_by"] + dropped == len(by_task), (kinds, dropped, len(by_task))
+        dropped = sum(span.dropped_events_count for span in spans)
+        assert sum(len(span.events) for span in spans) + dropped == len(woken) - len(by_task)
     if level != "requests":
         assert kinds["spawned_by"] == len(spawns)
     panicked = [u for u in units if u["kind"] == "task" and u["end"] and u["end"]["outcome"] == "panicked"]

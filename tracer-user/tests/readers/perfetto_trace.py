@@ -122,7 +122,8 @@ def main():
         if unit["kind"] == "task":
             until = unit["end"]["time_ns"] if unit["end"] else end
             if level != "requests":
-                expected["task", visible(unit["future"]), unit["first_ns"], until] += 1
+                name = unit["future"] or ("(blocking work)" if unit["blocking"] else "(future not known)")
+                expected["task", visible(name), unit["first_ns"], until] += 1
             mine = [i for i, a in enumerate(awaits) if a["task"] == index and a["parent"] is None
                     and not a["former_parents"] and history["awaited"][a["awaited"]]["by"] is None]
             own[index] = mine[0] if mine else None
@@ -136,11 +137,21 @@ def main():
         for index, instance in enumerate(awaits):
             if own[instance["task"]] != index:
                 expected["await", name_of(instance), instance["start_ns"], until_of(instance)] += 1
+    # Of a poll whose end is not known, either it goes on or it is a moment, like one whose begin is
+    # not known.
+    moments = collections.Counter((e.name, e.time) for e, _ in instants if e.category == "poll")
     if level == "polls":
         for poll in polls:
-            name = visible(units[poll["task"]]["future"])
-            until = end if poll["end_ns"] is None else poll["end_ns"]
-            expected["poll", name, poll["begin_ns"], until] += 1
+            name = visible(units[poll["task"]]["future"] or "(future not known)")
+            begin, until = poll["begin_ns"], poll["end_ns"]
+            if begin is None:
+                assert moments[name, until] > 0, poll
+                moments[name, until] -= 1
+            elif until is None and moments[name, begin] > 0:
+                moments[name, begin] -= 1
+            else:
+                expected["poll", name, begin, end if until is None else until] += 1
+    assert not +moments, moments
     assert found == expected, f"missing {expected - found}, too many {found - expected}"
 
     # What an await stands in, on its track or on the one above, is its parent.
@@ -154,7 +165,7 @@ def main():
         instance = awaits[index]
         if own[instance["task"]] == index:
             unit = units[instance["task"]]
-            return visible(unit["future"]), unit["first_ns"]
+            return visible(unit["future"] or "(future not known)"), unit["first_ns"]
         return name_of(instance), instance["start_ns"]
     beside = 0
     for s in slices:
@@ -175,8 +186,8 @@ def main():
         assert s.notes["waiting ns"] in [awaits[i]["waiting_ns"] for i in by_slice[s.name, s.begin, s.end]]
         assert ("open" in s.notes) == (instance["end_ns"] is None), s
     if level == "polls":
-        effective = [w for w in wakes if w["poll"] is not None]
-        spawned = [u for u in units if u["kind"] == "task" and u["spawned"]]
+        effective = {p["wake"] for p in polls if p["wake"] is not None}
+        spawned = {p["task"] for p in polls if p["cause"] == "spawn"}
         assert len(flows) == len(effective) + len(spawned), (len(flows), len(effective), len(spawned))
         for flow, (begin, until) in flows.items():
             assert begin is not None and until is not None, f"flow {flow} has one end"
@@ -184,13 +195,19 @@ def main():
             assert begin.category in ("wake", "spawn")
         assert collections.Counter(e.time for e, _ in instants if e.category == "wake") == \
             collections.Counter(w["time_ns"] for w in wakes)
+        wakes_at = collections.defaultdict(list)
+        for wake in wakes:
+            wakes_at[wake["time_ns"]].append(wake)
         for event, inside in instants:
-            wake = [w for w in wakes if w["time_ns"] == event.time]
-            if event.category == "wake" and wake[0]["by"]["poll"] is not None:
-                poll = polls[wake[0]["by"]["poll"]]
-                assert inside and inside.time == poll["begin_ns"], "a wake-up stands in the poll that did it"
+            if event.category != "wake" or len(wakes_at[event.time]) != 1:
+                continue
+            by = wakes_at[event.time][0]["by"]["poll"]
+            if by is not None and polls[by]["begin_ns"] is not None and polls[by]["end_ns"] is not None:
+                assert inside and inside.time == polls[by]["begin_ns"], "a wake-up stands in the poll that did it"
         threads = {t.thread.tid for t in tracks.values() if t.HasField("thread")}
-        assert threads == {u["tid"] for u in units if u["kind"] == "thread"}, threads
+        assert threads <= {u["tid"] for u in units if u["kind"] == "thread"}, threads
+        polling = {units[p["thread"]]["tid"] for p in polls if p["thread"] is not None}
+        assert polling <= threads, (polling, threads)
     losses = [e for e, _ in instants if e.category == "loss"]
     gaps = sum(len(unit["gaps_ns"]) for unit in units) if level != "requests" else 0
     assert len(losses) == len(history["losses"]) + gaps

@@ -17,6 +17,7 @@ use super::Level;
 use super::source::{Source, type_name};
 use super::stacks::{Stack, Stacks};
 use crate::show::escape::escape;
+use crate::show::live::format::short_path;
 
 /// Awaits that are drawn at most.
 pub const MAX_AWAITS: usize = 150;
@@ -229,6 +230,7 @@ fn node_label(stack: &Stack) -> Vec<String> {
     let awaited = &stack.awaited;
     let mut lines = vec![awaited.future.to_string()];
     if let Some(file) = &awaited.file {
+        let file = short_path(file);
         lines.push(match awaited.line {
             Some(line) => format!("at {file}:{line}"),
             None => format!("at {file}"),
