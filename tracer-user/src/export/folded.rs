@@ -1,7 +1,7 @@
 //! Await stacks as text: frames joined by `;`, a space, nanoseconds. What flame graph tools read.
 //!
 //! A frame is an await: the future, and `at` the place where it is awaited. Only a stack's own time
-//! is in its line ([`super::stacks`]). `;` and line breaks in names would be read as structure, so
+//! is in its line (`stacks`). `;` and line breaks in names would be read as structure, so
 //! `;` is written as `,` (Rust has it in `[u8; 4]`) and control characters as escapes.
 
 use std::collections::BTreeMap;

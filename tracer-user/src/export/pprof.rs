@@ -3,7 +3,7 @@
 //!
 //! As in a profile of a CPU, a frame is a function and the line in it that goes on below: the
 //! line of the await. The innermost frame has no line when it is no async body of the user's. A
-//! sample is one stack with its own time ([`super::stacks`]), labelled with the type of its task.
+//! sample is one stack with its own time (`stacks`), labelled with the type of its task.
 
 use std::collections::HashMap;
 use std::io::{self, Write};

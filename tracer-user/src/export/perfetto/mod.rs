@@ -13,7 +13,7 @@
 //! task's first poll. What goes on at the end of the trace is ended there and marked `open`. The
 //! clock is CLOCK_MONOTONIC, with a snapshot that ties it to the time of day.
 //!
-//! The format wants slices on one track nested, which [`super::lanes`] sees to. Events need not be
+//! The format wants slices on one track nested, which `lanes` sees to. Events need not be
 //! in order of time in the file, apart from those of equal time on one track.
 
 mod packets;

@@ -115,7 +115,7 @@ fn thread(
                     PollTime::Known(interval) => {
                         let times = (interval.start, interval.end);
                         lanes.place(number, times, Inside::Anything, &mut |step| {
-                            steps.push(step)
+                            steps.push(step);
                         });
                     }
                     PollTime::BeginNotSeen(time) | PollTime::EndNotSeen(time) => {
