@@ -53,7 +53,7 @@ pub(super) struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Perfetto trace (protobuf), for https://ui.perfetto.dev: threads, tasks, awaits, wake-ups
+    /// Perfetto trace (protobuf), for ui.perfetto.dev: threads, tasks, awaits, wake-ups
     Perfetto,
     /// OpenTelemetry spans (protobuf ExportTraceServiceRequest), for a collector's /v1/traces
     Otlp,
