@@ -12,6 +12,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use support::command;
 use support::expect::{Complaints, check_counts, outline};
 use support::mini_redis::{Server, binary};
 use support::tree::nodes;
+use tracer_user::export::recording::{Reader, Window, builder, join};
 
 const IDLE: usize = 12;
 /// The future that serves one connection.
@@ -160,8 +162,26 @@ fn start_and_wait(command: &mut Command, line: &str) -> (Child, Box<dyn BufRead>
     (child, read)
 }
 
-/// Attached for ten seconds under load: nothing is lost, the benchmark finishes, and the recording
-/// has as many polls as bpftrace counted at the same symbols at the same time.
+/// The load goes on for this long, and the recording for somewhat longer.
+const LOAD: Duration = Duration::from_secs(30);
+const RECORDED: &str = "35";
+
+/// A number that bpftrace printed at its end.
+fn counted_by(bpftrace: &str, what: &str) -> u64 {
+    bpftrace
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix(&format!("@{what}: "))?
+                .trim()
+                .parse()
+                .ok()
+        })
+        .unwrap_or_else(|| panic!("bpftrace said {bpftrace:?}"))
+}
+
+/// Attached for half a minute under load: nothing is lost, the benchmark finishes, and the recording
+/// has as many polls as bpftrace counted at the same symbols at the same time, and as many tasks as
+/// connections were accepted.
 #[test]
 fn live_mini_redis_under_load() {
     let mut server = Server::start();
@@ -172,7 +192,10 @@ fn live_mini_redis_under_load() {
     let file = file.to_str().expect("UTF-8");
 
     let polls = format!(
-        "BEGIN {{ printf(\"counting\\n\"); }} uprobe:{}:*tokio*runtime*task*raw*poll* {{ @polls = count(); }}",
+        "BEGIN {{ printf(\"counting\\n\"); }} \
+         uprobe:{}:*tokio*runtime*task*raw*poll* {{ @polls = count(); }} \
+         tracepoint:syscalls:sys_exit_accept4 /pid == {pid} && args->ret >= 0/ \
+         {{ @accepted = count(); }}",
         binary().display()
     );
     let (mut counter, mut counted) = start_and_wait(
@@ -180,13 +203,13 @@ fn live_mini_redis_under_load() {
         "counting",
     );
     let (mut attach, mut said) = start_and_wait(
-        &mut command::asynctrace(&["record", "--pid", &pid, "-d", "10", "-o", file]),
+        &mut command::asynctrace(&["record", "--pid", &pid, "-d", RECORDED, "-o", file]),
         "Ctrl-C",
     );
     // Work that is over before either of the two ends, so that both see all of it.
     let begin = Instant::now();
     let mut rounds = 0;
-    while begin.elapsed() < Duration::from_secs(6) {
+    while begin.elapsed() < LOAD {
         let status = server
             .benchmark(5_000, 10)
             .status()
@@ -195,7 +218,7 @@ fn live_mini_redis_under_load() {
         rounds += 1;
     }
     assert!(
-        begin.elapsed() < Duration::from_secs(9),
+        begin.elapsed() < LOAD + Duration::from_secs(4),
         "too slow to compare"
     );
     let mut summary = String::new();
@@ -214,14 +237,55 @@ fn live_mini_redis_under_load() {
     assert_eq!(report["missing"]["events_dropped"], 0, "{summary}");
     assert_eq!(report["file"]["ending"], "complete");
     let ours = report["polls"].as_u64().expect("a count");
-    let theirs: u64 = count
-        .split_once("@polls:")
-        .and_then(|(_, text)| text.trim().parse().ok())
-        .unwrap_or_else(|| panic!("bpftrace said {count:?}"));
+    let theirs = counted_by(&count, "polls");
     // A poll may serve more than one request, but not many of ten clients that wait for answers.
     assert!(ours > rounds * 5_000, "{rounds} rounds, {ours} polls");
     assert!(
         ours.abs_diff(theirs) * 100 <= theirs,
         "{ours} polls recorded, bpftrace counted {theirs}"
     );
+    let accepted = counted_by(&count, "accepted");
+    let of_connections = report["types"].as_array().expect("types").iter();
+    let tasks: u64 = of_connections
+        .filter(|kind| {
+            kind["future"]
+                .as_str()
+                .is_some_and(|it| it.starts_with(HANDLER))
+        })
+        .filter_map(|kind| kind["tasks"].as_u64())
+        .sum();
+    // Those of the idle clients were there before.
+    assert_eq!(tasks, accepted + IDLE as u64, "tasks of connections");
+    let with_cause = report["polls_with_cause"].as_u64().expect("a count");
+    assert!(
+        with_cause * 100 >= ours * 99,
+        "what caused it is known of {with_cause} of {ours} polls"
+    );
+    let bytes = report["file"]["bytes"].as_u64().expect("bytes");
+    let events = report["events"].as_u64().expect("events");
+    println!("{ours} polls, {events} events, {bytes} bytes");
+    assert!(bytes <= events * 8, "{bytes} bytes for {events} events");
+    check_history(Path::new(file), &report);
+}
+
+/// What is joined from the recording agrees with what was counted from it.
+fn check_history(file: &Path, report: &Value) {
+    let mut reader = Reader::open(file).expect("a recording");
+    let mut joined = builder(reader.header(), Window::default());
+    while let Some(item) = reader.next_item().expect("readable") {
+        join(&item, &mut joined);
+    }
+    let history = joined.finish();
+    assert_eq!(history.polls.len() as u64, report["polls"]);
+    assert_eq!(history.wakes.len() as u64, report["wakes"]["total"]);
+    assert_eq!(history.missing.beyond_limits, 0);
+    // The time that a task waited and was polled is the time that it lived.
+    for unit in &history.units {
+        let Some(root) = unit.awaits.first().map(|root| &history[*root]) else {
+            continue;
+        };
+        if let Some(end) = root.end {
+            assert_eq!(root.waiting + root.polled, end - root.start, "{root:?}");
+        }
+    }
 }

@@ -431,7 +431,7 @@ fn many_events() -> Vec<Event> {
         let described = EventKind::Described(Arc::new(Unit::Task(task)));
         events.push((unit, described, None));
     }
-    for round in 0..60_000_u64 {
+    for round in 0..90_000_u64 {
         let unit = round * 7 % 200;
         let EventKind::AwaitChanged {
             suspension,
@@ -497,7 +497,8 @@ fn python_reads_the_same() {
         events: 0,
         statistics: Statistics::default(),
     };
-    writer.finish(&end).unwrap();
+    let written = writer.finish(&end).unwrap();
+    assert!(written.bytes > 2 << 20, "one segment: {written:?}");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sample.astrace");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/read_recording.py");
