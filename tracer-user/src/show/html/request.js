@@ -45,12 +45,13 @@ const request = (() => {
   function picture(r, details) {
     const { requests: all } = model;
     const [from, to] = [all.start[r], all.start[r] + model.requestLength(r)];
+    const own = all.task[r];
     const listed = (items, starts) => Array.from(items.slice(starts[r], r + 1 < model.requestCount ? starts[r + 1] : items.length)).filter((item) => item >= 0);
     const spawned = listed(all.spawned, all.spawned_from);
     // What woke it from other tasks: of those tasks only that await.
     const wakers = new Set(listed(all.wakers, all.wakers_from));
+    for (const a of alongPath(r, own, spawned)) wakers.add(a);
     const wakersOf = (task) => Array.from(wakers).filter((a) => model.awaits.task[a] === task);
-    const own = all.task[r];
     const polls = new Map();
     const pollsIn = (task) => {
       // Only those of its time: a connection's task may have served thousands of others.
@@ -80,6 +81,18 @@ const request = (() => {
       label: `Graph of request ${all.id[r]}`, tree, tasks: own >= 0 ? [own, ...spawned] : spawned, from, to, path: path.of(r),
       chosen: (kind, item) => dom.fill(details, facts.of(kind, item)),
     });
+  }
+
+  // Awaits of other tasks that the critical path goes through: they have rows, too, so that it can
+  // be followed with the eye.
+  function alongPath(r, own, spawned) {
+    const pieces = path.of(r);
+    const [found, inside] = [new Set(), new Set([own, ...spawned])];
+    for (let p = pieces ? pieces.first : 0; pieces && p < pieces.first + pieces.count && found.size < 300; p += 1) {
+      const within = model.pieces.within[p];
+      if (within >= 0 && !inside.has(model.awaits.task[within])) found.add(within);
+    }
+    return found;
   }
 
   function legend() {

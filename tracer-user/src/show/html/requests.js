@@ -90,7 +90,7 @@ const requests = (() => {
           `${format.count(burst.slow)} of ${format.count(kind.slow)} began within ${format.duration(burst.to - burst.from)}, at ${format.moment(burst.from)} `,
           dom.button("show these", () => { Object.assign(filter, { from: burst.from, to: burst.to }); apply(); }), ` (of all requests ${format.count(burst.requests)} began then)`)),
       ];
-      return model.common.length === 0 ? null : dom.el("section", { class: "common" }, model.common.map((kind) => dom.el("details", { open: true },
+      return model.common.length === 0 ? null : dom.el("section", { class: "common" }, model.common.map((kind, at) => dom.el("details", { open: at === 0 },
         dom.el("summary", {}, `What the ${format.count(kind.slow)} slow ones of ${format.short(model.text(kind.what))} have in common (half took ${format.duration(kind.median)} or more, of the ${format.count(kind.others)} others ${format.duration(kind.others_median)})`),
         dom.el("ul", {}, item(kind)))));
     }
