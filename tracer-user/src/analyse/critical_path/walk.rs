@@ -59,6 +59,7 @@ struct Frame {
 }
 
 /// A poll on a path.
+#[derive(Clone, Copy)]
 struct Polled {
     unit: UnitIndex,
     within: Option<AwaitIndex>,
