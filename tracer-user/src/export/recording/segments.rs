@@ -94,7 +94,7 @@ impl Segments {
     }
 
     /// What must be told before these events, in parts.
-    pub(super) fn to_tell(&mut self, events: &[Event]) -> Vec<Vec<KnownUnit>> {
+    pub(super) fn untold(&mut self, events: &[Event]) -> Vec<Vec<KnownUnit>> {
         let number = self.number();
         let mut asked = HashSet::new();
         let mut parts: Vec<Vec<KnownUnit>> = Vec::new();

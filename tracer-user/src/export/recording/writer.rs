@@ -326,7 +326,7 @@ impl<W: Write> Writer<W> {
             return self.halves(events);
         }
         self.start_segment_if_due().map_err(all)?;
-        for units in self.segments.to_tell(events) {
+        for units in self.segments.untold(events) {
             let units = units_message(&units, &mut self.tables);
             self.packet(Content::Units(units)).map_err(all)?;
         }
