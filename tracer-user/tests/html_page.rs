@@ -14,6 +14,7 @@
 mod html_support;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use html_support::browser::{Browser, program};
@@ -22,6 +23,9 @@ use serde_json::json;
 use tempfile::TempDir;
 use tracer_user::analyse::levels::Nesting;
 use tracer_user::analyse::requests::compare::kinds;
+use tracer_user::export::recording::{End, Header, Loss, Writer};
+use tracer_user::rebuild::snapshot::ProcessInfo;
+use tracer_user::rebuild::tracker::Statistics;
 use tracer_user::show::html::{Head, Limits, Page, save};
 
 /// A browser; `None`, said aloud, where there is none.
@@ -395,6 +399,65 @@ fn browser_an_empty_recording_says_so() {
         assert!(text.as_str().unwrap().contains(said), "{address}: {text}");
     }
     fine(&browser, &file);
+}
+
+/// As a user runs it: from a file to a page, or to an error that says what to do.
+#[test]
+fn browser_the_command_writes_a_page_of_a_recording() {
+    let Some(mut browser) = browser() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("t.astrace");
+    let process = ProcessInfo {
+        pid: 4242,
+        exe: "/srv/app".into(),
+        build_id: None,
+    };
+    let header = Header::new(process, "tokio");
+    let mut writer = Writer::create(&recording, &header).unwrap();
+    let loss = Loss {
+        cpu: 1,
+        count: 3,
+        until: header.started + 5,
+    };
+    writer.losses(&[loss]).unwrap();
+    let end = End {
+        time: header.started + 1_000_000_000,
+        reason: "interrupted".into(),
+        events: 0,
+        statistics: Statistics::default(),
+    };
+    writer.finish(&end).unwrap();
+
+    let run = |out: &Path| {
+        Command::new(env!("CARGO_BIN_EXE_asynctrace"))
+            .arg("report")
+            .arg(&recording)
+            .arg("--html")
+            .arg(out)
+            .output()
+            .unwrap()
+    };
+    let out = folder.path().join("out.html");
+    let output = run(&out);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stdout.is_empty());
+    browser.open(&out);
+    let text = browser.eval("document.querySelector('header').textContent");
+    let text = text.as_str().unwrap();
+    for part in [
+        "app pid 4242",
+        "1 s recorded",
+        "ended: interrupted",
+        "3 records were lost",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(!text.contains("nothing was lost"));
+    fine(&browser, &out);
+
+    let output = run(&folder.path().join("none/out.html"));
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Choose a folder"));
 }
 
 /// Times are printed, not asserted tightly: the machine may be busy.

@@ -123,6 +123,10 @@ impl Browser {
     ///
     /// # Panics
     /// When it fails, or there is no answer for a minute.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "every caller makes its value in place"
+    )]
     pub(crate) fn call(&mut self, method: &str, params: Value) -> Value {
         self.next += 1;
         let id = self.next;

@@ -65,7 +65,7 @@ pub(super) fn write(data: &Data, out: &mut dyn Write) -> io::Result<()> {
     encoder.finish()?.finish()?;
     out.write_all(b"</script>\n")?;
     for (name, text) in SCRIPTS {
-        write!(out, "<script data-file=\"{name}\">{text}</script>\n")?;
+        writeln!(out, "<script data-file=\"{name}\">{text}</script>")?;
     }
     out.write_all(b"</body>\n</html>\n")
 }
