@@ -30,9 +30,9 @@ struct Place {
 
 impl Place {
     #[inline(always)]
-    const fn plus(self, bytes: u32) -> Self {
+    fn plus(self, bytes: u32) -> Self {
         Self {
-            address: self.address.wrapping_add(bytes as u64),
+            address: self.address.wrapping_add(u64::from(bytes)),
             at: self.at.wrapping_add(bytes),
             valid: self.valid.saturating_sub(bytes),
         }
@@ -49,17 +49,17 @@ pub fn begin<T: Target>(scratch: &mut Scratch, target: &mut T, root: &Root, head
     scratch.marks = [0; MARKS];
     scratch.used = WINDOW_BYTES + 8;
     scratch.cut = 0;
-    scratch.root = header.wrapping_add(root.future as u64);
+    scratch.root = header.wrapping_add(u64::from(root.future));
     scratch.root_bytes = root.bytes;
     if root.node == NO_STATE {
         return Walk::Nothing;
     }
     if root.stage_bytes != 0 {
-        let at = header.wrapping_add(root.stage as u64);
+        let at = header.wrapping_add(u64::from(root.stage));
         let Some(word) = target.word(at & !7) else {
             return Walk::Nothing;
         };
-        if field(word, at, root.stage_bytes) != root.running as u64 {
+        if field(word, at, root.stage_bytes) != u64::from(root.running) {
             return Walk::Nothing;
         }
     }
@@ -214,7 +214,7 @@ pub fn finish(scratch: &mut Scratch) {
         // Room for this word is kept, see `emit`.
         push_word(scratch, WORD_CUT);
     }
-    let mut hash = scratch.hash ^ scratch.count as u64;
+    let mut hash = scratch.hash ^ u64::from(scratch.count);
     hash = (hash ^ (hash >> 32)).wrapping_mul(SCATTER);
     scratch.hash = (hash ^ (hash >> 29)) | 1;
 }
@@ -227,7 +227,7 @@ fn item<T: Target>(scratch: &mut Scratch, target: &mut T, top: usize, frame: &Fr
     } else if frame.end == 0 {
         ended_by = WORD_COUNT;
     } else {
-        match target.word(frame.address.wrapping_add(frame.next as u64) & !7) {
+        match target.word(frame.address.wrapping_add(u64::from(frame.next)) & !7) {
             Some(next) => scratch.frames[top].address = next,
             None => ended_by = WORD_UNREADABLE,
         }
@@ -238,7 +238,7 @@ fn item<T: Target>(scratch: &mut Scratch, target: &mut T, top: usize, frame: &Fr
         return Onward::NOWHERE;
     }
     scratch.frames[top].end = frame.end.wrapping_sub(1);
-    let address = frame.address.wrapping_add(frame.stride as u64);
+    let address = frame.address.wrapping_add(u64::from(frame.stride));
     Onward::by_pointer(frame.cursor, address, bytes_of(target, frame.cursor))
 }
 
@@ -293,7 +293,7 @@ fn follow<T: Target>(
         return Onward::NOWHERE;
     }
     if let EdgeKind::Pointer = kind {
-        let address = pointer.wrapping_add(edge.a as u64);
+        let address = pointer.wrapping_add(u64::from(edge.a));
         return Onward::by_pointer(edge.node, address, bytes_of(target, edge.node));
     }
     // A vtable or a length lies elsewhere in the same value.
@@ -335,7 +335,7 @@ const fn at_most(value: u32, most: u32) -> u32 {
 #[inline(always)]
 fn arrive<T: Target>(scratch: &mut Scratch, target: &mut T, address: u64, bytes: u32) -> Place {
     let inside = address.wrapping_sub(scratch.root);
-    if inside < scratch.root_bytes as u64 {
+    if inside < u64::from(scratch.root_bytes) {
         emit(scratch, WORD_INSIDE);
         emit(scratch, inside as u32);
         let shift = (scratch.root & 7) as u32;
@@ -393,7 +393,7 @@ fn enter<T: Target>(scratch: &mut Scratch, target: &mut T, index: u32, place: Pl
             (1u64 << ((node.width & 7) * 8)) - 1
         };
         let distance = value.wrapping_sub(node.base) & mask;
-        if distance < node.count as u64 {
+        if distance < u64::from(node.count) {
             state = node.states.wrapping_add(distance as u32);
         } else if node.default != NO_STATE {
             state = node.default;
@@ -446,9 +446,9 @@ fn mark<T: Target>(scratch: &mut Scratch, target: &mut T, state: &StateEntry, pl
 
 /// A byte of ones for each bit that is set.
 #[inline(always)]
-const fn spread(bits: u8) -> u64 {
+fn spread(bits: u8) -> u64 {
     const LOW: u64 = 0x0101_0101_0101_0101;
-    let each = (bits as u64).wrapping_mul(LOW) & 0x8040_2010_0804_0201;
+    let each = (u64::from(bits)).wrapping_mul(LOW) & 0x8040_2010_0804_0201;
     // The highest bit of each byte in which anything is set.
     let high = (each | (each & !(LOW << 7)).wrapping_add(LOW * 0x7f)) & (LOW << 7);
     (high >> 7).wrapping_mul(0xff)
@@ -483,7 +483,7 @@ fn push_word(scratch: &mut Scratch, word: u32) {
     }
     scratch.words[count & (MAX_WORDS - 1)] = word;
     scratch.count = count as u32 + 1;
-    scratch.hash = (scratch.hash.rotate_left(5) ^ word as u64).wrapping_mul(SCATTER);
+    scratch.hash = (scratch.hash.rotate_left(5) ^ u64::from(word)).wrapping_mul(SCATTER);
 }
 
 /// The aligned word that holds the value at `place`; pointers and lengths are aligned.

@@ -167,7 +167,7 @@ fn classify(name: &str) -> Option<(ProbeKind, ArgumentRegister)> {
 
 /// What wakes and ends tasks from outside of them. Not generic, and too large or too cold to be
 /// inlined in the binaries that were looked at (tokio 1.54.1: dev, release, fat LTO), but for
-/// `remote_abort` in fat LTO. One that is not there is not missed: its wake-ups are then the
+/// aborts in fat LTO. One that is not there is not missed: its wake-ups are then the
 /// thread's.
 fn origin(name: &str) -> Option<ProbeKind> {
     let is_in = |module: &str| name.trim_start_matches('<').starts_with(module);
@@ -181,7 +181,14 @@ fn origin(name: &str) -> Option<ProbeKind> {
         return (is_in("tokio::runtime::time") || is_in("tokio::time::driver"))
             .then_some(ProbeKind::TimerFired);
     }
-    if name.ends_with("::remote_abort") || name.starts_with("tokio::runtime::task::raw::shutdown") {
+    // A handle's `abort` calls `remote_abort`, or has it inlined: two events of one abort are one to
+    // the tracker. All take a header, or a reference to what holds nothing but the pointer to it.
+    let aborts = name.ends_with("::remote_abort")
+        || name.starts_with("tokio::runtime::task::raw::shutdown")
+        || name.ends_with("::AbortHandle::abort")
+        || name.ends_with("::AbortHandle>::abort")
+        || (name.contains("::join::JoinHandle<") && name.ends_with(">::abort"));
+    if aborts {
         return is_in("tokio::runtime::task").then_some(ProbeKind::Abort);
     }
     // std's last function before a panic unwinds, for its users' breakpoints: never inlined.

@@ -8,7 +8,7 @@
 //! | event | belongs to | its cause |
 //! |---|---|---|
 //! | described | the unit itself | - |
-//! | poll begin | the task | the wake or spawn that had it scheduled |
+//! | poll begin | the task | the wake, spawn or abort that had it scheduled |
 //! | await changed, poll end, blocked, unblocked, gap | the task | - (order says it) |
 //! | finished | the task | the abort that had it cancelled, otherwise - |
 //! | wake, waker cloned, waker dropped, spawned, aborted | the task or thread that did it | the poll it was done in; outside polls, what the thread was doing: an origin's *fired* |

@@ -384,7 +384,9 @@ impl Tracker {
             self.counts.polls += 1;
         }
         let aborted = match (outcome, task.aborted) {
-            (Outcome::Cancelled, Some((event, at))) if at > self.clean_since => Some(event),
+            (Outcome::Cancelled, Some((event, at))) if at > self.clean_since && at <= time => {
+                Some(event)
+            }
             _ => None,
         };
         task.emit(time, EventKind::Finished { outcome }, aborted, into);

@@ -66,6 +66,10 @@ impl Tracker {
         let resource = Address(record.by);
         let fd = self.origins.descriptors.get(&resource).copied();
         let known = self.origins.known.get_mut(&key)?;
+        // A thread whose record comes late: what the origin did since is no cause of it.
+        if known.last > record.time {
+            return None;
+        }
         if let Some((tid, begin, event)) = known.fired
             && (tid, begin) == (record.tid, record.by_id)
         {
@@ -110,13 +114,32 @@ impl Tracker {
         }
         let key = TaskKey::of(record.task, record.task_id);
         self.known_task(key, record.time, into)?;
+        // A handle's `abort` and what it calls are two functions and one abort; a further one before
+        // the task is polled does nothing.
+        let before = self.table.get(&key)?;
+        if before
+            .aborted
+            .is_some_and(|(_, at)| before.began.is_none_or(|began| began < at))
+        {
+            return Some(());
+        }
         let actor = self.actor(record, into)?;
         let task = self.table.get(&key)?.unit;
+        let effect = self.word.wake_effect(record.state);
         let event = self.act(&actor, record, EventKind::Aborted { task }, into)?;
+        let (now, clean_since) = (self.now, self.clean_since);
         let task = self.table.get_mut(&key)?;
-        if !task.is_over() {
-            task.aborted = Some((event, record.time));
+        if task.is_over() {
+            return Some(());
         }
+        if task.began.is_some_and(|began| began > record.time) {
+            // The poll that it may have caused is past.
+            self.clean_since = clean_since.max(now);
+            return Some(());
+        }
+        task.aborted = Some((event, record.time));
+        // It is scheduled to be cancelled, as if it were woken.
+        task.schedule(effect, event, record.time, clean_since);
         Some(())
     }
 

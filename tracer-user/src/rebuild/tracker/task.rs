@@ -297,6 +297,33 @@ impl Task {
         self.emit(time, kind, None, into);
     }
 
+    /// Takes note of what may have caused its next poll: an event with this effect. Nothing of it was
+    /// lost since `clean_since`.
+    pub(super) fn schedule(
+        &mut self,
+        effect: WakeEffect,
+        event: EventId,
+        time: u64,
+        clean_since: u64,
+    ) {
+        self.scheduled_by = match (effect, self.scheduled_by) {
+            (WakeEffect::Redundant | WakeEffect::AlreadyOver, before) => before,
+            (WakeEffect::Scheduled | WakeEffect::PollAgain, before) => match before {
+                // Two that both found it unscheduled: they raced, or a poll between was not seen.
+                Pending::By(_, known) if known > clean_since => Pending::Ambiguous,
+                Pending::Ambiguous => Pending::Ambiguous,
+                _ => Pending::By(event, time),
+            },
+            // Without a word it schedules if it is the first since a poll that was seen.
+            (WakeEffect::Unknown, Pending::None)
+                if self.began.is_some_and(|began| began > clean_since) =>
+            {
+                Pending::By(event, time)
+            }
+            (WakeEffect::Unknown, before) => before,
+        };
+    }
+
     /// Says that events of this task are missing.
     pub(super) fn gap(&mut self, time: u64, lost: u64, into: &mut Vec<Event>) {
         self.lost += lost;

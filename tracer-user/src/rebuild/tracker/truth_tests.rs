@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tracer_common::{Record, RecordKind, STATE_UNREADABLE};
+use tracer_common::{Record, RecordKind, STATE_UNREADABLE, WakeOrigin};
 
 use super::*;
 use crate::rebuild::event::{EventId, Unit};
@@ -20,6 +20,8 @@ type Deed = (Who, u64);
 enum Who {
     Task(TaskKey),
     Thread(u32),
+    /// Fires; does nothing itself.
+    Driver,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -183,6 +185,32 @@ impl World {
             (11, Some(task), _) => {
                 self.trap(thread, RecordKind::WakerClone, task.key, task.word());
             }
+            // A driver on a thread that polls nothing wakes for a resource, or for the time.
+            (12..=13, Some(task), None | Some((.., true))) => {
+                let kind = RecordKind::WakeByReference;
+                self.trap(thread, kind, task.key, task.word());
+                if let Some(record) = self.records.last_mut() {
+                    record.aux = op - 11;
+                    record.by = if op == 12 { 0x9000 } else { 0 };
+                    record.by_id = time - 3;
+                }
+                if !task.complete && task.scheduled_by.is_none() {
+                    let by = Who::Thread(thread as u32 + 1);
+                    self.slots[slot] = Some(SimTask {
+                        scheduled_by: Some((by, time)),
+                        ..task
+                    });
+                }
+            }
+            (14, Some(task), _) => {
+                self.trap(thread, RecordKind::Abort, task.key, task.word());
+                if !task.complete && task.scheduled_by.is_none() {
+                    self.slots[slot] = Some(SimTask {
+                        scheduled_by: Some((who, time)),
+                        ..task
+                    });
+                }
+            }
             _ => {}
         }
     }
@@ -197,7 +225,7 @@ fn world(told: Told, steps: &[(u8, usize, usize)]) -> World {
 }
 
 fn steps() -> impl Strategy<Value = Vec<(u8, usize, usize)>> {
-    vec((0..12_u8, 0..THREADS, 0..SLOTS), 0..300)
+    vec((0..15_u8, 0..THREADS, 0..SLOTS), 0..300)
 }
 
 fn told() -> impl Strategy<Value = Told> {
@@ -232,9 +260,20 @@ fn checked(events: &[Event]) -> HashMap<EventId, &Event> {
                 EventKind::PollBegin { .. } => {
                     assert!(matches!(
                         cause.kind,
-                        EventKind::Wake { task, .. } | EventKind::Spawned { task }
+                        EventKind::Wake { task, .. }
+                            | EventKind::Spawned { task }
+                            | EventKind::Aborted { task }
                             if task == event.id.unit
                     ));
+                }
+                EventKind::Finished { .. } => {
+                    assert!(matches!(
+                        cause.kind,
+                        EventKind::Aborted { task } if task == event.id.unit
+                    ));
+                }
+                EventKind::Wake { .. } if cause.id.unit != event.id.unit => {
+                    assert!(matches!(cause.kind, EventKind::Fired));
                 }
                 _ => {
                     assert_eq!(cause.id.unit, event.id.unit);
@@ -259,7 +298,7 @@ fn check_causes(events: &[Event], world: &World) -> (usize, usize) {
                     id: task.task_id,
                 }),
                 Unit::Thread(thread) => Who::Thread(thread.tid),
-                Unit::Origin(_) => unreachable!(),
+                Unit::Origin(_) => Who::Driver,
             };
             units.insert(event.id.unit, who);
         }
@@ -277,6 +316,18 @@ fn check_causes(events: &[Event], world: &World) -> (usize, usize) {
                 assert_eq!((units[&cause.unit], known[&cause].time), why);
             }
         } else if let Some(cause) = event.cause {
+            if matches!(known[&cause].kind, EventKind::Fired) {
+                // The thread woke for a driver that began to do so at that time.
+                let record = world.records.iter().find(|record| {
+                    record.time == event.time && WakeOrigin::from_u8(record.aux).is_some()
+                });
+                assert!(known[&cause].time <= record.unwrap().time);
+                continue;
+            }
+            if let EventKind::Finished { outcome } = event.kind {
+                assert_eq!(outcome, Outcome::Cancelled);
+                continue;
+            }
             let Who::Task(key) = units[&event.id.unit] else {
                 panic!("a thread's deeds have no cause")
             };
@@ -397,7 +448,7 @@ proptest! {
 
     #[test]
     fn any_records_give_a_graph_that_holds_and_a_bounded_table(
-        fields in vec((0..12_u8, 0..50_u64, 0..4_u64, 0..3_u64, 0..4_u64, 0..5_u32), 0..400),
+        fields in vec((0..14_u8, 0..50_u64, 0..4_u64, 0..3_u64, 0..4_u64, 0..5_u32), 0..400),
         states in vec(any::<u64>(), 1..9),
         limits in (1..6_usize, 0..4_usize, 1..4_usize),
     ) {

@@ -179,7 +179,7 @@ fn a_lost_end_is_a_gap_and_its_poll_has_no_invented_outcome() {
     assert_eq!(run.lost(), 1);
     assert!(run.kinds().contains(&&EventKind::PollEnd {
         outcome: Outcome::Unknown,
-        seen: EndSeen::NextEvent,
+        seen: EndSeen::Inferred,
         began: Some(100),
     }));
 }

@@ -58,22 +58,7 @@ impl Tracker {
             self.clean_since = clean_since.max(now);
             return Some(());
         }
-        target.scheduled_by = match (effect, target.scheduled_by) {
-            (WakeEffect::Redundant | WakeEffect::AlreadyOver, before) => before,
-            (WakeEffect::Scheduled | WakeEffect::PollAgain, before) => match before {
-                // Two that both found it unscheduled: they raced, or a poll between was not seen.
-                Pending::By(_, time) if time > clean_since => Pending::Ambiguous,
-                Pending::Ambiguous => Pending::Ambiguous,
-                _ => Pending::By(event, record.time),
-            },
-            // Without a word it schedules if it is the first since a poll that was seen.
-            (WakeEffect::Unknown, Pending::None)
-                if target.began.is_some_and(|began| began > clean_since) =>
-            {
-                Pending::By(event, record.time)
-            }
-            (WakeEffect::Unknown, before) => before,
-        };
+        target.schedule(effect, event, record.time, clean_since);
         if target.open.is_none() {
             target.state = TaskState::Scheduled;
         }
