@@ -142,6 +142,38 @@ fn a_whole_recording_is_reported_as_text_and_as_json() {
 }
 
 #[test]
+fn the_life_of_a_task_is_told_and_a_window_leaves_out_the_rest() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("t.astrace");
+    record(&path, true);
+    let path = path.to_str().unwrap();
+
+    let output = report(&[path, "--task", "17"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    for part in [
+        "tokio/17  app::serve  1 poll",
+        "+0.002000s  poll, 1.0ms, on thread 77",
+    ] {
+        assert!(shown.contains(part), "{part} is not in:\n{shown}");
+    }
+    let output = report(&[path, "--task", "tokio/17", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["schema"], 1);
+    assert_eq!(json["events"][0]["what"], "poll");
+    assert_eq!(json["events"][0]["length_ns"], 1_000_000);
+
+    let output = report(&[path, "--task", "18"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("no task 18"));
+
+    let output = report(&[path, "--from", "0.5", "--to", "0.75", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["polls"], &json["tasks"]), (&0.into(), &1.into()));
+    assert_eq!(json["duration_ns"], 250_000_000);
+}
+
+#[test]
 fn a_recording_without_its_end_is_reported_and_said_to_be_so() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("t.astrace");

@@ -1,5 +1,6 @@
 //! Await instances: what begins and what ends when a task is told to stand somewhere.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::again::came_round;
@@ -9,7 +10,7 @@ use super::moment::Moment;
 use super::task::{Evidence, Since, Stood, TaskState};
 use super::tree::{Comparison, Node, Standing, Told, body_around, compare, is_body, is_telling};
 use super::{Await, AwaitIndex, AwaitOutcome, Awaited, UnitIndex};
-use crate::rebuild::suspension::{FutureState, Marks, Suspension};
+use crate::rebuild::suspension::{FutureState, Marks, Place, Suspension};
 
 /// Nodes that one task keeps beside those that are told, at most.
 const MAX_KEPT: usize = 256;
@@ -218,19 +219,23 @@ impl Builder {
             };
             nodes.push(node);
         }
-        let places: std::collections::HashSet<_> = nodes.iter().map(|node| node.place).collect();
         let told = nodes.len();
         let back = may_come_back(&before, fates);
+        // Memory that another future uses now is nobody's who may come back.
+        let places: HashSet<Place> = if back.contains(&true) {
+            nodes.iter().map(|node| node.place).collect()
+        } else {
+            HashSet::new()
+        };
         for (at, node) in before.iter().enumerate() {
             let standing = match (fates[at], node.standing) {
                 (Fate::Unsure, Standing::Unsure(moment)) => Standing::Unsure(moment),
                 (Fate::Unsure, _) => Standing::Unsure(unsure_since),
-                (Fate::Ends(_) | Fate::Left, _) if !places.contains(&node.place) => Standing::Left,
+                (Fate::Ends(_) | Fate::Left, _) if back[at] && !places.contains(&node.place) => {
+                    Standing::Left
+                }
                 _ => continue,
             };
-            if standing == Standing::Left && !back[at] {
-                continue;
-            }
             if nodes.len() - told >= MAX_KEPT {
                 if standing != Standing::Left {
                     self.end(node, unsure_since, AwaitOutcome::Unknown);
