@@ -438,7 +438,7 @@ fn mark<T: Target>(scratch: &mut Scratch, target: &mut T, state: &StateEntry, pl
         if offset == NO_MARK {
             break;
         }
-        let word = load(scratch, target, place.plus(offset as u32)).unwrap_or(0);
+        let word = load(scratch, target, place.plus(u32::from(offset))).unwrap_or(0);
         hash = (hash.rotate_left(5) ^ (word & spread(bytes))).wrapping_mul(SCATTER);
     }
     scratch.marks[index & (MARKS - 1)] = (hash >> 56) as u8;

@@ -40,7 +40,7 @@ impl Target for Fake {
         buffer: &mut [u64; BUFFER_WORDS],
         at: u32,
     ) -> bool {
-        assert!(bytes <= OBJECT_BYTES && at < OBJECTS_END && at >= WINDOW_BYTES);
+        assert!(bytes <= OBJECT_BYTES && (WINDOW_BYTES..OBJECTS_END).contains(&at));
         self.copy(address, bytes, buffer, at)
     }
 
