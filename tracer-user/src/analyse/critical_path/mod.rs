@@ -3,7 +3,7 @@
 //! In: a [`History`](super::history::History) and two moments. Out: [`Piece`]s that follow each
 //! other without holes, so that their lengths sum to the duration. Pure.
 //!
-//! The path is walked backwards ([`walk`]). What a task did in its polls is its own time. Before a
+//! The path is walked backwards ([`walk()`]). What a task did in its polls is its own time. Before a
 //! poll it was scheduled, since the wake-up that caused the poll. Before that it waited: if a poll
 //! of another task made the wake-up, that task is followed for the time of the wait, and only for
 //! that (what it did before the wait began held nobody up); if not, it waited for the world

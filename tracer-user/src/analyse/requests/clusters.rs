@@ -3,7 +3,7 @@
 //! The gaps between their starts are held against those that evenly spread ones would have: where
 //! gaps are shorter than a share of the mean gap, the requests around them form a group. A group is
 //! a burst only if chance would hardly ever make one: if as many slow ones among the requests that
-//! began in its time, drawn from all of them, have a probability below [`CHANCE`] (hypergeometric,
+//! began in its time, drawn from all of them, have a probability below `CHANCE` (hypergeometric,
 //! counted once for each group that was tried). So a burst of traffic is no burst of slow ones.
 
 use serde::Serialize;

@@ -2,8 +2,8 @@
 //!
 //! In: a [`History`], its [`Request`]s and their critical paths, what is to be said of the file.
 //! Out: one HTML file with its data, styles and scripts inside. Steps: what fits is chosen
-//! ([`select`]), sums are made over everything ([`profile`]), both become tables of numbers
-//! ([`tables`]), the page is put together ([`assemble`]).
+//! (`select`), sums are made over everything (`profile`), both become tables of numbers
+//! (`tables`), the page is put together (`assemble`).
 //!
 //! Deliberately absent: any request to a network, any script that is not in this folder, any markup
 //! made from names. The page's policy forbids all three: scripts and styles are allowed by their

@@ -1,7 +1,7 @@
 //! The walk table as integers in a row: what the BPF program walks by, and the way back from what
 //! it tells to futures with names.
 //!
-//! In: the [walk table](super::table), compiled as far as the tasks of a binary reach. Out:
+//! In: the walk table (`walk::table`), compiled as far as the tasks of a binary reach. Out:
 //! [`Tables`], which know nothing of debug information and go from thread to thread.
 
 mod compile;
