@@ -60,6 +60,8 @@ pub struct Follower {
     notice: Option<String>,
     unread: Option<String>,
     waiting: Vec<Reading>,
+    /// Tasks whose trees are shown.
+    on_screen: Vec<TaskKey>,
     /// Of the first reading, whose tasks are made known at once.
     suspensions: Vec<(u64, Vec<(TaskKey, Told)>)>,
     overhead: Option<f64>,
@@ -97,6 +99,7 @@ impl Follower {
             listed: 0,
             unread: None,
             waiting: Vec::new(),
+            on_screen: Vec::new(),
             suspensions: Vec::new(),
             overhead: None,
             newest: started,
@@ -251,7 +254,14 @@ impl Follower {
     }
 
     /// Takes what was read of the tasks on the screen.
-    pub fn take_readings(&mut self, readings: HashMap<TaskKey, TreeReading>) {
+    pub fn take_readings(&mut self, mut readings: HashMap<TaskKey, TreeReading>) {
+        self.on_screen = readings.keys().copied().collect();
+        for reading in readings.values_mut() {
+            if let Some(told) = reading.told.take() {
+                self.suspensions
+                    .push((reading.at, vec![(reading.key, told)]));
+            }
+        }
         self.maker.take_readings(readings, &self.tracker);
     }
 
@@ -301,6 +311,11 @@ impl Follower {
             now
         };
         let mut table = self.maker.make(&self.tracker, &self.nested, status, known);
+        let shown = self.on_screen.iter().filter_map(|key| {
+            let standing = self.tracker.task(key)?.standing();
+            (!standing.is_empty()).then_some((*key, standing))
+        });
+        table.standing = shown.collect();
         if statistics.forgotten > 0 {
             table.rows_left_out += self.listed.saturating_sub(statistics.live);
         }

@@ -43,6 +43,12 @@ pub trait ReadTasks {
         Vec::new()
     }
 
+    /// The same of one task.
+    fn suspension(&mut self, key: TaskKey) -> Option<Told> {
+        let _ = key;
+        None
+    }
+
     /// The threads with their names.
     fn threads(&mut self) -> Vec<(u32, Arc<str>)>;
 }
@@ -103,7 +109,14 @@ pub fn run(
             }
             let at = clock();
             let task = tasks.one(key).map(Arc::new);
-            exchange.put_reading(TreeReading { key, at, task }, place == 0);
+            let told = tasks.suspension(key);
+            let reading = TreeReading {
+                key,
+                at,
+                task,
+                told,
+            };
+            exchange.put_reading(reading, place == 0);
         }
         pause = SCREEN_PERIOD.max(start.elapsed() * SCREEN_REST);
         if !exchange.is_stopped() && last_all.elapsed() > ALL_PERIOD.max(cost * ALL_REST) {

@@ -123,6 +123,7 @@ impl TableMaker {
             rows_left_out,
             threads,
             nested,
+            standing: HashMap::new(),
         }
     }
 

@@ -153,6 +153,7 @@ fn polls_make_rates_and_age_the_await() {
     let reading = TreeReading {
         key: row.key,
         at: now,
+        told: None,
         task: Ok(Arc::new(TaskInfo {
             tree: Some(tree(9)),
             ..info("tokio/17", HEADER)
@@ -175,6 +176,7 @@ fn a_reading_from_before_the_last_poll_is_an_old_one() {
     let reading = TreeReading {
         key,
         at: START + 50,
+        told: None,
         task: Ok(Arc::new(info("tokio/17", HEADER))),
     };
     maker.take_readings(HashMap::from([(key, reading)]), &tracker);

@@ -146,6 +146,15 @@ impl ReadTasks for TokioTasks<'_, '_, '_> {
         .collect()
     }
 
+    fn suspension(&mut self, key: TaskKey) -> Option<Told> {
+        let TaskSource::Types(inspector) = &self.source else {
+            return None;
+        };
+        key.id?;
+        let mut walk = LiveWalk::new(&self.tables);
+        inspector.walk_idle(key.address, &mut walk, &self.memory())
+    }
+
     fn threads(&mut self) -> Vec<(u32, Arc<str>)> {
         self.process
             .threads()

@@ -19,6 +19,7 @@
 mod origin;
 mod poll;
 mod seed;
+mod standing;
 mod state_word;
 mod table;
 mod task;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use tracer_common::{Record, RecordKind};
 
 pub use self::seed::key_of_listed;
+pub use self::standing::Standing;
 pub use self::task::{Actor, LastWake, Task, TaskKey};
 
 use self::origin::Origins;

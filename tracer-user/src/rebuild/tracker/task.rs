@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::standing::Since;
 use crate::address::Address;
 use crate::rebuild::event::{Event, EventId, EventKind, TaskUnit, Unit, UnitId, WakeEffect};
 use crate::rebuild::snapshot::TaskState;
@@ -123,6 +124,8 @@ pub struct Task {
     pub(super) last_polled: u64,
     /// Where it stood when that was told last.
     pub(super) suspended: Option<(Arc<Suspension>, Marks)>,
+    /// Since when each of those futures has been there.
+    pub(super) since: Vec<Since>,
     /// When that was.
     pub(super) told: u64,
 }
@@ -190,6 +193,7 @@ impl Task {
             panicked: None,
             last_polled: 0,
             suspended: None,
+            since: Vec::new(),
             told: 0,
         }
     }
@@ -289,6 +293,7 @@ impl Task {
             return;
         }
         self.told = time;
+        self.since = self.since_of(suspension, marks);
         self.suspended = Some((Arc::clone(suspension), marks));
         let kind = EventKind::AwaitChanged {
             suspension: Arc::clone(suspension),

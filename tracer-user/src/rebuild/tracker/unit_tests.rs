@@ -5,6 +5,8 @@ use tracer_common::{PollEndCause, STATE_UNREADABLE};
 use super::*;
 use crate::rebuild::event::{Unit, WakeEffect};
 use crate::rebuild::snapshot::{Coverage, DebugInfoLevel, ProcessInfo, SCHEMA, Snapshot, TaskInfo};
+use crate::rebuild::suspension::{FutureState, Place, SuspendedFuture};
+use crate::rebuild::tree::{NodeKind, NodeState};
 
 const HEADER: u64 = 0x7f00_0000_1000;
 
@@ -505,4 +507,54 @@ fn memory_tells_after_a_poll_that_a_task_stands_where_it_stood() {
     let told = told.filter(|event| matches!(event.kind, EventKind::AwaitChanged { .. }));
     let times: Vec<u64> = told.map(|event| event.time).collect();
     assert_eq!(times, [120, 220]);
+}
+
+#[test]
+fn each_future_stands_since_the_poll_that_made_it() {
+    let future = |depth, place, name: &str, mark| SuspendedFuture {
+        depth,
+        place: Place::Inside(place),
+        mark,
+        state: Arc::new(FutureState {
+            future: name.into(),
+            kind: NodeKind::AsyncFn,
+            state: NodeState::Suspended,
+            file: None,
+            line: None,
+            waits_for: None,
+        }),
+    };
+    let body = Arc::new(Suspension {
+        futures: vec![
+            future(0, 0, "app::serve", None),
+            future(1, 8, "app::step", Some(0)),
+            future(2, 16, "tokio::Recv", None),
+        ],
+        missing: None,
+    });
+    let mut run = Run::new(Options::default());
+    let tell = |run: &mut Run, mark, time| {
+        let (key, mut marks) = (TaskKey::of(HEADER, 7), Marks::default());
+        marks.0[0] = mark;
+        let (tracker, events) = (&mut run.tracker, &mut run.events);
+        tracker.suspended(&key, &body, marks, time, events);
+    };
+    let ages = |run: &Run| -> Vec<(u64, bool)> {
+        let standing = run.task().standing();
+        standing
+            .iter()
+            .map(|one| (one.since, one.at_least))
+            .collect()
+    };
+    run.apply(&[record(RecordKind::PollBegin, 100), end(110, 100, 0xc8)]);
+    tell(&mut run, 1, 120);
+    assert_eq!(ages(&run), [(110, false); 3]);
+    // The same step again: its leaf may be another one.
+    run.apply(&[record(RecordKind::PollBegin, 200), end(210, 200, 0xc8)]);
+    tell(&mut run, 1, 220);
+    assert_eq!(ages(&run), [(110, false), (110, false), (210, true)]);
+    // Another step, by its mark.
+    run.apply(&[record(RecordKind::PollBegin, 300), end(310, 300, 0xc8)]);
+    tell(&mut run, 2, 320);
+    assert_eq!(ages(&run)[..2], [(110, false), (310, false)]);
 }

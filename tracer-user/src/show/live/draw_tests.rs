@@ -9,7 +9,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent};
 use super::draw::draw;
 use super::model::{Message, Model, TreeReading};
 use super::palette::Palette;
-use super::table::{Table, samples};
+use super::table::{Standing, Table, samples};
 use crate::rebuild::snapshot::{TaskInfo, TaskState};
 use crate::rebuild::tree::{AwaitNode, NodeKind, NodeState, WaitsFor};
 
@@ -51,6 +51,7 @@ fn with_tree(mut model: Model, tree: Option<AwaitNode>, notes: &[&str]) -> Model
     let reading = TreeReading {
         key: row.key,
         at: samples::NOW - 200_000_000,
+        told: None,
         task: Ok(Arc::new(TaskInfo {
             id: row.label.to_string(),
             runtime: "tokio",
@@ -91,6 +92,36 @@ fn a_wide_terminal_shows_every_column_and_the_tree() {
     let model = model(samples::service(), &[KeyCode::Down, KeyCode::Down]);
     let mut model = with_tree(model, Some(select_tree()), &[]);
     insta::assert_snapshot!(frame(&mut model, 150, 20));
+}
+
+#[test]
+fn each_future_shows_since_when_where_events_told_the_same_tree() {
+    let mut table = samples::service();
+    let key = table.rows[0].key;
+    let standing = |future: &str, ago, at_least| Standing {
+        future: future.into(),
+        since: samples::NOW - ago,
+        at_least,
+    };
+    let told = vec![
+        standing("app::handler::{async_block#0}", 90_000_000_000, true),
+        standing("app::handler::race", 2_500_000_000, false),
+        standing("app::db::query", 2_500_000_000, false),
+        standing("tokio::time::Sleep", 300_000_000, true),
+        standing("app::db::cancelled", 2_500_000_000, false),
+    ];
+    table.standing.insert(key, told.clone());
+    let shown = |table| {
+        let mut model = with_tree(model(table, &[]), Some(select_tree()), &[]);
+        frame(&mut model, 120, 24).to_string()
+    };
+    let text = shown(table.clone());
+    for age in [">=1m30s", "  2.5s", ">=300ms"] {
+        assert!(text.contains(age), "{age}: {text}");
+    }
+    // Another tree than the one on the screen tells nothing about it.
+    table.standing.insert(key, told[..4].to_vec());
+    assert!(!shown(table).contains(">=300ms"));
 }
 
 #[test]

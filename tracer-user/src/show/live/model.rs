@@ -12,6 +12,7 @@ use super::columns::Column;
 use super::order::{self, Sort};
 use super::table::{Table, TaskKey, TaskRow};
 use crate::rebuild::snapshot::TaskInfo;
+use crate::walk::flat::Told;
 
 /// Longest filter text in characters.
 const FILTER_LIMIT: usize = 200;
@@ -36,6 +37,8 @@ pub struct TreeReading {
     pub at: u64,
     /// The task, or why it could not be read.
     pub task: Result<Arc<TaskInfo>, String>,
+    /// Where it stands, as the kernel's walk tells it; `None` where that is not known.
+    pub told: Option<Told>,
 }
 
 /// What the caller has to do after an update.

@@ -123,6 +123,7 @@ fn only_the_tree_of_the_selected_task_is_taken() {
     let reading = |key| TreeReading {
         key,
         at: 1,
+        told: None,
         task: Err("the task has ended".to_owned()),
     };
     let rows = samples::service().rows;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::rebuild::snapshot::TaskState;
 
 pub use crate::rebuild::nested::NestedPoll;
-pub use crate::rebuild::tracker::TaskKey;
+pub use crate::rebuild::tracker::{Standing, TaskKey};
 
 /// The name of a task: `tokio/17`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -168,6 +168,8 @@ pub struct Table {
     pub threads: HashMap<u32, Arc<str>>,
     /// With `--futures`: what was polled inside the last poll of each task, outermost first.
     pub nested: HashMap<TaskKey, Vec<NestedPoll>>,
+    /// Of the tasks whose trees are shown: their futures in preorder, with since when.
+    pub standing: HashMap<TaskKey, Vec<Standing>>,
 }
 
 #[cfg(test)]

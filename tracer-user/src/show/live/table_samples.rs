@@ -108,6 +108,7 @@ pub(crate) fn service() -> Table {
         rows_left_out: 0,
         threads: HashMap::from([(4711, "tokio-rt-worker".into())]),
         nested: HashMap::new(),
+        standing: HashMap::new(),
     }
 }
 

@@ -73,7 +73,17 @@ fn lines(model: &Model, palette: Palette, limit: usize) -> Vec<Line<'static>> {
         ));
     }
     match &task.tree {
-        Some(tree) => node(tree, "", "", palette, limit, &mut lines),
+        Some(tree) => {
+            let ages = Ages::of(model, tree);
+            let mut pane = Pane {
+                ages,
+                next: 0,
+                palette,
+                limit,
+                lines: &mut lines,
+            };
+            pane.node(tree, "", "");
+        }
         None if task.notes.is_empty() => {
             let text = format!(
                 "no await tree: {} is {}",
@@ -88,55 +98,96 @@ fn lines(model: &Model, palette: Palette, limit: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// Adds the lines of `tree`: `first` stands before its own line, `rest` before those below it.
-fn node(
-    tree: &AwaitNode,
-    first: &str,
-    rest: &str,
+/// How long the futures of a tree have been there, in preorder.
+struct Ages(Vec<String>);
+
+impl Ages {
+    /// Nothing unless what events told of the task is this very tree.
+    fn of(model: &Model, tree: &AwaitNode) -> Self {
+        let table = model.table();
+        let standing = model
+            .selected()
+            .and_then(|row| table.standing.get(&row.key))
+            .map_or(&[][..], Vec::as_slice);
+        let mut names = Vec::new();
+        tree.visit(&mut |node| names.push(&node.future));
+        let same = names.len() == standing.len()
+            && names
+                .iter()
+                .zip(standing)
+                .all(|(name, standing)| **name == standing.future);
+        if !same {
+            return Self(Vec::new());
+        }
+        let ages = standing.iter().map(|standing| {
+            let bound = if standing.at_least { ">=" } else { "" };
+            let age = format::duration(format::ago(table.now, standing.since));
+            format!("  {bound}{age}")
+        });
+        Self(ages.collect())
+    }
+}
+
+/// Lines in the making.
+struct Pane<'l> {
+    ages: Ages,
+    /// Place of the next future in preorder.
+    next: usize,
     palette: Palette,
     limit: usize,
-    lines: &mut Vec<Line<'static>>,
-) {
-    if lines.len() >= limit {
-        return;
-    }
-    let mut spans = vec![
-        Span::styled(first.to_owned(), palette.faint()),
-        Span::raw(escape(&tree.future).into_owned()),
-    ];
-    if let Some(file) = &tree.file {
-        let file = escape(format::short_path(file)).into_owned();
-        let line = tree.line.map_or(String::new(), |line| format!(":{line}"));
-        spans.push(Span::styled(format!("  {file}{line}"), palette.source()));
-    }
-    match tree.state {
-        NodeState::Suspended | NodeState::Unknown => {}
-        NodeState::Unresumed => spans.push(Span::styled("  not polled yet", palette.faint())),
-        NodeState::Returned => spans.push(Span::styled("  returned", palette.faint())),
-        NodeState::Panicked => spans.push(Span::styled("  panicked", palette.alarm())),
-    }
-    if let Some(waits_for) = &tree.waits_for {
-        let text = format!("  waits for {}", escape(&describe(waits_for)));
-        spans.push(Span::styled(text, palette.wait()));
-    }
-    for note in &tree.notes {
-        spans.push(Span::styled(
-            format!("  ({})", escape(note)),
-            palette.faint(),
-        ));
-    }
-    lines.push(Line::from(spans));
-    for (index, child) in tree.children.iter().enumerate() {
-        let last = index + 1 == tree.children.len();
-        let (branch, below) = if last {
-            ("└─ ", "   ")
-        } else {
-            ("├─ ", "│  ")
-        };
-        let (branch, below) = (format!("{rest}{branch}"), format!("{rest}{below}"));
-        node(child, &branch, &below, palette, limit, lines);
-        if lines.len() >= limit {
+    lines: &'l mut Vec<Line<'static>>,
+}
+
+impl Pane<'_> {
+    /// Adds the lines of `tree`: `first` stands before its own line, `rest` before those below it.
+    fn node(&mut self, tree: &AwaitNode, first: &str, rest: &str) {
+        if self.lines.len() >= self.limit {
             return;
+        }
+        let palette = self.palette;
+        let age = self.ages.0.get(self.next).cloned();
+        self.next += 1;
+        let mut spans = vec![
+            Span::styled(first.to_owned(), palette.faint()),
+            Span::raw(escape(&tree.future).into_owned()),
+        ];
+        if let Some(file) = &tree.file {
+            let file = escape(format::short_path(file)).into_owned();
+            let line = tree.line.map_or(String::new(), |line| format!(":{line}"));
+            spans.push(Span::styled(format!("  {file}{line}"), palette.source()));
+        }
+        if let Some(age) = age {
+            spans.push(Span::styled(age, palette.strong()));
+        }
+        match tree.state {
+            NodeState::Suspended | NodeState::Unknown => {}
+            NodeState::Unresumed => spans.push(Span::styled("  not polled yet", palette.faint())),
+            NodeState::Returned => spans.push(Span::styled("  returned", palette.faint())),
+            NodeState::Panicked => spans.push(Span::styled("  panicked", palette.alarm())),
+        }
+        if let Some(waits_for) = &tree.waits_for {
+            let text = format!("  waits for {}", escape(&describe(waits_for)));
+            spans.push(Span::styled(text, palette.wait()));
+        }
+        for note in &tree.notes {
+            spans.push(Span::styled(
+                format!("  ({})", escape(note)),
+                palette.faint(),
+            ));
+        }
+        self.lines.push(Line::from(spans));
+        for (index, child) in tree.children.iter().enumerate() {
+            let last = index + 1 == tree.children.len();
+            let (branch, below) = if last {
+                ("└─ ", "   ")
+            } else {
+                ("├─ ", "│  ")
+            };
+            let (branch, below) = (format!("{rest}{branch}"), format!("{rest}{below}"));
+            self.node(child, &branch, &below);
+            if self.lines.len() >= self.limit {
+                return;
+            }
         }
     }
 }
