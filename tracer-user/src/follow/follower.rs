@@ -255,7 +255,10 @@ impl Follower {
 
     /// Takes what was read of the tasks on the screen.
     pub fn take_readings(&mut self, mut readings: HashMap<TaskKey, TreeReading>) {
-        self.on_screen = readings.keys().copied().collect();
+        // Tables are made more often than the screen is read.
+        if !readings.is_empty() {
+            self.on_screen = readings.keys().copied().collect();
+        }
         for reading in readings.values_mut() {
             if let Some(told) = reading.told.take() {
                 self.suspensions
