@@ -179,6 +179,7 @@ impl Builder {
                 self.poll_goes_on(&mut state, end);
             }
         }
+        super::outlast::settle(&mut self.history);
         order::settle(&mut self.history);
         self.history
     }

@@ -14,6 +14,7 @@ mod current;
 mod fate;
 mod moment;
 mod order;
+mod outlast;
 mod polls;
 #[cfg(test)]
 mod property_tests;
@@ -175,8 +176,8 @@ pub struct Doer {
     pub unit: UnitIndex,
     /// The poll it was done in.
     pub poll: Option<PollIndex>,
-    /// The innermost await instance of that task that is known to have been going on at that poll:
-    /// the one whose async body did it, as far as it can be told.
+    /// The innermost await instance of that task that was there before that poll and after it: it, or
+    /// something inside it, did it. The task's own future when everything ended in the poll.
     pub within: Option<AwaitIndex>,
     /// What moved a thread outside polls: I/O readiness, a timer.
     pub origin: Option<UnitIndex>,

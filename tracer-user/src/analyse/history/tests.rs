@@ -297,3 +297,42 @@ fn a_mark_that_agrees_by_chance_brings_nothing_back_when_the_body_around_is_over
         .collect();
     assert_eq!(arms.len(), 2, "{arms:?}");
 }
+
+#[test]
+fn what_is_done_after_an_await_is_not_done_inside_it() {
+    let (mut trace, worker, task) = started();
+    trace.stands(
+        task,
+        190,
+        &[
+            body(0, 0, "app::serve", 10),
+            body(1, 8, "app::locked", 5),
+            leaf(2, 16, "tokio::Acquire", "lock"),
+        ],
+    );
+    let poll = trace.begin(task, worker, 200, None);
+    trace.spawned(task, 18, "app::part", 205, Some(poll));
+    trace.end(task, 200, 210, Outcome::Pending);
+    trace.stands(
+        task,
+        290,
+        &[
+            body(0, 0, "app::serve", 10),
+            body(1, 8, "app::joined", 6),
+            leaf(2, 16, "tokio::JoinHandle", "join"),
+        ],
+    );
+    trace.poll(task, worker, 300, 310, None);
+    let history = trace.history(100, 1_000);
+    let spawns: Vec<_> = history
+        .units
+        .iter()
+        .filter_map(|unit| match &unit.kind {
+            UnitKind::Task(task) => task.spawned,
+            _ => None,
+        })
+        .filter_map(|spawn| spawn.by.within)
+        .map(|within| history[within].awaited.future.to_string())
+        .collect();
+    assert_eq!(spawns, ["app::serve"], "it got its lock before it spawned");
+}
