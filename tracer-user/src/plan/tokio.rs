@@ -257,6 +257,19 @@ fn missing(tokio: &Tokio) -> Vec<Unseen> {
         (ProbeKind::WakeByReference, "wake-ups by reference"),
         (ProbeKind::WakerClone, "clones of wakers"),
         (ProbeKind::WakerDrop, "drops of wakers"),
+        (
+            ProbeKind::IoReady,
+            "which I/O resource woke a task (the wake-up is its thread's)",
+        ),
+        (
+            ProbeKind::TimerFired,
+            "that a timer woke a task (the wake-up is its thread's)",
+        ),
+        (ProbeKind::Abort, "who aborted a task"),
+        (
+            ProbeKind::Panic,
+            "whether a task that ended returned or panicked",
+        ),
     ] {
         if !has(kind) {
             say(what, reason, remedy.clone());
