@@ -25,12 +25,12 @@ use tracer_user::locate::{Process, TargetSelector};
 use tracer_user::object::{Binary, DebugSource};
 use tracer_user::plan::{Names, Plan, Request, Rules, WalkPlan, make};
 use tracer_user::runtime::tokio::Inspector;
+use tracer_user::stream::monotonic_ns;
 use tracer_user::walk::Futures;
 
 const SHAPES: [&str; 5] = ["chain4", "chain8", "chain16", "tree", "heap"];
-/// Windows of 200 ms that are measured of each variant in each round; the first after a change is
-/// left out.
-const WINDOWS: usize = 2;
+/// Windows of 200 ms that are measured of each variant in each round.
+const WINDOWS: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Variant {
@@ -81,11 +81,16 @@ impl Target {
         self.child.id().cast_signed()
     }
 
-    /// Nanoseconds of CPU a poll in the next window.
-    fn window(&mut self) -> f64 {
-        let line = self.lines.next().unwrap().unwrap();
-        let told: serde_json::Value = serde_json::from_str(&line).unwrap();
-        told["cpu_ns"].as_f64().unwrap() / told["polls"].as_f64().unwrap()
+    /// Nanoseconds of CPU a poll in the next window that began after this time: what was told while
+    /// probes were set stands in the pipe.
+    fn window(&mut self, after: u64) -> f64 {
+        loop {
+            let line = self.lines.next().unwrap().unwrap();
+            let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if told["begin_ns"].as_u64().unwrap() > after {
+                return told["cpu_ns"].as_f64().unwrap() / told["polls"].as_f64().unwrap();
+            }
+        }
     }
 }
 
@@ -159,13 +164,13 @@ fn measure(
             None,
         ),
     };
-    // A window that began before the change is none of it.
+    let after = monotonic_ns();
     let mut costs = Vec::new();
-    for window in 0..=WINDOWS {
+    for _ in 0..WINDOWS {
         let cost = match &mut session {
-            None => target.window(),
+            None => target.window(after),
             Some(session) => std::thread::scope(|scope| {
-                let waiting = scope.spawn(|| target.window());
+                let waiting = scope.spawn(|| target.window(after));
                 while !waiting.is_finished() {
                     let until = Instant::now() + Duration::from_millis(20);
                     drain(session, runtime, until, volume);
@@ -173,9 +178,7 @@ fn measure(
                 waiting.join().unwrap()
             }),
         };
-        if window > 0 {
-            costs.push(cost);
-        }
+        costs.push(cost);
     }
     if let Some(session) = session {
         volume.lost += session.losses().iter().sum::<u64>();
