@@ -7,4 +7,5 @@ pub mod live;
 pub mod progress;
 pub mod report;
 pub mod requests;
+mod text;
 pub mod waits;

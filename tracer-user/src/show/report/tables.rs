@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-
-use super::{FAINT, Report, STRONG, plural, span};
+use super::{FAINT, Report, plural, span};
 use crate::analyse::activity::{Activity, OpenTask, Poll, Waker};
 use crate::show::escape::escape;
 use crate::show::live::format;
 use crate::show::waits;
+
+pub(super) use crate::show::text::{heading, table};
 
 /// Rows of a table at most.
 pub(super) const ROWS: usize = 15;
@@ -24,33 +24,6 @@ pub(super) fn name(future: Option<&Arc<str>>) -> String {
         || "(future not known)".to_owned(),
         |future| format::keep_right(&escape(future), NAME),
     )
-}
-
-/// A table without borders; columns before `left` are numbers.
-pub(super) fn table(headings: &[&str], numbers: usize, rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table
-        .load_preset(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(headings.iter().copied());
-    for row in rows {
-        table.add_row(row);
-    }
-    for (at, column) in table.column_iter_mut().enumerate() {
-        if at < numbers {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        column.set_padding((0, 2));
-    }
-    let text: Vec<String> = table
-        .lines()
-        .map(|line| format!("  {}", line.trim_end()))
-        .collect();
-    text.join("\n")
-}
-
-pub(super) fn heading(out: &mut dyn Write, title: &str) -> io::Result<()> {
-    writeln!(out, "\n{STRONG}{title}{STRONG:#}")
 }
 
 pub(super) fn more(out: &mut dyn Write, all: usize) -> io::Result<()> {

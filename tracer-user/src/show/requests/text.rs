@@ -1,40 +1,12 @@
 //! Tables and lines of text.
 
-use std::io::{self, Write};
-
 use anstyle::{AnsiColor, Style};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 pub(super) const STRONG: Style = Style::new().bold();
 pub(super) const FAINT: Style = Style::new().dimmed();
 pub(super) const WARNING: Style = AnsiColor::Yellow.on_default();
 
-/// A table without borders; columns before `left` are numbers.
-pub(super) fn table(headings: &[&str], left: usize, rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table
-        .load_preset(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(headings.iter().copied());
-    for row in rows {
-        table.add_row(row);
-    }
-    for (at, column) in table.column_iter_mut().enumerate() {
-        if at < left {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        column.set_padding((0, 2));
-    }
-    let text: Vec<String> = table
-        .lines()
-        .map(|line| format!("  {}", line.trim_end()))
-        .collect();
-    text.join("\n")
-}
-
-pub(super) fn heading(out: &mut dyn Write, title: &str) -> io::Result<()> {
-    writeln!(out, "\n{STRONG}{title}{STRONG:#}")
-}
+pub(super) use crate::show::text::{heading, table};
 
 pub(super) fn plural(count: u64, one: &str) -> String {
     format!("{count} {one}{}", if count == 1 { "" } else { "s" })
