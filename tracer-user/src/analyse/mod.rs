@@ -5,6 +5,7 @@ use crate::address::Address;
 
 pub mod activity;
 pub mod critical_path;
+pub mod findings;
 pub mod history;
 pub mod levels;
 pub mod life;

@@ -85,6 +85,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let futures = Futures::new(&info);
     let memory = process.memory();
+    let time = crate::stream::monotonic_ns();
     let mut found = match Inspector::new(process.pid, &binary, module.bias, &futures) {
         Ok(inspector) => started(&process, || inspector.tasks(&process, &memory)),
         // Without types there are still tasks to be told, in every release build.
@@ -117,6 +118,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let snapshot = Snapshot {
         schema: SCHEMA,
+        time,
         process: ProcessInfo {
             pid: process.pid,
             exe: process.exe.display().to_string(),
@@ -124,6 +126,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         },
         runtimes: found.runtimes,
         tasks: found.tasks,
+        threads: found.threads,
         coverage,
         warnings: found.warnings,
     };

@@ -24,6 +24,7 @@ fn tree(line: u32) -> AwaitNode {
         waits_for: Some(WaitsFor::new("notify")),
         notes: Vec::new(),
         children: Vec::new(),
+        ..AwaitNode::default()
     }
 }
 
@@ -38,12 +39,15 @@ pub(in crate::follow) fn info(id: &str, address: u64) -> TaskInfo {
         notes: Vec::new(),
         address: Address(address),
         references: None,
+        ..TaskInfo::default()
     }
 }
 
 pub(in crate::follow) fn snapshot(tasks: Vec<TaskInfo>) -> Snapshot {
     Snapshot {
         schema: SCHEMA,
+        time: 0,
+        threads: Vec::new(),
         process: ProcessInfo {
             pid: 1,
             exe: "/app".to_owned(),

@@ -71,6 +71,7 @@ impl<'p, 'd, 'a> TokioTasks<'p, 'd, 'a> {
 impl ReadTasks for TokioTasks<'_, '_, '_> {
     fn all(&mut self) -> Result<Snapshot, String> {
         self.check_alive()?;
+        let time = crate::stream::monotonic_ns();
         let memory = self.memory();
         let found = match &self.source {
             TaskSource::Types(inspector) => inspector.tasks(self.process, &memory),
@@ -86,6 +87,7 @@ impl ReadTasks for TokioTasks<'_, '_, '_> {
             .collect();
         Ok(Snapshot {
             schema: SCHEMA,
+            time,
             process: ProcessInfo {
                 pid: self.process.pid,
                 exe: self.process.exe.display().to_string(),
@@ -94,6 +96,7 @@ impl ReadTasks for TokioTasks<'_, '_, '_> {
             coverage: coverage(&found, self.level),
             runtimes: found.runtimes,
             tasks: found.tasks,
+            threads: found.threads,
             warnings: found.warnings,
         })
     }

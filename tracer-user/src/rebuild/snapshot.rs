@@ -13,12 +13,16 @@ use crate::address::Address;
 pub struct Snapshot {
     /// Version of the JSON contract.
     pub schema: u32,
+    /// When reading began: CLOCK_MONOTONIC, nanoseconds.
+    pub time: u64,
     /// The process.
     pub process: ProcessInfo,
     /// Its runtimes.
     pub runtimes: Vec<RuntimeInfo>,
     /// Its tasks.
     pub tasks: Vec<TaskInfo>,
+    /// Its threads.
+    pub threads: Vec<ThreadInfo>,
     /// What was seen and what was not.
     pub coverage: Coverage,
     /// What the reader should know, in sentences.
@@ -92,6 +96,62 @@ pub struct TaskInfo {
     /// References to the task, where the runtime counts them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub references: Option<u64>,
+    /// Wakers of it that are left, at most: the references less those that are accounted for
+    /// otherwise (list, join handle, run queue; abort handles are counted as wakers). Read with the
+    /// state in one word. An idle task with 0 cannot be woken by anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wakers: Option<u64>,
+    /// It was aborted, or its runtime shuts down.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cancelled: bool,
+    /// The `Header` of the task that awaits this one's join handle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joined_by: Option<Address>,
+}
+
+impl Default for TaskInfo {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            runtime: "tokio",
+            scheduler: "multi_thread",
+            state: TaskState::Unknown,
+            future: Arc::from("?"),
+            tree: None,
+            notes: Vec::new(),
+            address: Address(0),
+            references: None,
+            wakers: None,
+            cancelled: false,
+            joined_by: None,
+        }
+    }
+}
+
+/// A thread of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ThreadInfo {
+    /// Thread id.
+    pub tid: u32,
+    /// Its name.
+    pub name: Arc<str>,
+    /// State as the kernel names it: `R`, `S`, `D`, ...
+    pub state: String,
+    /// Whether it is inside a runtime: a worker, or in `block_on`.
+    pub in_runtime: bool,
+    /// The task that it is polling, as the runtime's own thread-local says: `tokio/17`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub polls: Option<String>,
+    /// The system call that it is in, by name; `None` when it is in none, or that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syscall: Option<Arc<str>>,
+    /// It waits where its runtime parks: for the I/O driver, a timer, or work.
+    pub parked: bool,
+    /// Times that it gave up the CPU, and that it was taken from it. Equal in two readings: it did
+    /// not run in between, or never stopped.
+    pub switches: (u64, u64),
+    /// Nanoseconds that it was on a CPU.
+    pub cpu_time: u64,
 }
 
 /// How much debug information the binary has.

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::address::Address;
+
 /// What kind of future a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -46,6 +48,9 @@ pub struct WaitsFor {
     /// `sleep`, `lock`, `semaphore`, `channel`, `oneshot`, `notify`, `join`, `io`, ...
     pub kind: &'static str,
     /// Further fields of the kind: deadlines in nanoseconds, addresses as hexadecimal strings.
+    /// Of any kind, where it is known: `ready` (whether a poll would go on), `ready_because` (a
+    /// clause that says why), `waker` (whom what is waited for will wake: `own` for the task that
+    /// waits, `other`, `none`).
     #[serde(flatten)]
     pub details: Map<String, Value>,
 }
@@ -60,12 +65,54 @@ impl WaitsFor {
         }
     }
 
+    /// A detail that is text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.details.get(name).and_then(Value::as_str)
+    }
+
+    /// A detail that is a number and not negative.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.details.get(name).and_then(Value::as_u64)
+    }
+
+    /// Whether what is waited for is there, so that a poll would go on: from memory and the kernel's
+    /// tables at the moment of reading. `None` when that is not known.
+    #[must_use]
+    pub fn ready(&self) -> Option<bool> {
+        self.details.get("ready").and_then(Value::as_bool)
+    }
+
     /// Adds a detail.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.details.insert(name.to_owned(), value.into());
         self
     }
+}
+
+/// What a body keeps in a saved local while it is suspended, and others may wait for: a lock's
+/// guard, a semaphore's permit, the sending end of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// Name of the local.
+    pub local: Arc<str>,
+    /// What is held, in the words of what waits for it: `lock`, `semaphore`, `channel` with `side`
+    /// `send`, `oneshot`, ... with the same `address` as the leaf that waits has.
+    pub what: WaitsFor,
+    /// Why it may not be held any more: a value that was moved out leaves its bytes behind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
+}
+
+/// A place in the source.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct SourcePlace {
+    /// The file, as the compiler recorded it.
+    pub file: Arc<str>,
+    /// The line, 1-based.
+    pub line: u32,
 }
 
 /// One future of a task with what it awaits.
@@ -87,12 +134,45 @@ pub struct AwaitNode {
     /// What is not known or doubtful about this node, with the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Where the future lies, which is what identifies it while its task lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<Address>,
+    /// Where the `poll` of a future that is no async body is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub defined: Option<SourcePlace>,
+    /// What it keeps in saved locals that others may wait for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<Held>,
+    /// Futures that it keeps in saved locals and does not await here: started and not finished, and
+    /// nobody polls them while it stands here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_awaited: Vec<AwaitNode>,
     /// The futures this one waits for.
     pub children: Vec<AwaitNode>,
 }
 
+/// A node of which nothing is known.
+impl Default for AwaitNode {
+    fn default() -> Self {
+        Self {
+            future: Arc::from("?"),
+            kind: NodeKind::Unknown,
+            state: NodeState::Unknown,
+            file: None,
+            line: None,
+            waits_for: None,
+            notes: Vec::new(),
+            address: None,
+            defined: None,
+            holds: Vec::new(),
+            not_awaited: Vec::new(),
+            children: Vec::new(),
+        }
+    }
+}
+
 impl AwaitNode {
-    /// Calls `visit` for this node and everything below it, in preorder.
+    /// Calls `visit` for this node and everything it waits for, in preorder.
     pub fn visit<'a>(&'a self, visit: &mut impl FnMut(&'a Self)) {
         visit(self);
         for child in &self.children {

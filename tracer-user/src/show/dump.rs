@@ -364,6 +364,7 @@ mod tests {
             ),
             notes: Vec::new(),
             children: Vec::new(),
+            ..AwaitNode::default()
         }
     }
 
@@ -390,6 +391,7 @@ mod tests {
             notes: note.map(str::to_owned).into_iter().collect(),
             address: Address(id),
             references: Some(2),
+            ..TaskInfo::default()
         }
     }
 
@@ -415,6 +417,8 @@ mod tests {
         ));
         let snapshot = Snapshot {
             schema: SCHEMA,
+            time: 0,
+            threads: Vec::new(),
             process: ProcessInfo {
                 pid: 7,
                 exe: "/srv/app".into(),

@@ -223,6 +223,7 @@ impl Walker<'_, '_, '_> {
             waits_for: leaf.waits_for,
             notes: leaf.notes,
             children,
+            ..AwaitNode::default()
         });
     }
 
@@ -297,5 +298,6 @@ pub(super) fn unknown(future: Arc<str>, reason: String) -> AwaitNode {
             .into_iter()
             .collect(),
         children: Vec::new(),
+        ..AwaitNode::default()
     }
 }

@@ -267,6 +267,7 @@ fn open_tasks_wait_where_the_last_snapshot_says() {
         waits_for: children.is_empty().then(|| WaitsFor::new("sleep")),
         notes: Vec::new(),
         children,
+        ..AwaitNode::default()
     };
     let task = |id: &str, address, line| TaskInfo {
         id: id.into(),
@@ -285,6 +286,7 @@ fn open_tasks_wait_where_the_last_snapshot_says() {
         notes: Vec::new(),
         address: Address(address),
         references: None,
+        ..TaskInfo::default()
     };
     let mut collector = Collector::new(100);
     collector.events(&trace.events);

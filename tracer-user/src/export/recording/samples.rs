@@ -243,6 +243,7 @@ fn leaf() -> AwaitNode {
         waits_for: Some(WaitsFor::new("sleep").with("deadline_ns", 5_000_000_000_u64)),
         notes: vec!["torn once".into()],
         children: Vec::new(),
+        ..AwaitNode::default()
     }
 }
 
@@ -256,12 +257,15 @@ pub(super) fn tree(depth: usize) -> AwaitNode {
         waits_for: None,
         notes: Vec::new(),
         children: vec![child, leaf()],
+        ..AwaitNode::default()
     })
 }
 
 pub(super) fn snapshot(tasks: u64, depth: usize) -> Snapshot {
     Snapshot {
         schema: SCHEMA,
+        time: 0,
+        threads: Vec::new(),
         process: process(),
         runtimes: vec![RuntimeInfo {
             runtime: "tokio",
@@ -281,6 +285,7 @@ pub(super) fn snapshot(tasks: u64, depth: usize) -> Snapshot {
                 notes: Vec::new(),
                 address: Address(0x7f00_0000_0000 + number * 0x100),
                 references: Some(2),
+                ..TaskInfo::default()
             })
             .collect(),
         coverage: Coverage {

@@ -245,6 +245,7 @@ fn task_info(task: proto::SnapshotTask, strings: &Strings) -> Result<TaskInfo, &
         notes: task.notes,
         address: Address(task.address),
         references: task.references,
+        ..TaskInfo::default()
     })
 }
 
@@ -297,5 +298,6 @@ fn await_node(node: proto::Node, strings: &Strings) -> Result<AwaitNode, &'stati
         waits_for,
         notes: node.notes,
         children: Vec::new(),
+        ..AwaitNode::default()
     })
 }

@@ -77,6 +77,8 @@ impl Run {
 fn snapshot(tasks: &[(&str, u64)]) -> Snapshot {
     Snapshot {
         schema: SCHEMA,
+        time: 0,
+        threads: Vec::new(),
         process: ProcessInfo {
             pid: 1,
             exe: "/srv/app".into(),
@@ -95,6 +97,7 @@ fn snapshot(tasks: &[(&str, u64)]) -> Snapshot {
                 notes: Vec::new(),
                 address: Address(*address),
                 references: None,
+                ..TaskInfo::default()
             })
             .collect(),
         coverage: Coverage {

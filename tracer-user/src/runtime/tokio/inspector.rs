@@ -11,7 +11,7 @@ use crate::error::{Advice, ExitCode};
 use crate::locate::{self, Process};
 use crate::memory::Memory;
 use crate::object::{Binary, TlsSegment};
-use crate::rebuild::snapshot::{Coverage, DebugInfoLevel, RuntimeInfo, TaskInfo};
+use crate::rebuild::snapshot::{Coverage, DebugInfoLevel, RuntimeInfo, TaskInfo, ThreadInfo};
 use crate::rebuild::tree::AwaitNode;
 use crate::walk::{Futures, Limits, Walker};
 
@@ -71,6 +71,8 @@ pub struct Found {
     pub runtimes: Vec<RuntimeInfo>,
     /// Tasks.
     pub tasks: Vec<TaskInfo>,
+    /// Threads of the process.
+    pub threads: Vec<ThreadInfo>,
     /// Tasks whose memory never stood still.
     pub torn: u64,
     /// What the reader should know.

@@ -272,6 +272,7 @@ impl ShapeInspector {
             notes: vec!["no await tree: no debug information about its future".to_owned()],
             address: header,
             references: Some(state.references()),
+            ..TaskInfo::default()
         })
     }
 }

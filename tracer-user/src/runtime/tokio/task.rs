@@ -204,6 +204,7 @@ impl TaskReader<'_, '_, '_, '_> {
             notes: contents.notes,
             address: header,
             references: Some(seen.state.references()),
+            ..TaskInfo::default()
         }
     }
 }

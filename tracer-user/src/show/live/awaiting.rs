@@ -131,6 +131,7 @@ mod tests {
             waits_for: None,
             notes: Vec::new(),
             children,
+            ..AwaitNode::default()
         }
     }
 

@@ -42,6 +42,7 @@ fn node(future: &str, at: Option<(&str, u32)>, children: Vec<AwaitNode>) -> Awai
         waits_for: None,
         notes: Vec::new(),
         children,
+        ..AwaitNode::default()
     }
 }
 
@@ -62,6 +63,7 @@ fn with_tree(mut model: Model, tree: Option<AwaitNode>, notes: &[&str]) -> Model
             notes: notes.iter().map(|&note| note.to_owned()).collect(),
             address: row.key.address,
             references: None,
+            ..TaskInfo::default()
         })),
     };
     model.update(Message::Tree(reading));

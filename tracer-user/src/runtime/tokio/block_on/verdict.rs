@@ -206,6 +206,7 @@ mod tests {
             waits_for: None,
             notes: Vec::new(),
             children,
+            ..AwaitNode::default()
         }
     }
 

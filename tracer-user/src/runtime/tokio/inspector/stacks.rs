@@ -162,6 +162,7 @@ impl<'d, 'a> Inspector<'d, 'a> {
             notes,
             address: root.address,
             references: None,
+            ..TaskInfo::default()
         };
         (task, torn)
     }
@@ -187,6 +188,7 @@ impl<'d, 'a> Inspector<'d, 'a> {
             ],
             address: Address::default(),
             references: None,
+            ..TaskInfo::default()
         }
     }
 }

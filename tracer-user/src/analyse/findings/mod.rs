@@ -1,0 +1,28 @@
+//! What is wrong in a program, with evidence and with how sure that is.
+//!
+//! In: a [`Case`]: what events told (a [`History`]) and what memory told ([`Moment`]s). Out:
+//! [`Finding`]s. Pure: one file a kind, each a function from the case to [`Sighting`]s, which are
+//! grouped by their cause: hundreds of equal ones are one finding with a count.
+//!
+//! What is missing in the case (lost events, torn reads, unknown layouts) may hide a finding or
+//! lower its certainty, and never makes one.
+
+mod case;
+mod group;
+mod model;
+
+pub use case::{Case, Moment, Thresholds};
+pub use group::group;
+pub use model::{Certainty, Finding, Kind, Role, Sighting, Site, Subject};
+
+/// An analysis: what it sees in a case.
+type Analysis = fn(&Case<'_>) -> Vec<Sighting>;
+
+/// All analyses, in the order of [`Kind`].
+const ANALYSES: &[Analysis] = &[];
+
+/// Everything that is wrong, the surest and gravest first.
+#[must_use]
+pub fn find(case: &Case<'_>) -> Vec<Finding> {
+    group(ANALYSES.iter().flat_map(|analysis| analysis(case)))
+}
