@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::order;
 use super::task::TaskState;
 use super::tree::Standing;
+use super::wakers::Deed;
 use super::{
     Awaited, Doer, History, Spawn, TaskEnd, TaskHistory, UnitHistory, UnitIndex, UnitKind,
 };
@@ -175,6 +176,8 @@ impl Builder {
         }
         for at in 0..self.known.len() {
             if let Some(mut state) = self.known[at].state.take() {
+                let unit = UnitIndex(u32::try_from(at).unwrap_or(u32::MAX));
+                self.wakers_at_the_end(unit, &mut state);
                 self.stays(&mut state, end);
                 self.poll_goes_on(&mut state, end);
             }
@@ -250,7 +253,15 @@ impl Builder {
                     self.give_state(unit, state);
                 }
             }
-            EventKind::Wake { task, effect, .. } => self.wake(unit, *task, *effect, event),
+            EventKind::Wake {
+                task,
+                by_value,
+                effect,
+            } => {
+                self.wake(unit, *task, *effect, event);
+                let by_value = *by_value;
+                self.count_waker(unit, *task, Deed::Woke { by_value }, event.cause, time);
+            }
             EventKind::Blocked { preempted } => self.off_cpu(unit, time, *preempted),
             EventKind::Unblocked => self.on_cpu(unit, time),
             EventKind::Aborted { task } => {
@@ -264,10 +275,16 @@ impl Builder {
             }
             EventKind::Finished { outcome } => self.finished(unit, event, *outcome),
             EventKind::Gap { .. } => self.gap(unit, time, false),
-            EventKind::Fired
-            | EventKind::WakerCloned { .. }
-            | EventKind::WakerDropped { .. }
-            | EventKind::FuturePoll { .. } => {}
+            EventKind::WakerCloned { task } => {
+                self.count_waker(unit, *task, Deed::Cloned, event.cause, time);
+            }
+            EventKind::WakerDropped { task } => {
+                self.count_waker(unit, *task, Deed::Dropped, event.cause, time);
+            }
+            EventKind::Fired | EventKind::FuturePoll { .. } => {}
+        }
+        if event.cause.is_some_and(|cause| cause.unit == event.id.unit) {
+            self.happened_inside(unit, event.cause, time);
         }
     }
 
@@ -325,6 +342,7 @@ impl Builder {
                 unit.gaps.push(time);
             }
         }
+        self.wakers_are_missing(unit);
         if let Some(known) = self.known.get_mut(unit.0 as usize)
             && let Some(state) = &mut known.state
         {
@@ -430,6 +448,7 @@ impl Builder {
             return;
         };
         self.close_if_open(&mut state, event.time);
+        self.attribute_clones(unit, &mut state, Some(&[]));
         let end = TaskEnd {
             time: state.clock.at(event.time).time,
             outcome,

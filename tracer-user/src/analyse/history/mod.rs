@@ -25,12 +25,16 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod wakers;
+#[cfg(test)]
+mod wakers_tests;
 
 use std::ops::{Index, Range};
 use std::sync::Arc;
 
 pub use self::builder::{Builder, Limits};
 pub use self::current::Current;
+pub use self::wakers::{AwaitWakers, Probed, TaskWakers, WakerCounts, Wakers};
 
 use crate::address::Address;
 use crate::rebuild::event::{EndSeen, EventId, Origin, Outcome, UnitId, WakeEffect};
@@ -70,6 +74,10 @@ pub struct History {
     pub wakes: Vec<Wake>,
     /// What did not fit into the limits, or was lost: what is known is right, not complete.
     pub missing: Missing,
+    /// Wakers, counted.
+    pub wakers: Wakers,
+    /// By poll: the last time at which something happened inside it; see [`History::known_until`].
+    pub last_inside: Vec<u64>,
 }
 
 /// What is missing in a history.
@@ -339,6 +347,22 @@ index!(UnitIndex, units, UnitHistory);
 index!(PollIndex, polls, Poll);
 index!(AwaitIndex, awaits, Await);
 index!(WakeIndex, wakes, Wake);
+
+impl History {
+    /// Until when a poll is known to have gone on: its end where that is exact, otherwise the last
+    /// thing that happened inside it. Its true end lies between this and [`Poll::end`].
+    #[must_use]
+    pub fn known_until(&self, poll: PollIndex) -> u64 {
+        let row = &self[poll];
+        match row.end {
+            Some(end) if row.seen.is_exact() => end,
+            _ => {
+                let until = self.last_inside.get(poll.0 as usize).copied();
+                until.unwrap_or(row.begin).max(row.begin)
+            }
+        }
+    }
+}
 
 impl UnitHistory {
     /// What is known of it as a task; `None` when it is none.

@@ -20,7 +20,9 @@ pub(super) fn settle(history: &mut History) {
     if !places.is_identity() {
         places.renumber(history);
         place(&mut history.polls, &places.polls);
+        place(&mut history.last_inside, &places.polls);
         place(&mut history.awaits, &places.awaits);
+        place(&mut history.wakers.awaits, &places.awaits);
         place(&mut history.wakes, &places.wakes);
     }
     history.off_cpu.sort_by_key(|off| (off.poll, off.from));

@@ -26,6 +26,8 @@ impl Builder {
             .and_then(|cause| self.cause(task, &state, cause, begin.time));
         let evidence = self.evidence(task, cause);
         let waited_in = self.leaves_of(&state);
+        let leaves = state.known.then_some(&waited_in[..]);
+        self.count_wakers_of_next_poll(task, &mut state, leaves);
         let index = self.add_poll(Poll {
             task,
             event: event.id,
@@ -53,6 +55,8 @@ impl Builder {
         state.polled(begin, evidence);
         state.pending.clear();
         state.open = Some(OpenPoll { index, off: None });
+        let stood = state.known;
+        state.last_poll = index.map(|index| (index, stood));
         self.give_state(task, state);
     }
 
@@ -83,6 +87,7 @@ impl Builder {
         began: Option<u64>,
     ) {
         state.gap(false);
+        self.poll_was_not_seen(task, state);
         let begin = state
             .clock
             .begin(began.unwrap_or(event.time).min(event.time));
@@ -144,6 +149,7 @@ impl Builder {
             if let Some(open) = &mut state.open {
                 self.back(open, now.time);
                 open.off = Some((now.time, preempted));
+                self.goes_on_at(open.index, now.time);
             }
             self.give_state(task, state);
         }
@@ -154,8 +160,26 @@ impl Builder {
             let now = state.clock.at(time);
             if let Some(open) = &mut state.open {
                 self.back(open, now.time);
+                self.goes_on_at(open.index, now.time);
             }
             self.give_state(task, state);
+        }
+    }
+
+    /// Something happened inside the poll that goes on, which began with the event `cause`.
+    pub(super) fn happened_inside(&mut self, unit: UnitIndex, cause: Option<EventId>, time: u64) {
+        let open = self.known.get(unit.0 as usize);
+        let open = open.and_then(|known| known.state.as_ref()?.open?.index);
+        let row = open.and_then(|open| self.history.polls.get(open.0 as usize));
+        if row.is_some_and(|row| row.begin_known && cause == Some(row.event)) {
+            self.goes_on_at(open, time);
+        }
+    }
+
+    fn goes_on_at(&mut self, poll: Option<PollIndex>, time: u64) {
+        let known = poll.and_then(|poll| self.history.last_inside.get_mut(poll.0 as usize));
+        if let Some(known) = known {
+            *known = time.max(*known);
         }
     }
 
@@ -205,11 +229,12 @@ impl Builder {
         if let Some(unit) = self.history.units.get_mut(poll.task.0 as usize) {
             unit.polls.push(index);
         }
+        self.history.last_inside.push(poll.begin);
         self.history.polls.push(poll);
         Some(index)
     }
 
-    fn leaves_of(&mut self, state: &TaskState) -> Vec<super::AwaitIndex> {
+    pub(super) fn leaves_of(&mut self, state: &TaskState) -> Vec<super::AwaitIndex> {
         if !self.showing || !state.known {
             return Vec::new();
         }

@@ -9,7 +9,7 @@ use super::fate::{Circumstances, Fate, fates};
 use super::moment::Moment;
 use super::task::{Evidence, Since, Stood, TaskState};
 use super::tree::{Comparison, Node, Standing, Told, body_around, compare, is_body, is_telling};
-use super::{Await, AwaitIndex, AwaitOutcome, Awaited, UnitIndex};
+use super::{Await, AwaitIndex, AwaitOutcome, AwaitWakers, Awaited, UnitIndex};
 use crate::rebuild::suspension::{FutureState, Marks, Place, Suspension};
 
 /// Nodes that one task keeps beside those that are told, at most.
@@ -376,6 +376,7 @@ impl Builder {
             polled: 0,
             polls: 0,
         });
+        self.history.wakers.awaits.push(AwaitWakers::default());
         if let Some(unit) = self.history.units.get_mut(task.0 as usize) {
             unit.awaits.push(index);
         }

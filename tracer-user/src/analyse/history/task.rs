@@ -34,6 +34,9 @@ pub(super) struct TaskState {
     pub(super) since: Option<Since>,
     /// Since when the tree has stood as it does.
     pub(super) stood: Stood,
+    /// Its last poll, whose clones of wakers are not told for awaits yet, and whether it is known
+    /// where it stood before that.
+    pub(super) last_poll: Option<(PollIndex, bool)>,
     /// Wake-ups since its last poll began.
     pub(super) pending: Vec<(EventId, WakeIndex)>,
 }
@@ -108,6 +111,7 @@ impl TaskState {
                 since: now,
                 exact: false,
             },
+            last_poll: None,
             pending: Vec::new(),
         }
     }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::history::{
-    AwaitIndex, AwaitOutcome, Awaited, History, PollCause, PollIndex, TaskHistory, UnitHistory,
-    UnitIndex,
+    AwaitIndex, AwaitOutcome, Awaited, History, PollCause, PollIndex, TaskHistory, TaskWakers,
+    UnitHistory, UnitIndex,
 };
 use super::profile::{OpenAwait, open_awaits};
 use crate::rebuild::event::{EndSeen, Outcome, WakeEffect};
@@ -37,6 +37,10 @@ pub struct Life {
     pub polls: usize,
     /// Nanoseconds in polls that ended.
     pub polled_ns: u64,
+    /// Its wakers, counted.
+    pub wakers: TaskWakers,
+    /// Whether clones of wakers were counted at all; `None` when the recording does not tell.
+    pub sees_clones: Option<bool>,
     /// What happened, in order.
     pub events: Vec<Happening>,
     /// Further ones that are not listed, as there are too many.
@@ -212,6 +216,8 @@ pub fn life(history: &History, started: u64, index: UnitIndex, limit: usize) -> 
         existing: task.existing,
         polls: unit.polls.len(),
         polled_ns: lengths.fold(0, u64::saturating_add),
+        wakers: history.wakers(index),
+        sees_clones: history.wakers.probed.clones,
         events,
         left_out,
         open_awaits: open_awaits(history, index),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Header, Item};
-use crate::analyse::history::Builder;
+use crate::analyse::history::{Builder, Probed};
 
 /// A part of a recording, by time since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,11 @@ impl Window {
 #[must_use]
 pub fn builder(header: &Header, window: Window) -> Builder {
     let mut builder = Builder::new(header.started);
+    // A header that names none says nothing.
+    if !header.probes.is_empty() {
+        let kinds = header.probes.iter().map(|probes| probes.kind.as_str());
+        builder.probed(Probed::by_kinds(kinds));
+    }
     if !window.is_everything() {
         let (from, until) = window.bounds(header);
         builder.window(from, until);

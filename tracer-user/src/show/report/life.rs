@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::times::place;
 use super::{FAINT, STRONG, plural, span};
-use crate::analyse::history::{AwaitOutcome, Awaited};
+use crate::analyse::history::{AwaitOutcome, Awaited, WakerCounts};
 use crate::analyse::life::{Life, What, Who, outcome_word};
 use crate::rebuild::event::{Outcome, WakeEffect};
 use crate::show::escape::escape;
@@ -28,6 +28,9 @@ pub fn write_life(life: &Life, out: &mut dyn Write) -> io::Result<()> {
             ""
         }
     )?;
+    if let Some(wakers) = wakers(life) {
+        writeln!(out, "{wakers}")?;
+    }
     for event in &life.events {
         writeln!(out, "{:>12}  {}", moment(event.at_ns), what(&event.what))?;
     }
@@ -62,6 +65,43 @@ pub fn write_life(life: &Life, out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// What became of its wakers; `None` when nothing was counted.
+fn wakers(life: &Life) -> Option<String> {
+    let wakers = &life.wakers;
+    let total = &wakers.total;
+    if *total == WakerCounts::default() {
+        return None;
+    }
+    let cloned = match life.sees_clones {
+        Some(false) => "clones are not seen in this program".to_owned(),
+        _ if wakers.last_poll_seen => format!(
+            "cloned {} ({} by itself in its last poll)",
+            times(total.cloned),
+            wakers.cloned_in_last_poll
+        ),
+        _ => format!("cloned {}", times(total.cloned)),
+    };
+    let mut text = format!(
+        "its wakers: {cloned}, dropped {}, consumed by waking {}, used to wake by reference {}",
+        times(total.dropped),
+        times(total.consumed),
+        times(total.woken_by_reference)
+    );
+    let woken = wakers.since_poll.consumed + wakers.since_poll.woken_by_reference;
+    if wakers.last_poll_seen && woken == 0 {
+        text += "; not woken since its last poll";
+    }
+    Some(text)
+}
+
+fn times(count: u64) -> String {
+    match count {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    }
 }
 
 fn moment(nanoseconds: i64) -> String {
