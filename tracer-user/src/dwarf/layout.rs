@@ -26,6 +26,25 @@ impl<'a> DebugInfo<'a> {
     /// followed; variants of enums are entered.
     #[must_use]
     pub fn field(&self, die: DieRef, path: &str) -> Option<Field> {
+        let known = |fields: &[(Box<str>, Option<Field>)]| {
+            let known = fields.iter().find(|(known, _)| **known == *path);
+            known.map(|(_, field)| *field)
+        };
+        if let Some(field) = self
+            .fields
+            .borrow()
+            .get(&die)
+            .and_then(|fields| known(fields))
+        {
+            return field;
+        }
+        let found = self.find_field(die, path);
+        let mut fields = self.fields.borrow_mut();
+        fields.entry(die).or_default().push((path.into(), found));
+        found
+    }
+
+    fn find_field(&self, die: DieRef, path: &str) -> Option<Field> {
         let mut field = Field {
             offset: 0,
             type_die: die,

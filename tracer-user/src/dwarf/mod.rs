@@ -62,6 +62,8 @@ pub struct DebugInfo<'a> {
     generic_polls: HashMap<u64, Vec<DieRef>>,
     lines: lines::Lines,
     definitions: OnceCell<definitions::Definitions>,
+    /// Fields by type and path that were looked for: leaves ask for the same ones of each task.
+    fields: RefCell<HashMap<DieRef, Vec<(Box<str>, Option<Field>)>>>,
 }
 
 impl<'a> DebugInfo<'a> {
@@ -116,6 +118,7 @@ impl<'a> DebugInfo<'a> {
             generic_polls,
             lines: lines::Lines::default(),
             definitions: OnceCell::new(),
+            fields: RefCell::new(HashMap::new()),
         })
     }
 

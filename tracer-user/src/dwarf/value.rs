@@ -91,7 +91,10 @@ impl<'v, 'a> Value<'v, 'a> {
     /// # Errors
     /// As [`Value::part`].
     pub fn part_called(self, base: &str) -> Result<Self, ValueError> {
-        self.part(base, |_, die| self.info.base_path(die) == base)
+        let last = base.rsplit("::").next().unwrap_or(base);
+        self.part(base, |this, die| {
+            this.base_name() == last && self.info.base_path(die) == base
+        })
     }
 
     /// The nearest word: an integer, a pointer, the inside of an atomic or `NonNull`.
@@ -219,8 +222,8 @@ impl<'v, 'a> Value<'v, 'a> {
     /// # Errors
     /// As [`Value::variant`].
     pub fn option(self) -> Result<Option<Self>, ValueError> {
-        let option = self.part("<Option>", |_, die| {
-            self.info.base_path(die) == "core::option::Option"
+        let option = self.part("<Option>", |this, die| {
+            this.name.starts_with("Option<") && self.info.base_path(die) == "core::option::Option"
         })?;
         let (name, contents) = option.variant()?;
         if name.starts_with("Some") {

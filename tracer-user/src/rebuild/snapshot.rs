@@ -98,13 +98,18 @@ pub struct TaskInfo {
     pub references: Option<u64>,
     /// Wakers of it that are left, at most: the references less those that are accounted for
     /// otherwise (list, join handle, run queue; abort handles are counted as wakers). Read with the
-    /// state in one word. An idle task with 0 cannot be woken by anything.
+    /// state in one word, so 0 on an idle task holds at that moment: nothing but an abort or its
+    /// runtime's end will poll it again. It is healthy where the task is meant to wait for ever: its
+    /// leaf is of kind `never`, or a future of the program's own that never means to go on. `None`
+    /// while it is polled, when it has finished, and for a root of `block_on`.
+    /// See `StateWord::wakers_left` for what holds references, by version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wakers: Option<u64>,
     /// It was aborted, or its runtime shuts down.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cancelled: bool,
-    /// The `Header` of the task that awaits this one's join handle.
+    /// The `Header` of the task that awaits this one's join handle; `None` when nobody does, and
+    /// when it is awaited through a `JoinSet` or anything else that has wakers of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub joined_by: Option<Address>,
 }

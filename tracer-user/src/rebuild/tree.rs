@@ -49,8 +49,17 @@ pub struct WaitsFor {
     pub kind: &'static str,
     /// Further fields of the kind: deadlines in nanoseconds, addresses as hexadecimal strings.
     /// Of any kind, where it is known: `ready` (whether a poll would go on), `ready_because` (a
-    /// clause that says why), `waker` (whom what is waited for will wake: `own` for the task that
-    /// waits, `other`, `none`).
+    /// clause that says why, with `ready: true`), `waker` (whom what is waited for will wake: `own`
+    /// for the task that waits, `other` for another task of tokio's, then with `waker_of` if it has
+    /// an id; `none`).
+    ///
+    /// All are of the moment of reading, while the program runs: between "it is there" and "its
+    /// waiter is woken" lie microseconds in every healthy program. Only two readings in which the
+    /// task was not polled in between say that a wake-up was lost. What wakes (a timer, a permit, a
+    /// message) takes the waker out, so `ready` with `waker: none` means that the wake-up was given;
+    /// `ready` with `own` or `other`, that it was not (yet); not ready with `none` or `other`, that
+    /// it will not be given to this task, unless it is not polled as this task but through a
+    /// collection that has wakers of its own (`FuturesUnordered`): then `waker` is absent.
     #[serde(flatten)]
     pub details: Map<String, Value>,
 }

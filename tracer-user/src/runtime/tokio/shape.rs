@@ -7,7 +7,7 @@
 //! stored beside it. Nothing is believed that this does not confirm.
 //!
 //! Layout (tokio 1.35 to 1.54, read from the source; without `tokio_unstable`): `Header { state@0,
-//! vtable@16 }`; `Trailer { owned: { prev@0, next@8 } }`; a shard is 24 bytes: a mutex's word, head,
+//! vtable@16 }`; `Trailer { owned: { prev@0, next@8 }, waker@16 }`; a shard is 24 bytes: a mutex's word, head,
 //! tail; `ShardedList { lists: Box<[_]>, added, count, shard_mask }` in any order.
 
 use std::collections::{HashMap, HashSet};
@@ -27,6 +27,7 @@ use crate::rebuild::snapshot::{RuntimeInfo, TaskInfo};
 const STATE: u64 = 0;
 const VTABLE: u64 = 16;
 const NEXT: u64 = 8;
+const TRAILER_WAKER: u64 = 16;
 const SHARD: u64 = 24;
 /// tokio's own limit of shards.
 const MAX_SHARDS: u64 = 65_536;
@@ -272,7 +273,31 @@ impl ShapeInspector {
             notes: vec!["no await tree: no debug information about its future".to_owned()],
             address: header,
             references: Some(state.references()),
+            wakers: state.wakers_left(),
+            cancelled: state.is_cancelled(),
+            joined_by: self.joined_by(header, vtable, state, memory),
             ..TaskInfo::default()
+        })
+    }
+
+    /// The task that awaits this one's join handle: one of the two words of the waker behind the
+    /// list's pointers in the `Trailer` is a `Header` (the other is the waker's vtable).
+    fn joined_by(
+        &self,
+        header: Address,
+        vtable: TaskVtable,
+        state: StateWord,
+        memory: &dyn Memory,
+    ) -> Option<Address> {
+        if !state.has_join_waker() || state.is_complete() {
+            return None;
+        }
+        let waker = header.add(vtable.trailer_offset).add(TRAILER_WAKER);
+        [0, 8].into_iter().find_map(|word| {
+            let waiting = memory.pointer(waker.add(word)).ok()?;
+            let state = StateWord(memory.u64(waiting.add(STATE)).ok()?);
+            let is_task = state.is_plausible() && self.vtable(waiting, memory).is_some();
+            is_task.then_some(waiting)
         })
     }
 }

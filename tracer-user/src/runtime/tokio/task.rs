@@ -78,7 +78,8 @@ impl TaskReader<'_, '_, '_, '_> {
                     .as_ref()
                     .map(shape)
                     == first.tree.as_ref().map(shape);
-            let info = self.info(header, before, scheduler, root.as_deref(), first);
+            let mut info = self.info(header, before, scheduler, root.as_deref(), first);
+            info.joined_by = self.joined_by(header, before.state, memory);
             if confirmed
                 && self
                     .header(header, memory)
@@ -107,6 +108,20 @@ impl TaskReader<'_, '_, '_, '_> {
             );
         }
         Some(TaskRead { info, torn })
+    }
+
+    /// The task that awaits this one's join handle. One that waits through a `JoinSet`, or another
+    /// collection, is woken by that: then it is not known here.
+    fn joined_by(&self, header: Address, state: StateWord, memory: &dyn Memory) -> Option<Address> {
+        if !state.has_join_waker() || state.is_complete() {
+            return None;
+        }
+        let walker = &self.walker;
+        let waiting = self.layout.join_waker(memory, header)?;
+        let info = walker.futures.info();
+        self.layout
+            .is_task(info, walker.bias, memory, waiting)
+            .then_some(waiting)
     }
 
     fn header(&self, header: Address, memory: &dyn Memory) -> Result<HeaderRead, ReadError> {
@@ -204,6 +219,8 @@ impl TaskReader<'_, '_, '_, '_> {
             notes: contents.notes,
             address: header,
             references: Some(seen.state.references()),
+            wakers: seen.state.wakers_left(),
+            cancelled: seen.state.is_cancelled(),
             ..TaskInfo::default()
         }
     }
