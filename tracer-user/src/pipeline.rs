@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +15,12 @@ use tracer_common::ProbeKind;
 use crate::attach::{LinkKind, Session, SessionOptions, permission};
 use crate::dwarf::DebugInfo;
 use crate::error::Result;
-use crate::export::recording::{Header, ProbeCount};
+use crate::export::recording::{Header, ProbeCount, Window};
+use crate::follow::evidence::{Evidence, Gathered};
 use crate::follow::follower::About;
+use crate::follow::kept::Kept;
 use crate::follow::outlet::Showing;
+use crate::follow::reader::Rhythm;
 use crate::follow::recording_file::RecordingFile;
 use crate::follow::session::{self, Ended, Setup};
 use crate::follow::summary::Summary;
@@ -60,6 +63,8 @@ pub struct Request {
     pub max_size: Option<u64>,
     /// What to show meanwhile.
     pub showing: Showing,
+    /// How often all tasks are read.
+    pub rhythm: Rhythm,
 }
 
 /// Traces a process until the user, the clock or the target ends it. `announce` is called with the
@@ -68,6 +73,25 @@ pub struct Request {
 /// # Errors
 /// Those of each stage, see there.
 pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> {
+    let (summary, _) = follow(request, false, announce)?;
+    Ok(summary)
+}
+
+/// As [`trace`], and hands out what the process is judged by.
+///
+/// # Errors
+/// As [`trace`].
+pub fn gather(request: &Request, announce: impl FnOnce(&str)) -> Result<(Summary, Gathered)> {
+    let (summary, gathered) = follow(request, true, announce)?;
+    let gathered = gathered.ok_or_else(|| anyhow::anyhow!("no evidence was gathered"))?;
+    Ok((summary, gathered))
+}
+
+fn follow(
+    request: &Request,
+    gather: bool,
+    announce: impl FnOnce(&str),
+) -> Result<(Summary, Option<Gathered>)> {
     permission::check()?;
     // locate
     let mut process = find(request)?;
@@ -114,12 +138,13 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
     // attach
     let started = monotonic_ns();
     let session = Session::start(&plan, process.pid, &SessionOptions::default())?;
-    let sink = match &request.output {
-        Some(path) => Some(recording(
-            path, request, &process, &source, &plan, &session, started,
-        )?),
+    let header = header(request, &process, &source, &plan, &session, started);
+    let file = match &request.output {
+        Some(path) => Some(RecordingFile::create(path, &header, request.max_size)?),
         None => None,
     };
+    let evidence = gather.then(|| Evidence::new(header, Window::default()));
+    let sink = Some(Kept { file, evidence }).filter(Kept::is_wanted);
     announce(&open_line(&process, &session));
     // stream -> rebuild -> show | export
     notes.extend(what_is_missing(
@@ -154,6 +179,7 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
             .max_size
             .filter(|_| request.showing == Showing::LinesOnStderr),
         sink,
+        rhythm: request.rhythm,
     };
     let build_id = binary.build_id().map(str::to_owned);
     let mut tasks = TokioTasks::new(
@@ -259,17 +285,16 @@ fn notice(level: DebugInfoLevel) -> Option<String> {
     }
 }
 
-/// Begins the recording. The file is made once the probes are in place, so that an attach that
-/// fails leaves no file behind.
-fn recording(
-    path: &Path,
+/// What a recording of the session says of itself. Its file is made once the probes are in place, so
+/// that an attach that fails leaves no file behind.
+fn header(
     request: &Request,
     process: &Process,
     source: &DebugSource,
     plan: &Plan,
     session: &Session,
     started: u64,
-) -> Result<RecordingFile> {
+) -> Header {
     let process = ProcessInfo {
         pid: process.pid,
         exe: process.exe.display().to_string(),
@@ -281,7 +306,7 @@ fn recording(
     header.probes = probe_counts(plan);
     header.requests.clone_from(&request.requests);
     header.unseen = [&plan.unseen[..], &session.refused, &session.without].concat();
-    Ok(RecordingFile::create(path, &header, request.max_size)?)
+    header
 }
 
 fn probe_counts(plan: &Plan) -> Vec<ProbeCount> {
@@ -356,11 +381,11 @@ fn what_is_missing(plan: &Plan, session: &Session, with_futures: bool) -> Vec<St
 }
 
 fn summarise(
-    ended: Ended<RecordingFile>,
+    ended: Ended<Kept>,
     request: &Request,
     process: &mut Process,
     mut notes: Vec<String>,
-) -> Summary {
+) -> (Summary, Option<Gathered>) {
     use crate::follow::ending::Ending;
     let ending = match ended.ending {
         Ending::TargetExited(None) => Ending::TargetExited(process.exit_status()),
@@ -391,13 +416,11 @@ fn summarise(
     }
     notes.extend(ended.unread);
     let statistics = ended.statistics;
-    let file = ended
-        .recording
-        .zip(request.output.clone())
-        .map(|((file, progress), path)| {
-            file.finish(path, ending, ended.ended_at, &statistics, progress)
-        });
-    Summary {
+    let path = request.output.clone();
+    let (file, gathered) = ended.recording.map_or((None, None), |(kept, progress)| {
+        kept.finish(path, ending, ended.ended_at, &statistics, progress)
+    });
+    let summary = Summary {
         ending,
         elapsed: ended.elapsed,
         records: statistics.records,
@@ -411,5 +434,6 @@ fn summarise(
         nested: ended.nested,
         notes,
         file,
-    }
+    };
+    (summary, gathered)
 }

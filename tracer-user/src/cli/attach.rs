@@ -11,6 +11,7 @@ use super::size::bytes;
 use super::target::{FutureArguments, TargetArguments};
 use crate::error::{ExitCode, Result};
 use crate::follow::outlet::Showing;
+use crate::follow::reader::Rhythm;
 use crate::pipeline::{self, Request};
 use crate::show::live::terminal;
 
@@ -66,6 +67,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
         output: arguments.output,
         max_size: arguments.max_size,
         showing,
+        rhythm: Rhythm::default(),
     })
 }
 

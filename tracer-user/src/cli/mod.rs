@@ -6,10 +6,12 @@
 //! arguments and a `run`; nothing of what they do is here.
 
 mod attach;
+mod check;
 mod dump;
 mod duration;
 mod export;
 mod generate;
+mod look;
 mod output;
 mod probes;
 mod record;
@@ -45,13 +47,14 @@ Examples:
   sudo asynctrace dump --name my-server --json the same for a script
   sudo asynctrace attach --pid 1234            live view of polls and wake-ups
   sudo asynctrace record -p 1234 -d 10 -o t.astrace
+  sudo asynctrace check --pid 1234             what is wrong, with evidence; exit code 10 if anything
   asynctrace report t.astrace                  what the recording says
   asynctrace export t.astrace -f perfetto -o t.pftrace
   sudo asynctrace probes --pid 1234            what would be probed, what cannot be seen
   sudo asynctrace attach -- ./my-server --port 8080
 
 Exit codes: 0 done, 1 bug, 2 usage, 3 no such target, 4 not permitted, 5 the kernel cannot,
-6 nothing to trace in this binary, 7 unreadable or foreign file.";
+6 nothing to trace in this binary, 7 unreadable or foreign file, 10 findings.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -65,6 +68,8 @@ enum Command {
     Probes(probes::Arguments),
     /// Print what a recording says
     Report(report::Arguments),
+    /// Tell what is wrong in a process or a recording, with evidence
+    Check(check::Arguments),
     /// Make a file for other tools of a recording: Perfetto, OpenTelemetry, pprof, flame graphs
     Export(export::Arguments),
     /// Print a completion script for a shell
@@ -119,6 +124,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Record(arguments) => record::run(arguments),
         Command::Probes(arguments) => probes::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Completions(arguments) => generate::completions(&arguments),
         Command::Man(arguments) => generate::man(&arguments),
@@ -192,6 +198,10 @@ mod tests {
             "asynctrace probes --name server --debug-file server.debug --futures app::*",
             "asynctrace report file --json --color never",
             "asynctrace export file -f folded --value both",
+            "asynctrace check file --only lost_wake,stalled --min-certainty likely",
+            "asynctrace check -p 1 -d 60 --long-poll 250ms --stalled 2m --slow-to-run 1.5s",
+            "asynctrace check -n server --now --json --debug-file server.debug",
+            "asynctrace check -o file -- ./server --port 1 -p 2",
             "asynctrace export file --format perfetto -o out --level requests --request handle",
         ] {
             parse(line).unwrap();
@@ -213,6 +223,15 @@ mod tests {
             "asynctrace attach -p 1 -d inf",
             "asynctrace report",
             "asynctrace export file",
+            "asynctrace check",
+            "asynctrace check file -p 1",
+            "asynctrace check file -d 5",
+            "asynctrace check file --now",
+            "asynctrace check -p 1 --now -d 5",
+            "asynctrace check -p 1 --now -o file",
+            "asynctrace check file --only lost_wakes",
+            "asynctrace check file --min-certainty sure",
+            "asynctrace check file --long-poll 10",
             "asynctrace export file -f elf",
             "asynctrace export file -f dot --level futures",
         ] {

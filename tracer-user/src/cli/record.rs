@@ -11,6 +11,7 @@ use super::size::bytes;
 use super::target::{FutureArguments, TargetArguments};
 use crate::error::{ExitCode, Result};
 use crate::follow::outlet::Showing;
+use crate::follow::reader::Rhythm;
 use crate::pipeline::Request;
 
 /// Arguments of `record`.
@@ -60,5 +61,6 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
         output: Some(arguments.output),
         max_size: arguments.max_size,
         showing: Showing::LinesOnStderr,
+        rhythm: Rhythm::default(),
     })
 }

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::recorded::{self, WindowArguments};
+use super::recorded::{self, WindowArguments, ending_in_words};
 use super::report_requests::RequestArguments;
 use super::{output, report_html, report_requests, report_task};
 use crate::analyse::activity::Collector;
 use crate::analyse::history::{History, UnitIndex};
 use crate::analyse::profile::{open_awaits, profile};
 use crate::error::{ExitCode, Result};
-use crate::export::recording::{Ending, Header, Item, MAJOR, RecordingError};
+use crate::export::recording::{Header, Item, MAJOR, RecordingError};
 use crate::rebuild::event::UnitId;
 use crate::show::report::{self, FileInfo, Report, SCHEMA};
 
@@ -82,7 +82,7 @@ fn read(path: &Path, window: WindowArguments) -> Result<(Report, History, Header
     })?;
     let header = recorded.header.clone();
     let collector = collector.unwrap_or_else(|| Collector::new(header.started));
-    let (ending, note) = tell(&recorded.ending);
+    let (ending, note) = ending_in_words(&recorded.ending);
     let mut activity = collector.finish();
     let open_left_out = activity.open.len().saturating_sub(MAX_OPEN) as u64;
     activity.open.truncate(MAX_OPEN);
@@ -141,33 +141,5 @@ fn collect(item: &Item, collector: &mut Collector) {
         // Only after a jump.
         Item::Units(_) => {}
         Item::End(end) => collector.reached(end.time),
-    }
-}
-
-/// The word for an ending, and what to say of it.
-fn tell(ending: &Ending) -> (&'static str, Option<String>) {
-    match ending {
-        Ending::Complete => ("complete", None),
-        Ending::Open => (
-            "open",
-            Some(
-                "the recording has no end: it is still being written, or its writer was killed; \
-                 this is what it has so far"
-                    .to_owned(),
-            ),
-        ),
-        Ending::CutOff { bytes } => (
-            "cut_off",
-            Some(format!(
-                "the recording was cut off, or is being written: its last {bytes} bytes are no \
-                 whole packet and were left out"
-            )),
-        ),
-        Ending::Damaged { offset, reason } => (
-            "damaged",
-            Some(format!(
-                "the recording is damaged at byte {offset} ({reason}): this is what stands before"
-            )),
-        ),
     }
 }

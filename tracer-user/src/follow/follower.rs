@@ -228,10 +228,12 @@ impl Follower {
         self.listed = snapshot.tasks.len();
         self.runtimes = runtimes_in_words(&snapshot.runtimes);
         self.notice = notice_of(&snapshot).or_else(|| self.about.notice.clone());
-        if moment != Moment::Meanwhile
-            && let Some(recorder) = &mut self.recorder
-        {
-            recorder.entry(Entry::Snapshot { snapshot, time });
+        if let Some(recorder) = &mut self.recorder {
+            recorder.entry(Entry::Snapshot {
+                snapshot,
+                time,
+                moment,
+            });
         }
     }
 

@@ -6,7 +6,9 @@
 //! one bounded queue.
 
 pub mod ending;
+pub mod evidence;
 pub mod follower;
+pub mod kept;
 pub mod lines;
 pub mod outlet;
 pub mod pidfd;

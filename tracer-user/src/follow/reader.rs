@@ -15,8 +15,6 @@ use crate::walk::flat::Told;
 
 /// The tasks on the screen are read this often at most.
 const SCREEN_PERIOD: Duration = Duration::from_millis(300);
-/// All tasks are read this often at most.
-const ALL_PERIOD: Duration = Duration::from_secs(10);
 /// It rests this many times as long as it worked.
 const SCREEN_REST: u32 = 4;
 /// The same for reading all tasks.
@@ -81,6 +79,26 @@ pub enum Moment {
     End,
 }
 
+/// How often all tasks are read, at most: it rests in proportion to what reading costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rhythm(pub Duration);
+
+impl Default for Rhythm {
+    /// For a session that goes on.
+    fn default() -> Self {
+        Self(Duration::from_secs(10))
+    }
+}
+
+impl Rhythm {
+    /// For a session of this length: five times, and not more often than twice a second.
+    #[must_use]
+    pub fn of(session: Duration) -> Self {
+        let longest = Self::default().0;
+        Self((session / 5).clamp(Duration::from_millis(500), longest))
+    }
+}
+
 /// Reads until the session stops. `clock` is `CLOCK_MONOTONIC` in nanoseconds; `at_end` asks for
 /// a last reading.
 pub fn run(
@@ -89,6 +107,7 @@ pub fn run(
     clock: impl Fn() -> u64,
     readings: UnboundedSender<Reading>,
     at_end: impl Fn() -> bool,
+    rhythm: Rhythm,
 ) {
     let read_all = |tasks: &mut _, moment| {
         let reading = all(tasks, &clock, moment);
@@ -119,7 +138,7 @@ pub fn run(
             exchange.put_reading(reading, place == 0);
         }
         pause = SCREEN_PERIOD.max(start.elapsed() * SCREEN_REST);
-        if !exchange.is_stopped() && last_all.elapsed() > ALL_PERIOD.max(cost * ALL_REST) {
+        if !exchange.is_stopped() && last_all.elapsed() > rhythm.0.max(cost * ALL_REST) {
             cost = read_all(tasks, Moment::Meanwhile);
             last_all = Instant::now();
         }
@@ -134,7 +153,11 @@ pub fn run(
 fn all(tasks: &mut impl ReadTasks, clock: &impl Fn() -> u64, moment: Moment) -> Reading {
     let start = Instant::now();
     let time = clock();
-    let snapshot = tasks.all().map(Arc::new);
+    let snapshot = tasks.all().map(|mut snapshot| {
+        // One look has one time, wherever it is told.
+        snapshot.time = time;
+        Arc::new(snapshot)
+    });
     let suspensions = match &snapshot {
         Ok(snapshot) => tasks.suspensions(snapshot),
         Err(_) => Vec::new(),
@@ -185,7 +208,14 @@ mod tests {
         let asked = std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 let mut tasks = Gone::default();
-                run(&mut tasks, &exchange, || 7, sender, || true);
+                run(
+                    &mut tasks,
+                    &exchange,
+                    || 7,
+                    sender,
+                    || true,
+                    Rhythm::default(),
+                );
                 tasks.asked
             });
             while exchange.take_selected().is_none() {

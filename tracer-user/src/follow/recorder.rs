@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::reader::Moment;
 use crate::rebuild::event::Event;
 use crate::rebuild::snapshot::Snapshot;
 use crate::rebuild::tracker::Statistics;
@@ -51,6 +52,8 @@ pub enum Entry {
         snapshot: Arc<Snapshot>,
         /// When reading began.
         time: u64,
+        /// Which one it is.
+        moment: Moment,
     },
 }
 

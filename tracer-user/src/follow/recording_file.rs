@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::ending::Ending;
+use super::reader::Moment;
 use super::recorder::{Entry, Progress, Sink};
 use super::summary::FileSummary;
 use crate::export::recording::{End, Header, Loss, RecordingError, Writer};
@@ -80,7 +81,11 @@ impl Sink for RecordingFile {
             }]),
             Entry::Dropped { count, until } => self.0.dropped(*count, *until),
             Entry::Statistics { counts, time } => self.0.statistics(counts, *time),
-            Entry::Snapshot { snapshot, time } => self.0.snapshot(snapshot, *time),
+            Entry::Snapshot {
+                moment: Moment::Meanwhile,
+                ..
+            } => Ok(()),
+            Entry::Snapshot { snapshot, time, .. } => self.0.snapshot(snapshot, *time),
         }
         .map_err(io::Error::other)
     }

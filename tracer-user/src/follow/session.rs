@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::ending::{Ending, Signals};
 use super::follower::{About, Follower};
 use super::outlet::{Outlet, Showing};
-use super::reader::{self, ReadTasks, Reading};
+use super::reader::{self, ReadTasks, Reading, Rhythm};
 use super::recorder::{Closed, Progress, Sink, recorder};
 use crate::attach::{Finished, LinkKind, Session};
 use crate::rebuild::nested::NestedPolls;
@@ -50,6 +50,8 @@ pub struct Setup<S> {
     pub max_size: Option<u64>,
     /// The recording.
     pub sink: Option<S>,
+    /// How often all tasks are read.
+    pub rhythm: Rhythm,
 }
 
 /// A session that has ended.
@@ -101,6 +103,7 @@ pub fn run<S: Sink>(setup: Setup<S>, tasks: &mut impl ReadTasks) -> anyhow::Resu
             duration,
             max_size,
             sink,
+            rhythm,
         } = setup;
         if let Some(sink) = sink {
             let (recorder, writer) = recorder(sink);
@@ -118,7 +121,14 @@ pub fn run<S: Sink>(setup: Setup<S>, tasks: &mut impl ReadTasks) -> anyhow::Resu
             let work = follow(session, follower, showing, limits, &shared, received);
             runtime.block_on(work)
         })?;
-        reader::run(tasks, &exchange, monotonic_ns, readings, || recording);
+        reader::run(
+            tasks,
+            &exchange,
+            monotonic_ns,
+            readings,
+            || recording,
+            rhythm,
+        );
         let end = joined(following)??;
         let sink = writing.map(joined).transpose()?;
         Ok(Ended {

@@ -32,6 +32,33 @@ pub struct Snapshot {
 /// The version of the JSON contract.
 pub const SCHEMA: u32 = 1;
 
+impl Snapshot {
+    /// One of which nothing is known yet.
+    #[must_use]
+    pub fn empty(time: u64) -> Self {
+        Self {
+            schema: SCHEMA,
+            time,
+            process: ProcessInfo {
+                pid: 0,
+                exe: String::new(),
+                build_id: None,
+            },
+            runtimes: Vec::new(),
+            tasks: Vec::new(),
+            threads: Vec::new(),
+            coverage: Coverage {
+                debug_info: DebugInfoLevel::None,
+                tasks_listed: 0,
+                tasks_counted: 0,
+                opaque_nodes: 0,
+                torn_tasks: 0,
+            },
+            warnings: Vec::new(),
+        }
+    }
+}
+
 /// The process that was read.
 #[derive(Clone, Debug, Serialize)]
 pub struct ProcessInfo {

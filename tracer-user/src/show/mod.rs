@@ -2,6 +2,7 @@
 
 pub mod dump;
 pub mod escape;
+pub mod findings;
 pub mod html;
 pub mod live;
 pub mod progress;

@@ -8,12 +8,16 @@
 //! lower its certainty, and never makes one.
 
 mod case;
+mod coverage;
 mod group;
 mod model;
+mod moments;
 
 pub use case::{Case, Moment, Thresholds};
+pub use coverage::{Coverage, Looked, NotJudged, coverage};
 pub use group::group;
 pub use model::{Certainty, Finding, Kind, Role, Sighting, Site, Subject};
+pub use moments::Moments;
 
 /// An analysis: what it sees in a case.
 type Analysis = fn(&Case<'_>) -> Vec<Sighting>;

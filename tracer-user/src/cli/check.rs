@@ -1,0 +1,143 @@
+//! `asynctrace check`: what is wrong in a process or a recording, with evidence.
+
+mod judge;
+mod source;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
+
+use self::source::SourceArguments;
+use super::duration::{seconds, with_unit};
+use super::output;
+use crate::analyse::findings::{Certainty, Kind, Thresholds};
+use crate::error::{ExitCode, Result};
+use crate::show::findings;
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo asynctrace check --pid 1234              attach for five seconds, then judge
+  asynctrace check --pid 1234 --now             by its memory alone: no probes, no root
+  sudo asynctrace check -p 1234 -d 60 -o t.astrace --min-certainty likely
+  asynctrace check t.astrace --only lost_wake,wait_cycle --json
+  sudo asynctrace check -- ./my-server --port 8080
+
+Kinds: lost_wake, wait_cycle, futurelock, blocked_worker, panicked, abandoned_future, busy_poll,
+slow_to_run, task_growth, stalled.
+Certainty: proved (nothing else explains what was seen), likely (nothing else that is known does),
+possible (healthy programs show the same now and then).
+
+Exit codes: 10 when findings are printed, 0 when there are none, others as in `asynctrace --help`.";
+
+/// Arguments of `check`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    source: SourceArguments,
+
+    /// Debug information of the target, from the same build [default: in the binary, else by
+    /// build-id, else by .gnu_debuglink]
+    #[arg(long, value_name = "PATH", conflicts_with = "file")]
+    debug_file: Option<PathBuf>,
+
+    /// Attach for this many seconds; Ctrl-C ends it early and judges what there is [default: 5]
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds, conflicts_with_all = ["file", "now"])]
+    duration: Option<Duration>,
+
+    /// Judge from memory alone: no probes, and no rights but to read the process
+    #[arg(long, conflicts_with = "file")]
+    now: bool,
+
+    /// Keep what was judged as a recording
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["file", "now"])]
+    output: Option<PathBuf>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+
+    /// Only findings of these kinds [default: all]
+    #[arg(
+        long,
+        value_name = "KIND",
+        value_delimiter = ',',
+        hide_possible_values = true
+    )]
+    only: Vec<Kind>,
+
+    /// Only findings that are at least as sure
+    #[arg(long, value_name = "CERTAINTY", default_value = "possible")]
+    min_certainty: Certainty,
+
+    /// A poll that holds its worker for longer is a finding
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = with_unit)]
+    long_poll: u64,
+
+    /// A task that was woken and is not polled for longer is a finding
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = with_unit)]
+    slow_to_run: u64,
+
+    /// A task that is not polled for longer is a finding
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = with_unit)]
+    stalled: u64,
+}
+
+impl Arguments {
+    const fn thresholds(&self) -> Thresholds {
+        Thresholds {
+            long_poll: self.long_poll,
+            slow_to_run: self.slow_to_run,
+            stalled: self.stalled,
+        }
+    }
+
+    /// Whether a finding is asked for.
+    fn wants(&self, kind: Kind, certainty: Certainty) -> bool {
+        certainty >= self.min_certainty && (self.only.is_empty() || self.only.contains(&kind))
+    }
+}
+
+impl ValueEnum for Kind {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
+}
+
+impl ValueEnum for Certainty {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Possible, Self::Likely, Self::Proved]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Possible => "possible",
+            Self::Likely => "likely",
+            Self::Proved => "proved",
+        }))
+    }
+}
+
+/// Runs `check`.
+///
+/// # Errors
+/// Any stage's.
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let check = judge::judge(arguments)?;
+    if arguments.json {
+        output::print_json(&check)?;
+    } else {
+        output::print(|out| findings::write(&check, out))?;
+    }
+    Ok(if check.findings.is_empty() {
+        ExitCode::Done
+    } else {
+        ExitCode::Findings
+    })
+}
