@@ -4,6 +4,7 @@
 //! paths, source lines and functions. It knows Rust's naming but no runtime, and reads no memory
 //! of any process.
 
+mod closures;
 mod definitions;
 mod find;
 mod index;

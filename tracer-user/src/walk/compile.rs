@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::defined::Polls;
 use super::names;
 use super::reach::{Holds, Reach, is_coroutine, is_followed};
 use super::table::{Discriminant, Edge, FutureName, Node, NodeId, Shape, State, Via};
@@ -33,6 +34,7 @@ pub struct Futures<'d, 'a> {
     pub(super) awaits: HashMap<&'a str, Vec<(String, SourceLine)>>,
     /// By the name of the coroutine's pinned reference: its body's entry.
     pub(super) bodies: HashMap<&'a str, DieRef>,
+    polls: Polls<'a>,
 }
 
 impl<'d, 'a> Futures<'d, 'a> {
@@ -65,6 +67,7 @@ impl<'d, 'a> Futures<'d, 'a> {
             ids: RefCell::new(HashMap::new()),
             awaits,
             bodies,
+            polls: Polls::new(info),
         }
     }
 
@@ -158,11 +161,15 @@ impl<'d, 'a> Futures<'d, 'a> {
                 edges: self.own_edges(die, &this),
             },
         };
+        let defined = (future.is_some() && !coroutine)
+            .then(|| self.polls.place(self.info, die))
+            .flatten();
         Some(Node {
             future,
             die,
             base_path: self.reach.base_path(die),
             size: this.size,
+            defined,
             shape,
         })
     }

@@ -7,6 +7,7 @@
 mod active;
 mod compile;
 mod coroutine;
+mod defined;
 mod edges;
 pub mod flat;
 mod names;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::dwarf::{DieRef, SourceLine};
-use crate::rebuild::tree::{NodeKind, NodeState};
+use crate::rebuild::tree::{NodeKind, NodeState, SourcePlace};
 
 /// Index of a node in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +21,8 @@ pub struct Node {
     pub base_path: Arc<str>,
     /// Size in bytes.
     pub size: u64,
+    /// Where its `poll` is written, of a future that is no async body.
+    pub defined: Option<SourcePlace>,
     /// Where to go on.
     pub shape: Shape,
 }

@@ -222,6 +222,8 @@ impl Walker<'_, '_, '_> {
             line: location.map(|location| location.line),
             waits_for: leaf.waits_for,
             notes: leaf.notes,
+            address: Some(address),
+            defined: node.defined.clone(),
             children,
             ..AwaitNode::default()
         });
