@@ -38,6 +38,7 @@ def events(packet, pb, suspensions):
     """Each event as (unit, sequence number, time, kind, arguments, cause)."""
     arguments, causes, marks = iter(packet.arguments), iter(packet.causes), iter(packet.marks)
     following, time, address, last = list(packet.sequences), packet.time, 0, {}
+    calls = iter(packet.syscalls)
     signed = lambda number: number >> 1 ^ -(number & 1)
     for byte, owner, step in zip(packet.kinds, packet.owners, packet.times):
         time += step
@@ -62,6 +63,8 @@ def events(packet, pb, suspensions):
                     places.append(address)
             last[owner, packed >> 2] = told, places
             taken = [suspension, told, places]
+        elif kind in ("BLOCKED", "PREEMPTED"):
+            taken = [next(calls) - 1] if packet.syscalls else []
         cause = None
         if byte & 64:
             cause = packet.units[owner], sequence - next(causes)

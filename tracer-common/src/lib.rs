@@ -13,8 +13,8 @@ pub mod walk;
 
 pub use cookie::{ArgumentRegister, Cookie, ProbeKind};
 pub use record::{
-    PollEndCause, RECORD_SIZE, Record, RecordKind, SHORT_RECORD, STATE_UNREADABLE, WakeOrigin,
-    WalkResult,
+    NO_SYSTEM_CALL, PollEndCause, RECORD_SIZE, Record, RecordKind, SHORT_RECORD, STATE_UNREADABLE,
+    WakeOrigin, WalkResult,
 };
 pub use session::{Counters, Settings};
 

@@ -9,6 +9,10 @@ pub const SHORT_RECORD: usize = 80;
 /// [`Record::state`] when the task's header could not be read, for example because it was freed.
 pub const STATE_UNREADABLE: u64 = u64::MAX;
 
+/// [`Record::state`] of an [`RecordKind::OffCpu`] outside any system call: what the kernel keeps as
+/// `orig_ax` where it was entered by an interrupt or a fault.
+pub const NO_SYSTEM_CALL: u64 = u64::MAX;
+
 /// What a record tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -36,7 +40,8 @@ pub enum RecordKind {
     /// that is polled, `aux` its depth below the task's poll.
     FuturePoll = 8,
     /// The thread left the CPU inside a task's poll. `task`, `task_id`; `aux` is 1 when it was
-    /// runnable (preempted), 0 when it went to sleep (blocked).
+    /// runnable (preempted), 0 when it went to sleep (blocked); `state` is the number of the system
+    /// call it is in, [`NO_SYSTEM_CALL`] when it is in none.
     OffCpu = 9,
     /// The thread came back to the CPU inside a task's poll. `task`, `task_id`.
     OnCpu = 10,
@@ -166,7 +171,8 @@ pub struct Record {
     pub task: u64,
     /// The task's id as the runtime numbers it; 0 when not readable.
     pub task_id: u64,
-    /// The task's state word; [`STATE_UNREADABLE`] when not readable.
+    /// The task's state word, [`STATE_UNREADABLE`] when not readable; for
+    /// [`RecordKind::OffCpu`] a system call.
     pub state: u64,
     /// The `Header` of the task that was being polled on this thread; 0 outside any poll.
     pub by: u64,

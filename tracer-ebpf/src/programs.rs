@@ -166,6 +166,9 @@ fn leave(
             active_state,
             // SAFETY: as above.
             stack_pointer: unsafe { (*registers).rsp },
+            // SAFETY: as above. The kernel keeps a system call's number here; where it was entered
+            // otherwise, -1 (arch/x86/entry/entry_64.S).
+            system_call: unsafe { (*registers).orig_rax },
             runnable: preempted || state == 0,
             dead,
         };

@@ -17,6 +17,8 @@ pub struct Leave {
     pub active_state: u64,
     /// The stack pointer that the thread entered the kernel with.
     pub stack_pointer: u64,
+    /// The system call it is in: `orig_ax` of its saved registers, all ones when it is in none.
+    pub system_call: u64,
     /// Whether it could have gone on running.
     pub runnable: bool,
     /// Whether it has ended and never comes back.
@@ -46,6 +48,7 @@ pub fn on_leave<M: Machine>(thread: &mut Thread, machine: &mut M, leave: &Leave)
             machine,
             &now,
             RecordKind::OffCpu,
+            leave.system_call,
             leave.runnable as u8,
         );
     }
@@ -63,11 +66,25 @@ pub fn on_return<M: Machine>(thread: &mut Thread, machine: &mut M, time: u64, cp
         cpu,
         ..Moment::default()
     };
-    send(thread, machine, &now, RecordKind::OnCpu, 0);
+    send(
+        thread,
+        machine,
+        &now,
+        RecordKind::OnCpu,
+        STATE_UNREADABLE,
+        0,
+    );
 }
 
 #[inline(always)]
-fn send<M: Machine>(thread: &Thread, machine: &mut M, now: &Moment, kind: RecordKind, aux: u8) {
+fn send<M: Machine>(
+    thread: &Thread,
+    machine: &mut M,
+    now: &Moment,
+    kind: RecordKind,
+    state: u64,
+    aux: u8,
+) {
     let Some(poll) = thread.innermost() else {
         return;
     };
@@ -75,7 +92,7 @@ fn send<M: Machine>(thread: &Thread, machine: &mut M, now: &Moment, kind: Record
         time: now.time,
         task: poll.task,
         task_id: poll.task_id,
-        state: STATE_UNREADABLE,
+        state,
         by: 0,
         by_id: 0,
         stack_pointer: now.stack_pointer,

@@ -117,6 +117,7 @@ impl World {
             cpu: 3,
             active_state: RUNNING | COMPLETE,
             stack_pointer,
+            system_call: 35,
             runnable,
             dead,
         };

@@ -18,7 +18,7 @@ use tracer_common::{ArgumentRegister, Counters, ProbeKind, Record, RecordKind, S
 use tracer_user::address::{Address, FileOffset, LinkAddress};
 use tracer_user::attach::{AttachError, Finished, LinkKind, Session, SessionOptions};
 use tracer_user::error::{Advice, ExitCode};
-use tracer_user::locate::{Process, TargetSelector};
+use tracer_user::locate::{Process, TargetSelector, syscall_text};
 use tracer_user::memory::Memory;
 use tracer_user::object::Binary;
 use tracer_user::plan::Plan;
@@ -210,7 +210,7 @@ async fn live_blocking_and_nesting_are_seen_as_they_are() {
     finish(session, &mut records);
 
     let mut asleep: HashMap<u32, Record> = HashMap::new();
-    let mut long = 0;
+    let mut long = 0_u64;
     for record in &records {
         match RecordKind::from_u8(record.kind).unwrap() {
             RecordKind::OffCpu if record.aux == 0 => {
@@ -221,9 +221,11 @@ async fn live_blocking_and_nesting_are_seen_as_they_are() {
                     continue;
                 };
                 assert_eq!((off.poll, off.task_id), (record.poll, record.task_id));
-                long += u64::from(
-                    off.task_id == number("blocked_id") && record.time - off.time >= 3_000_000,
-                );
+                if off.task_id == number("blocked_id") && record.time - off.time >= 3_000_000 {
+                    long += 1;
+                    let call = syscall_text(u32::try_from(off.state).unwrap());
+                    assert!(call.ends_with("nanosleep"), "asleep in {call}");
+                }
             }
             _ => {}
         }

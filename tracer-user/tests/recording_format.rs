@@ -92,7 +92,7 @@ fn standing() -> EventKind {
 }
 
 /// A thread wakes a task and polls it because of that; the task stood at a sleep, it clones a waker
-/// and goes to wait.
+/// sleeps in a system call (nanosleep is 35) and goes to wait.
 fn events() -> Vec<Event> {
     let thread = Unit::Thread(ThreadUnit {
         tid: 7,
@@ -123,6 +123,10 @@ fn events() -> Vec<Event> {
         cause,
     };
     let begin = EventKind::PollBegin { thread: UnitId(0) };
+    let blocked = EventKind::Blocked {
+        preempted: false,
+        syscall: Some(35),
+    };
     let clone = EventKind::WakerCloned { task: UnitId(1) };
     vec![
         event(
@@ -136,7 +140,9 @@ fn events() -> Vec<Event> {
         event(id(1, 1), 2_300, standing(), None),
         event(id(1, 2), 2_300, begin, Some(id(0, 1))),
         event(id(1, 3), 2_350, clone, Some(id(1, 2))),
-        event(id(1, 4), 2_500, end, None),
+        event(id(1, 4), 2_400, blocked, None),
+        event(id(1, 5), 2_450, EventKind::Unblocked, None),
+        event(id(1, 6), 2_500, end, None),
     ]
 }
 
@@ -147,7 +153,7 @@ fn sample() -> Vec<u8> {
     let end = End {
         time: 3_000,
         reason: "interrupted".into(),
-        events: 7,
+        events: 9,
         statistics: Statistics::default(),
     };
     writer.finish(&end).unwrap();
@@ -247,6 +253,7 @@ fn read_events(events: &DynamicMessage) -> Vec<String> {
     let times = numbers(events, "times");
     let mut arguments = numbers(events, "arguments").into_iter();
     let mut causes = numbers(events, "causes").into_iter();
+    let mut syscalls = numbers(events, "syscalls").into_iter();
     let marks = events.get_field_by_name("marks").unwrap();
     let mut marks = marks.as_bytes().unwrap().clone().into_iter();
     let mut address = 0_u64;
@@ -264,7 +271,7 @@ fn read_events(events: &DynamicMessage) -> Vec<String> {
             .name()
             .to_owned();
         let arguments: Vec<String> = match name.as_str() {
-            "DESCRIBED" => Vec::new(),
+            "DESCRIBED" | "BLOCKED" | "UNBLOCKED" => Vec::new(),
             "POLL_BEGIN" | "WAKER_CLONED" => {
                 vec![format!("u{}", units[arguments.next().unwrap() as usize])]
             }
@@ -291,7 +298,7 @@ fn read_events(events: &DynamicMessage) -> Vec<String> {
             }
             other => panic!("{other} is not in the sample"),
         };
-        let cause = match byte & 0xc0 {
+        let mut cause = match byte & 0xc0 {
             0 => String::new(),
             0x40 => {
                 let back = causes.next().unwrap();
@@ -305,6 +312,12 @@ fn read_events(events: &DynamicMessage) -> Vec<String> {
             }
             _ => panic!("two causes"),
         };
+        if name == "BLOCKED" {
+            let call = syscalls.next().unwrap();
+            if call > 0 {
+                cause += &format!(" in {}", call - 1);
+            }
+        }
         lines.push(format!(
             "{time} {}.{sequence} {name} [{}]{cause}",
             units[owner],
@@ -314,6 +327,7 @@ fn read_events(events: &DynamicMessage) -> Vec<String> {
     assert_eq!(arguments.next(), None);
     assert_eq!(causes.next(), None);
     assert_eq!(marks.next(), None);
+    assert_eq!(syscalls.next(), None);
     lines
 }
 
@@ -353,7 +367,9 @@ fn the_schema_and_the_document_are_enough_to_read_a_recording() {
             "2300 1.1 AWAIT_CHANGED [suspension 1, 0: a5, at 0x2000]",
             "2300 1.2 POLL_BEGIN [u0] <- 0.1",
             "2350 1.3 WAKER_CLONED [u1] <- 1.2",
-            "2500 1.4 POLL_END [81]",
+            "2400 1.4 BLOCKED [] in 35",
+            "2450 1.5 UNBLOCKED []",
+            "2500 1.6 POLL_END [81]",
         ]
     );
     let suspensions = packets[1].get_field_by_name("suspensions").unwrap();
@@ -385,7 +401,7 @@ fn the_schema_and_the_document_are_enough_to_read_a_recording() {
     );
     assert_eq!(strings[number(task, "future") as usize - 1], "app::serve");
 
-    assert_eq!(number(&contents[3].1, "events"), 7);
+    assert_eq!(number(&contents[3].1, "events"), 9);
     let tail: [u8; 8] = *sample().last_chunk().unwrap();
     assert_eq!(number(&contents[3].1, "index"), u64::from_le_bytes(tail));
 }

@@ -13,6 +13,7 @@ mod privilege;
 mod process;
 mod robust_list;
 mod selector;
+mod syscall_name;
 pub mod thread_pointer;
 pub mod thread_state;
 
@@ -24,4 +25,5 @@ pub use module::Module;
 pub use privilege::{Capability, how_to_be_permitted, missing_capabilities, sudo_command};
 pub use process::{Process, Thread};
 pub use selector::TargetSelector;
+pub use syscall_name::{syscall_name, syscall_text};
 pub use thread_pointer::{ThreadPointerError, TlsSegment, thread_pointers, tls_address};

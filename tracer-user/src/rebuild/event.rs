@@ -222,6 +222,9 @@ pub enum EventKind {
     Blocked {
         /// It could have gone on (the scheduler took the CPU); otherwise it went to sleep.
         preempted: bool,
+        /// Number of the system call that it was in; `None` when it was in none (a page fault, an
+        /// interrupt), or that is not known (recordings of format 1.0).
+        syscall: Option<u32>,
     },
     /// The thread is on the CPU again.
     Unblocked,

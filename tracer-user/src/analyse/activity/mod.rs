@@ -259,7 +259,7 @@ impl Collector {
                 }
             }
             EventKind::PollEnd { began, seen, .. } => self.poll_end(event, *began, seen.is_exact()),
-            EventKind::Blocked { preempted } => {
+            EventKind::Blocked { preempted, .. } => {
                 if let Some(task) = self.task(unit, event.time) {
                     task.off.since = Some((event.time, *preempted));
                 }

@@ -166,9 +166,23 @@ fn time_off_the_cpu_is_apart_and_a_poll_that_goes_on_is_open() {
         .thread(0, "worker")
         .task(1, "app::a", Some(1), false)
         .event(1, 200, EventKind::PollBegin { thread: UnitId(0) })
-        .event(1, 210, EventKind::Blocked { preempted: false })
+        .event(
+            1,
+            210,
+            EventKind::Blocked {
+                preempted: false,
+                syscall: None,
+            },
+        )
         .event(1, 240, EventKind::Unblocked)
-        .event(1, 250, EventKind::Blocked { preempted: true })
+        .event(
+            1,
+            250,
+            EventKind::Blocked {
+                preempted: true,
+                syscall: None,
+            },
+        )
         .event(
             1,
             300,

@@ -366,6 +366,7 @@ fn off(sample: &mut Sample, poll: u32, from: u64, to: u64, preempted: bool) {
         from,
         to,
         preempted,
+        syscall: None,
     });
 }
 
@@ -504,6 +505,7 @@ fn anything() -> impl Strategy<Value = (History, Question, usize)> {
                     from: begin + off,
                     to: begin + off * 2,
                     preempted: off == 3,
+                    syscall: None,
                 });
             }
             let poll = &mut sample.history.polls[index.0 as usize];

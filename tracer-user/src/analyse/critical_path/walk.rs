@@ -222,9 +222,7 @@ impl<'h> Walker<'h> {
             within,
             index,
         } = at;
-        let all = &self.history.off_cpu;
-        let whiles = &all[all.partition_point(|off| off.poll < index)..];
-        let whiles = &whiles[..whiles.partition_point(|off| off.poll == index)];
+        let whiles = self.history.off_cpu_of(index);
         let length = |off: &OffCpu| off.to.saturating_sub(off.from);
         let known = whiles
             .iter()

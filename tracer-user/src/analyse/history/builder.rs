@@ -262,7 +262,9 @@ impl Builder {
                 let by_value = *by_value;
                 self.count_waker(unit, *task, Deed::Woke { by_value }, event.cause, time);
             }
-            EventKind::Blocked { preempted } => self.off_cpu(unit, time, *preempted),
+            EventKind::Blocked { preempted, syscall } => {
+                self.off_cpu(unit, time, *preempted, *syscall);
+            }
             EventKind::Unblocked => self.on_cpu(unit, time),
             EventKind::Aborted { task } => {
                 let by = self.doer(unit, event.cause);

@@ -232,6 +232,8 @@ pub struct OffCpu {
     pub to: u64,
     /// The scheduler took the CPU; otherwise the thread was asleep.
     pub preempted: bool,
+    /// Number of the system call it was in; `None` in none (a page fault), or not known.
+    pub syscall: Option<u32>,
 }
 
 /// What had a task scheduled.
@@ -361,6 +363,15 @@ impl History {
                 until.unwrap_or(row.begin).max(row.begin)
             }
         }
+    }
+
+    /// The whiles that a poll was off the CPU, in order.
+    #[must_use]
+    pub fn off_cpu_of(&self, poll: PollIndex) -> &[OffCpu] {
+        let from = self.off_cpu.partition_point(|off| off.poll < poll);
+        let rest = self.off_cpu.get(from..).unwrap_or_default();
+        let count = rest.partition_point(|off| off.poll == poll);
+        rest.get(..count).unwrap_or_default()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Polls: begin, end, and the time off the CPU in between.
 
 use super::builder::Builder;
-use super::task::{Evidence, OpenPoll, TaskState};
+use super::task::{Evidence, Off, OpenPoll, TaskState};
 use super::{OffCpu, Poll, PollCause, PollIndex, UnitIndex, UnitKind, WakeIndex};
 use crate::rebuild::event::{EndSeen, Event, EventId, Origin, Outcome, UnitId, WakeEffect};
 
@@ -143,12 +143,22 @@ impl Builder {
         }
     }
 
-    pub(super) fn off_cpu(&mut self, task: UnitIndex, time: u64, preempted: bool) {
+    pub(super) fn off_cpu(
+        &mut self,
+        task: UnitIndex,
+        time: u64,
+        preempted: bool,
+        syscall: Option<u32>,
+    ) {
         if let Some(mut state) = self.take_state(task, time) {
             let now = state.clock.at(time);
             if let Some(open) = &mut state.open {
                 self.back(open, now.time);
-                open.off = Some((now.time, preempted));
+                open.off = Some(Off {
+                    since: now.time,
+                    preempted,
+                    syscall,
+                });
                 self.goes_on_at(open.index, now.time);
             }
             self.give_state(task, state);
@@ -185,7 +195,12 @@ impl Builder {
 
     /// Back on the CPU, if it was off.
     fn back(&mut self, open: &mut OpenPoll, time: u64) {
-        let Some((since, preempted)) = open.off.take() else {
+        let Some(Off {
+            since,
+            preempted,
+            syscall,
+        }) = open.off.take()
+        else {
             return;
         };
         let length = time.saturating_sub(since);
@@ -206,6 +221,7 @@ impl Builder {
                     from: since,
                     to: time,
                     preempted,
+                    syscall,
                 });
             } else {
                 self.history.missing.beyond_limits += 1;

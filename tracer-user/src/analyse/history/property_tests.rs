@@ -130,7 +130,15 @@ impl Maker {
             Step::Off(task, preempted) => {
                 let preempted = *preempted;
                 let task = self.tasks[usize::from(*task)];
-                trace.event(task, now, EventKind::Blocked { preempted }, None);
+                trace.event(
+                    task,
+                    now,
+                    EventKind::Blocked {
+                        preempted,
+                        syscall: None,
+                    },
+                    None,
+                );
             }
             Step::On(task) => {
                 let task = self.tasks[usize::from(*task)];

@@ -46,8 +46,17 @@ pub(super) struct TaskState {
 pub(super) struct OpenPoll {
     /// Its row; `None` beyond the limits, and before what the history is to show.
     pub(super) index: Option<PollIndex>,
-    /// Off the CPU since then, and whether the scheduler took it.
-    pub(super) off: Option<(u64, bool)>,
+    /// Off the CPU.
+    pub(super) off: Option<Off>,
+}
+
+/// A while off the CPU that goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Off {
+    pub(super) since: u64,
+    /// The scheduler took the CPU.
+    pub(super) preempted: bool,
+    pub(super) syscall: Option<u32>,
 }
 
 /// What happened since the tree was known to hold: the poll in which it changed, or more than that.

@@ -23,7 +23,15 @@ fn history() -> History {
     let wake = trace.wake(worker, task, 1_160, Some(fired));
     trace.stands(task, 1_200, &standing);
     trace.begin(task, worker, 1_200, Some(wake));
-    trace.event(task, 1_205, EventKind::Blocked { preempted: false }, None);
+    trace.event(
+        task,
+        1_205,
+        EventKind::Blocked {
+            preempted: false,
+            syscall: None,
+        },
+        None,
+    );
     trace.event(task, 1_225, EventKind::Unblocked, None);
     trace.end(task, 1_200, 1_230, Outcome::Ready);
     trace.history(1_000, 2_000)

@@ -46,6 +46,7 @@ pub fn write(source: &Source<'_>, out: &mut dyn Write) -> io::Result<()> {
         awaited: Each(|| awaited.list.iter().map(|awaited| views::awaited(awaited))),
         units: Each(|| history.units.iter().map(views::unit)),
         polls: Each(|| history.polls.iter().map(views::poll)),
+        off_cpu: Each(|| history.off_cpu.iter().map(views::off_cpu)),
         awaits: Each(|| {
             let views = history.awaits.iter();
             views.map(|instance| views::instance(instance, awaited.number(&instance.awaited)))
@@ -59,11 +60,12 @@ pub fn write(source: &Source<'_>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 #[derive(Serialize)]
-struct Whole<'a, A, U, P, I, W, R>
+struct Whole<'a, A, U, P, O, I, W, R>
 where
     A: Serialize,
     U: Serialize,
     P: Serialize,
+    O: Serialize,
     I: Serialize,
     W: Serialize,
     R: Serialize,
@@ -81,6 +83,7 @@ where
     awaited: A,
     units: U,
     polls: P,
+    off_cpu: O,
     awaits: I,
     wakes: W,
     requests: R,

@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use crate::analyse::history::{
-    Await, AwaitOutcome, Awaited, Doer, Poll, PollCause, UnitHistory, UnitKind, Wake,
+    Await, AwaitOutcome, Awaited, Doer, OffCpu, Poll, PollCause, UnitHistory, UnitKind, Wake,
 };
 use crate::analyse::requests::Request;
 use crate::export::source::outcome_word;
+use crate::locate::syscall_name;
 use crate::rebuild::event::{EndSeen, EventId, Origin, WakeEffect};
 use crate::rebuild::suspension::Place;
 use crate::rebuild::tree::NodeKind;
@@ -193,6 +194,27 @@ pub(super) fn poll(poll: &Poll) -> PollView {
         cause,
         wake,
         waited_in: poll.waited_in.iter().map(|index| index.0).collect(),
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct OffCpuView {
+    poll: u32,
+    from_ns: u64,
+    to_ns: u64,
+    preempted: bool,
+    syscall: Option<u32>,
+    syscall_name: Option<&'static str>,
+}
+
+pub(super) fn off_cpu(off: &OffCpu) -> OffCpuView {
+    OffCpuView {
+        poll: off.poll.0,
+        from_ns: off.from,
+        to_ns: off.to,
+        preempted: off.preempted,
+        syscall: off.syscall,
+        syscall_name: off.syscall.and_then(syscall_name),
     }
 }
 

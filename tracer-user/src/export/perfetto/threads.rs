@@ -1,15 +1,16 @@
 //! Threads: their polls, and the wake-ups and spawns that were done on them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 
 use super::packets::{Flow, Note, Packets};
 use super::tracks::Tracks;
 use crate::analyse::history::{
-    Doer, Poll, PollCause, PollIndex, UnitIndex, UnitKind, Wake, WakeIndex,
+    Doer, OffCpu, Poll, PollCause, PollIndex, UnitIndex, UnitKind, Wake, WakeIndex,
 };
 use crate::export::lanes::{Inside, Lane, Lanes, Step};
 use crate::export::source::{LastPolls, PollTime, Source, outcome_word, type_name};
+use crate::locate::syscall_text;
 use crate::rebuild::event::{EndSeen, WakeEffect};
 
 /// What is drawn on a thread.
@@ -19,6 +20,9 @@ enum Item {
     Wake(u32),
     Spawn(u32),
 }
+
+/// System calls that a poll is noted to have slept in.
+const CALLS_NOTED: usize = 4;
 
 /// Items of one track: with their time, and what of equal time comes first.
 type Items = Vec<(u64, u8, Item)>;
@@ -122,7 +126,7 @@ fn thread(
                         let lane = lanes.at(time, None, &mut |step| steps.push(step));
                         drain(source, &mut steps, &mut lane_tracks, tracks, packets)?;
                         let track = of(&lane_tracks, lane);
-                        let notes = poll_notes(source, poll);
+                        let notes = poll_notes(source, index, poll);
                         let notes: Vec<Note<'_>> = notes.iter().map(OwnedNote::note).collect();
                         let flow = flow_to(tracks, source, index, poll);
                         packets.instant(
@@ -199,7 +203,7 @@ fn drain(
             Step::Begin(lane, number) => {
                 let index = PollIndex(number);
                 if let Some(poll) = source.poll(index) {
-                    let notes = poll_notes(source, poll);
+                    let notes = poll_notes(source, index, poll);
                     let notes: Vec<Note<'_>> = notes.iter().map(OwnedNote::note).collect();
                     let flow = flow_to(tracks, source, index, poll);
                     let track = of(lane_tracks, lane);
@@ -283,7 +287,7 @@ impl OwnedNote {
     }
 }
 
-fn poll_notes(source: &Source<'_>, poll: &Poll) -> Vec<OwnedNote> {
+fn poll_notes(source: &Source<'_>, index: PollIndex, poll: &Poll) -> Vec<OwnedNote> {
     let task = match source.unit(poll.task).map(|unit| &unit.kind) {
         Some(UnitKind::Task(task)) => task.name.to_string(),
         _ => "not known".to_owned(),
@@ -302,6 +306,9 @@ fn poll_notes(source: &Source<'_>, poll: &Poll) -> Vec<OwnedNote> {
     }
     if poll.blocked > 0 {
         notes.push(OwnedNote::Number("blocked ns", poll.blocked));
+        if let Some(calls) = blocked_in(source.history.off_cpu_of(index)) {
+            notes.push(OwnedNote::Text("blocked in", calls));
+        }
     }
     if poll.preempted > 0 {
         notes.push(OwnedNote::Number("preempted ns", poll.preempted));
@@ -318,6 +325,24 @@ fn poll_notes(source: &Source<'_>, poll: &Poll) -> Vec<OwnedNote> {
         None => notes.push(OwnedNote::Word("cause", "not known")),
     }
     notes
+}
+
+/// The system calls that a poll slept in, the longest first, with their nanoseconds.
+fn blocked_in(whiles: &[OffCpu]) -> Option<String> {
+    let mut calls: BTreeMap<u32, u64> = BTreeMap::new();
+    for off in whiles.iter().filter(|off| !off.preempted) {
+        if let Some(call) = off.syscall {
+            let total = calls.entry(call).or_default();
+            *total = total.saturating_add(off.to.saturating_sub(off.from));
+        }
+    }
+    let mut calls: Vec<(u32, u64)> = calls.into_iter().collect();
+    calls.sort_by_key(|(_, length)| std::cmp::Reverse(*length));
+    let calls = calls.iter().take(CALLS_NOTED);
+    let texts: Vec<String> = calls
+        .map(|(call, length)| format!("{} {length} ns", syscall_text(*call)))
+        .collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
 }
 
 fn seen_word(seen: EndSeen) -> &'static str {

@@ -30,6 +30,8 @@ struct Columns<'a> {
     causes: std::vec::IntoIter<u64>,
     descriptions: std::vec::IntoIter<proto::Unit>,
     marks: std::vec::IntoIter<u8>,
+    /// `None` where the packet does not tell them.
+    syscalls: Option<std::vec::IntoIter<u32>>,
 }
 
 /// Decodes a packet's events. Those of a kind that this version does not have are left out; their
@@ -53,6 +55,7 @@ pub(super) fn events(packet: proto::Events, tables: &Tables) -> Result<Vec<Event
         causes: packet.causes.into_iter(),
         descriptions: packet.descriptions.into_iter(),
         marks: packet.marks.into_iter(),
+        syscalls: (!packet.syscalls.is_empty()).then(|| packet.syscalls.into_iter()),
     };
     let mut time = packet.time;
     let mut events = Vec::with_capacity(count);
@@ -67,7 +70,8 @@ pub(super) fn events(packet: proto::Events, tables: &Tables) -> Result<Vec<Event
             events.push(event);
         }
     }
-    if columns.arguments.len() + columns.causes.len() + columns.marks.len() > 0 {
+    let syscalls = columns.syscalls.as_ref().map_or(0, ExactSizeIterator::len);
+    if columns.arguments.len() + columns.causes.len() + columns.marks.len() + syscalls > 0 {
         return Err("a packet has more arguments than its events take");
     }
     Ok(events)
@@ -174,8 +178,10 @@ impl Columns<'_> {
                 task: self.target()?,
             },
             Ok(Kind::Fired) => EventKind::Fired,
-            Ok(Kind::Blocked) => EventKind::Blocked { preempted: false },
-            Ok(Kind::Preempted) => EventKind::Blocked { preempted: true },
+            Ok(kind @ (Kind::Blocked | Kind::Preempted)) => EventKind::Blocked {
+                preempted: kind == Kind::Preempted,
+                syscall: self.syscall()?,
+            },
             Ok(Kind::Unblocked) => EventKind::Unblocked,
             Ok(Kind::Finished) => EventKind::Finished {
                 outcome: outcome(self.number()?),
@@ -193,6 +199,16 @@ impl Columns<'_> {
             },
             Ok(Kind::Unspecified) | Err(_) => return Err("an event has no known kind"),
         }))
+    }
+
+    fn syscall(&mut self) -> Result<Option<u32>, Reason> {
+        let Some(syscalls) = &mut self.syscalls else {
+            return Ok(None);
+        };
+        let number = syscalls
+            .next()
+            .ok_or("a packet has fewer system calls than its events take")?;
+        Ok(number.checked_sub(1))
     }
 
     fn poll_end(&mut self, owner: usize, time: u64) -> Result<EventKind, Reason> {

@@ -61,6 +61,9 @@ pub(super) fn events(events: &[Event], tables: &mut Interner) -> proto::Events {
         columns.packet.times.push(step);
         columns.event(event);
     }
+    if columns.packet.syscalls.iter().all(|number| *number == 0) {
+        columns.packet.syscalls.clear();
+    }
     columns.packet
 }
 
@@ -192,8 +195,15 @@ impl Columns<'_> {
                 self.target(*task);
                 Kind::WakerDropped
             }
-            EventKind::Blocked { preempted: false } => Kind::Blocked,
-            EventKind::Blocked { preempted: true } => Kind::Preempted,
+            EventKind::Blocked { preempted, syscall } => {
+                let number = syscall.and_then(|number| number.checked_add(1));
+                self.packet.syscalls.push(number.unwrap_or(0));
+                if *preempted {
+                    Kind::Preempted
+                } else {
+                    Kind::Blocked
+                }
+            }
             EventKind::Unblocked => Kind::Unblocked,
             EventKind::Aborted { task } => {
                 self.target(*task);

@@ -174,7 +174,10 @@ pub(super) fn events() -> Vec<Event> {
             1,
             3,
             1_010_200,
-            EventKind::Blocked { preempted: false },
+            EventKind::Blocked {
+                preempted: false,
+                syscall: Some(0),
+            },
             None,
         ),
         event(1, 4, 1_010_300, EventKind::Unblocked, None),
@@ -182,7 +185,10 @@ pub(super) fn events() -> Vec<Event> {
             1,
             5,
             1_010_310,
-            EventKind::Blocked { preempted: true },
+            EventKind::Blocked {
+                preempted: true,
+                syscall: None,
+            },
             None,
         ),
         event(1, 6, 1_010_320, EventKind::Unblocked, None),
@@ -444,7 +450,8 @@ pub(super) fn any_events() -> impl Strategy<Value = Vec<Event>> {
             effect
         }),
         unit().prop_map(|task| EventKind::WakerDropped { task }),
-        any::<bool>().prop_map(|preempted| EventKind::Blocked { preempted }),
+        (any::<bool>(), prop::option::of(0..u32::MAX))
+            .prop_map(|(preempted, syscall)| EventKind::Blocked { preempted, syscall }),
         Just(EventKind::Unblocked),
         outcome().prop_map(|outcome| EventKind::Finished { outcome }),
         any::<u64>().prop_map(|lost| EventKind::Gap { lost }),

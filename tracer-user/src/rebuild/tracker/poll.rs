@@ -254,7 +254,9 @@ impl Tracker {
         }
         if off {
             let preempted = record.aux == 1;
-            task.emit(record.time, EventKind::Blocked { preempted }, None, into);
+            let syscall = u32::try_from(record.state).ok();
+            let kind = EventKind::Blocked { preempted, syscall };
+            task.emit(record.time, kind, None, into);
             open.off_since = Some(record.time);
         } else {
             if let Some(since) = open.off_since.take() {

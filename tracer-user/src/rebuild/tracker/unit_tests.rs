@@ -137,7 +137,10 @@ fn time_in_polls_and_off_the_cpu_is_added_up() {
     };
     run.apply(&[
         record(RecordKind::PollBegin, 100),
-        inside(RecordKind::OffCpu, 110, 100),
+        Record {
+            state: 35,
+            ..inside(RecordKind::OffCpu, 110, 100)
+        },
         inside(RecordKind::OnCpu, 140, 100),
         end(150, 100, 0xc8),
         record(RecordKind::PollBegin, 1_000),
@@ -154,7 +157,10 @@ fn time_in_polls_and_off_the_cpu_is_added_up() {
         matches!(
             run.kinds()[1..3],
             [
-                EventKind::Blocked { preempted: false },
+                EventKind::Blocked {
+                    preempted: false,
+                    syscall: Some(35)
+                },
                 EventKind::Unblocked
             ]
         ),
