@@ -198,7 +198,15 @@ fn a_poll_is_known_to_go_on_until_the_last_thing_inside_it() {
     let (mut trace, worker, task) = started();
     let poll = trace.begin(task, worker, 200, None);
     cloned(&mut trace, task, task, 230, Some(poll));
-    trace.event(task, 240, EventKind::Blocked { preempted: false }, None);
+    trace.event(
+        task,
+        240,
+        EventKind::Blocked {
+            preempted: false,
+            syscall: None,
+        },
+        None,
+    );
     trace.event(task, 270, EventKind::Unblocked, None);
     let kind = EventKind::PollEnd {
         outcome: Outcome::Pending,
