@@ -33,7 +33,9 @@ const BUILDS: &[Build] = &[
     Build {
         profile: "lto",
         folder: "lto",
-        programs: &["shapes", "leaves", "runtimes", "roots", "busy", "service"],
+        programs: &[
+            "shapes", "leaves", "runtimes", "roots", "busy", "service", "faults",
+        ],
     },
     Build {
         profile: "plain",
