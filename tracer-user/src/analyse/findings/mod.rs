@@ -7,11 +7,19 @@
 //! What is missing in the case (lost events, torn reads, unknown layouts) may hide a finding or
 //! lower its certainty, and never makes one.
 
+mod alive;
 mod case;
 mod coverage;
 mod group;
+#[cfg(test)]
+mod hand;
+mod lost_wake;
 mod model;
 mod moments;
+mod past;
+mod preorder;
+mod source;
+mod still;
 
 pub use case::{Case, Moment, Thresholds};
 pub use coverage::{Coverage, Looked, NotJudged, coverage};
@@ -23,7 +31,7 @@ pub use moments::Moments;
 type Analysis = fn(&Case<'_>) -> Vec<Sighting>;
 
 /// All analyses, in the order of [`Kind`].
-const ANALYSES: &[Analysis] = &[];
+const ANALYSES: &[Analysis] = &[lost_wake::find];
 
 /// Everything that is wrong, the surest and gravest first.
 #[must_use]

@@ -1,0 +1,122 @@
+//! Who is to be named for a wake-up that got lost, and how that is told.
+
+use super::super::model::{Certainty, Kind, Role, Sighting, Site};
+use super::super::past::{duration, times};
+use super::super::preorder::{Placed, Preorder, is_body};
+use super::super::source::{
+    awaited_in, base, defined_at, is_never, is_users, is_well_known, place, site, subject,
+};
+use super::Suspect;
+
+/// The future at fault and the await that waits for it.
+pub(super) struct Blame {
+    /// Path of the future.
+    pub culprit: String,
+    /// The places: the future's own, where it is known, and the await.
+    pub sites: Vec<Site>,
+    /// What makes two of them equal.
+    pub cause: String,
+    /// `src/main.rs:23`, of the await.
+    pub awaited_at: String,
+}
+
+/// Whether what a leaf waits for is not known: it is written by hand.
+pub(super) fn is_handmade(at: &Placed<'_>) -> bool {
+    let node = at.node;
+    let unknown = node.waits_for.as_ref().is_none_or(|waits| {
+        let guessed = waits.details.get("guessed");
+        guessed.and_then(serde_json::Value::as_bool) == Some(true)
+    });
+    unknown && !is_body(node.kind) && !is_never(node)
+}
+
+/// The future to name for the leaf at `index`: itself when it is written by hand, otherwise the
+/// nearest one above it that is, as it is what passed the waker on.
+pub(super) fn culprit<'t, 'a>(tree: &'t Preorder<'a>, index: usize) -> Option<&'t Placed<'a>> {
+    let leaf = tree.futures.get(index)?;
+    if is_handmade(leaf) {
+        return Some(leaf);
+    }
+    let above = tree.outwards(index).skip(1);
+    let mut candidates = above.filter(|at| !is_body(at.node.kind));
+    let handmade = candidates.find(|at| !is_well_known(&at.node.future) && is_users(at.node));
+    Some(handmade.unwrap_or(leaf))
+}
+
+/// Blames the leaf at `index`.
+pub(super) fn blame(suspect: &Suspect<'_, '_>, index: usize) -> Blame {
+    let tree = &suspect.tree;
+    let named = culprit(tree, index).map(|at| at.node);
+    let body = awaited_in(tree, index).map(|at| at.node);
+    let mut sites = Vec::new();
+    if let Some(node) = named {
+        sites.push(defined_at(Role::Culprit, node));
+    }
+    let awaited = body.map(|body| site(Role::WaitsAt, body));
+    let future = named.map_or_else(
+        || suspect.task.now.future.to_string(),
+        |node| node.future.to_string(),
+    );
+    let awaited_at = awaited
+        .as_ref()
+        .map_or_else(|| suspect.task.now.future.to_string(), place);
+    sites.extend(awaited);
+    Blame {
+        cause: format!("{} at {awaited_at}", base(&future)),
+        culprit: future,
+        sites,
+        awaited_at,
+    }
+}
+
+/// A sighting of a lost wake-up that `blame` is to be named for.
+pub(super) fn sighting(
+    suspect: &Suspect<'_, '_>,
+    blame: Blame,
+    certainty: Certainty,
+    summary: String,
+    mut evidence: Vec<String>,
+    advice: String,
+) -> Sighting {
+    evidence.extend(history(suspect));
+    let task = &suspect.task;
+    Sighting {
+        kind: Kind::LostWake,
+        certainty,
+        cause: blame.cause,
+        summary,
+        tasks: vec![subject(task.now)],
+        sites: blame.sites,
+        evidence,
+        began: task.since(),
+        ended: task.past.polled_after(task.to),
+        advice,
+        weight: task.duration(),
+    }
+}
+
+/// How often it was looked at, and what was seen in between.
+pub(super) fn looks(suspect: &Suspect<'_, '_>) -> String {
+    let task = &suspect.task;
+    format!(
+        "it was looked at {}, {} apart: idle, at the same place each time",
+        times(task.looks),
+        duration(task.to.saturating_sub(task.from))
+    )
+}
+
+/// What events tell, if there are any.
+fn history(suspect: &Suspect<'_, '_>) -> Vec<String> {
+    let task = &suspect.task;
+    let mut evidence = Vec::new();
+    if let Some(since) = task.since() {
+        evidence.push(format!(
+            "its last poll of {} that were seen ended {} before the last look, and it has not been \
+             polled since",
+            task.past.polls,
+            duration(task.to.saturating_sub(since))
+        ));
+    }
+    evidence.extend(task.past.woken(task.to));
+    evidence
+}

@@ -1,0 +1,298 @@
+//! Lost wake-ups, and what looks like one and is none.
+
+use super::super::case::Case;
+use super::super::hand::{
+    Hand, SECOND, With, acquire, body, busy, combinator, detail, join, leaf, parked, select, sleep,
+    task, waits,
+};
+use super::super::model::{Certainty, Role, Sighting};
+use super::find;
+use crate::analyse::history::sample::Trace;
+use crate::rebuild::snapshot::{TaskInfo, TaskState};
+use crate::rebuild::tree::{AwaitNode, NodeState};
+
+fn lost() -> TaskInfo {
+    let tree = body("app::serve", 30, body("app::call", 12, leaf("app::Lost")));
+    task(1, tree).with_wakers(0)
+}
+
+fn only(case: &Case<'_>) -> Sighting {
+    let mut found = find(case);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    found.remove(0)
+}
+
+fn certainties(hand: &Hand) -> Vec<Certainty> {
+    let found = find(&hand.case());
+    found
+        .into_iter()
+        .map(|sighting| sighting.certainty)
+        .collect()
+}
+
+#[test]
+fn no_waker_left_is_a_proof_that_names_the_hand_written_future() {
+    let found = only(&Hand::twice(vec![lost()]).case());
+    assert_eq!(found.certainty, Certainty::Proved);
+    assert_eq!(found.tasks[0].id.as_ref(), "tokio/1");
+    let sites: Vec<_> = found
+        .sites
+        .iter()
+        .map(|site| (site.role, &*site.future, site.file.as_deref(), site.line))
+        .collect();
+    assert_eq!(
+        sites,
+        [
+            (Role::Culprit, "app::Lost", Some("src/hand.rs"), Some(7)),
+            (Role::WaitsAt, "app::call", Some("src/main.rs"), Some(12)),
+        ]
+    );
+    assert_eq!(found.cause, "app::Lost at src/main.rs:12");
+    assert!(found.evidence[0].contains("2 - 2 = 0 wakers"), "{found:#?}");
+    assert!(found.evidence[1].contains("twice, 1 s apart"), "{found:#?}");
+    assert_eq!((found.began, found.ended), (None, None));
+}
+
+#[test]
+fn one_look_or_a_waker_in_one_of_two_is_no_proof() {
+    assert!(certainties(&Hand::new().look(1, vec![lost()])).is_empty());
+    let hand = Hand::new()
+        .look(1, vec![lost().with_wakers(1)])
+        .look(2, vec![lost()]);
+    assert!(certainties(&hand).is_empty());
+    let mut unknown = lost();
+    unknown.wakers = None;
+    assert!(certainties(&Hand::twice(vec![unknown])).is_empty());
+}
+
+#[test]
+fn tasks_that_are_woken_running_or_cancelled_are_not_lost() {
+    for state in [
+        TaskState::Scheduled,
+        TaskState::Running,
+        TaskState::Complete,
+    ] {
+        let mut other = lost();
+        other.state = state;
+        assert!(certainties(&Hand::twice(vec![other])).is_empty());
+    }
+    let mut cancelled = lost();
+    cancelled.cancelled = true;
+    assert!(certainties(&Hand::twice(vec![cancelled])).is_empty());
+}
+
+#[test]
+fn who_waits_for_ever_on_purpose_is_not_lost() {
+    let never = || waits("core::future::pending::Pending<()>", "never");
+    let alone = task(1, body("app::f", 3, never())).with_wakers(0);
+    assert!(certainties(&Hand::twice(vec![alone])).is_empty());
+    let joined = AwaitNode {
+        state: NodeState::Returned,
+        ..leaf("tokio::future::maybe_done::MaybeDone<app::g>")
+    };
+    let both = task(1, body("app::f", 3, select(vec![never(), joined]))).with_wakers(0);
+    assert!(certainties(&Hand::twice(vec![both])).is_empty());
+    // Another one beside it is lost, though.
+    let one = task(
+        1,
+        body("app::f", 3, select(vec![never(), leaf("app::Lost")])),
+    );
+    let found = only(&Hand::twice(vec![one.with_wakers(0)]).case());
+    assert_eq!(found.certainty, Certainty::Proved);
+    assert_eq!(&*found.sites[0].future, "app::Lost");
+}
+
+#[test]
+fn without_its_whole_tree_a_task_may_wait_for_ever_on_purpose() {
+    let mut unread = lost();
+    unread.tree = None;
+    let opaque = task(1, body("app::f", 3, AwaitNode::default())).with_wakers(0);
+    for task in [unread, opaque] {
+        let found = only(&Hand::twice(vec![task]).case());
+        assert_eq!(found.certainty, Certainty::Likely);
+    }
+}
+
+#[test]
+fn a_known_leaf_blames_the_hand_written_future_that_polls_it() {
+    let tree = body(
+        "app::serve",
+        30,
+        combinator(
+            "app::Gate<app::inner>",
+            vec![body("app::inner", 4, sleep(9))],
+        ),
+    );
+    let found = only(&Hand::twice(vec![task(1, tree).with_wakers(0)]).case());
+    assert_eq!(&*found.sites[0].future, "app::Gate<app::inner>");
+    assert_eq!(found.cause, "app::Gate at src/main.rs:4");
+}
+
+#[test]
+fn the_await_of_the_users_own_code_is_named() {
+    let mut library = body("dep::wait", 70, leaf("app::Lost"));
+    library.file = Some("/root/.cargo/registry/src/index-1/dep-1.0.0/src/lib.rs".into());
+    let found = only(&Hand::twice(vec![task(1, body("app::f", 3, library)).with_wakers(0)]).case());
+    assert_eq!(found.sites[1].line, Some(3));
+}
+
+#[test]
+fn events_tell_since_when_and_that_it_was_aborted_later() {
+    let mut trace = Trace::new();
+    let worker = trace.thread(7, "worker", 1);
+    let unit = trace.task(1, "app::serve", 2, true);
+    let wake = trace.wake(worker, unit, 4 * SECOND, None);
+    trace.poll(unit, worker, 5 * SECOND, 6 * SECOND, Some(wake));
+    let hand = Hand::twice(vec![lost()]);
+    let seen = hand.clone().with(trace.history(0, 20 * SECOND));
+    let found = only(&seen.case());
+    assert_eq!(found.certainty, Certainty::Proved);
+    assert_eq!((found.began, found.ended), (Some(6 * SECOND), None));
+    let told = found.evidence.join("\n");
+    assert!(told.contains("ended 5 s before"), "{told}");
+    assert!(
+        told.contains("woken once, last 7 s before by thread worker (7)"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_count_that_events_contradict_proves_nothing() {
+    let mut trace = Trace::new();
+    let worker = trace.thread(7, "worker", 1);
+    let unit = trace.task(1, "app::serve", 2, true);
+    trace.poll(unit, worker, 10 * SECOND + 5, 10 * SECOND + 9, None);
+    let hand = Hand::twice(vec![lost()]).with(trace.history(0, 20 * SECOND));
+    assert_eq!(certainties(&hand), [Certainty::Possible]);
+}
+
+fn ready(node: AwaitNode) -> AwaitNode {
+    let because = detail(node, "ready_because", "its deadline passed 2 s ago");
+    detail(because, "ready", true)
+}
+
+#[test]
+fn what_is_there_and_nobody_is_woken_for_is_a_lost_wake() {
+    let due = task(1, body("app::f", 3, ready(sleep(5))));
+    let found = only(&Hand::twice(vec![due]).case());
+    assert_eq!(found.certainty, Certainty::Likely);
+    assert!(found.evidence[0].contains("2 s ago"));
+    assert_eq!(found.cause, "tokio::time::sleep::Sleep at src/main.rs:3");
+}
+
+#[test]
+fn it_has_to_be_there_in_both_looks() {
+    let due = task(1, body("app::f", 3, ready(sleep(5))));
+    let not_yet = task(1, body("app::f", 3, sleep(5)));
+    let hand = Hand::new().look(1, vec![not_yet]).look(2, vec![due]);
+    assert!(certainties(&hand).is_empty());
+}
+
+#[test]
+fn a_driver_that_nobody_turns_is_the_fault_of_whom_keeps_the_workers() {
+    let due = || vec![task(1, body("app::f", 3, ready(sleep(5))))];
+    let looks = |threads| Hand::new().threads(threads).look(1, due()).look(2, due());
+    assert!(certainties(&looks(vec![busy(), busy()])).is_empty());
+    assert_eq!(certainties(&looks(Vec::new())), [Certainty::Possible]);
+    assert_eq!(
+        certainties(&looks(vec![busy(), parked()])),
+        [Certainty::Likely]
+    );
+    // A lock is handed over by who releases it, not by a driver.
+    let mutex = || vec![task(1, body("app::f", 3, ready(acquire(0x99))))];
+    let hand = Hand::new()
+        .threads(vec![busy()])
+        .look(1, mutex())
+        .look(2, mutex());
+    assert_eq!(certainties(&hand), [Certainty::Likely]);
+}
+
+#[test]
+fn a_task_that_was_polled_or_woken_meanwhile_is_not_lost() {
+    let due = || vec![task(1, body("app::f", 3, ready(sleep(5))))];
+    let mut trace = Trace::new();
+    let worker = trace.thread(7, "worker", 1);
+    let unit = trace.task(1, "app::f", 2, true);
+    let mut polled = trace.clone();
+    polled.poll(unit, worker, 10 * SECOND + 5, 10 * SECOND + 9, None);
+    trace.wake(worker, unit, 10 * SECOND + 5, None);
+    for trace in [polled, trace] {
+        let hand = Hand::twice(due()).with(trace.history(0, 20 * SECOND));
+        assert!(certainties(&hand).is_empty());
+    }
+}
+
+fn socket(bytes: u64) -> AwaitNode {
+    let socket = detail(waits("app::Call", "io"), "guessed", true);
+    let socket = detail(detail(socket, "fd", 12), "peer", "127.0.0.1:80");
+    ready(detail(socket, "receive_queue", bytes))
+}
+
+#[test]
+fn a_socket_that_stays_unread_speaks_for_the_hand_written_future_that_has_it() {
+    let call = |bytes| vec![task(1, body("app::f", 3, socket(bytes)))];
+    let found = only(&Hand::twice(call(64)).case());
+    assert_eq!(found.certainty, Certainty::Likely);
+    assert!(found.evidence[0].contains("descriptor 12"), "{found:#?}");
+    assert!(
+        found.evidence[0].contains("64 bytes to be read"),
+        "{found:#?}"
+    );
+    assert_eq!(&*found.sites[0].future, "app::Call");
+    // Somebody reads it in between, or there was no time to.
+    let drained = Hand::new()
+        .look(10 * SECOND, call(64))
+        .look(11 * SECOND, call(32));
+    assert_eq!(certainties(&drained), [Certainty::Possible]);
+    let brief = Hand::new().look(1, call(64)).look(SECOND / 5, call(64));
+    assert_eq!(certainties(&brief), [Certainty::Possible]);
+}
+
+fn own(node: AwaitNode) -> AwaitNode {
+    detail(node, "waker", "own")
+}
+
+#[test]
+fn an_arm_without_a_waker_is_found_by_those_of_its_siblings() {
+    let arms = || vec![leaf("app::Lost"), own(sleep(99))];
+    for tree in [select(arms()), join(arms())] {
+        let found = only(&Hand::twice(vec![task(1, body("app::f", 3, tree))]).case());
+        assert_eq!(found.certainty, Certainty::Likely);
+        assert_eq!(&*found.sites[0].future, "app::Lost");
+        assert_eq!(found.sites[1].line, Some(3));
+    }
+}
+
+#[test]
+fn an_arm_is_not_lost_while_a_waker_is_left_for_it() {
+    let tree = || body("app::f", 3, select(vec![leaf("app::Fine"), own(sleep(99))]));
+    let kept = task(1, tree()).with_wakers(2);
+    assert!(certainties(&Hand::twice(vec![kept])).is_empty());
+    // What a sibling has registered is not known, so nothing is.
+    let arms = vec![leaf("app::Fine"), sleep(99)];
+    let unknown = task(1, body("app::f", 3, select(arms)));
+    assert!(certainties(&Hand::twice(vec![unknown])).is_empty());
+    // FuturesUnordered polls with wakers of its own, which share one of the task.
+    let arms = vec![leaf("app::Fine"), own(sleep(99))];
+    let group = combinator(
+        "futures_util::stream::futures_unordered::FuturesUnordered<app::g>",
+        arms,
+    );
+    let grouped = task(1, body("app::f", 3, group));
+    assert!(certainties(&Hand::twice(vec![grouped])).is_empty());
+}
+
+#[test]
+fn a_waker_of_another_task_wakes_that_one() {
+    let stale = detail(waits("app::Slot", "io"), "guessed", true);
+    let stale = detail(stale, "waker_kept", "other");
+    let found = only(&Hand::twice(vec![task(1, body("app::f", 3, stale))]).case());
+    assert_eq!(found.certainty, Certainty::Likely);
+    assert_eq!(&*found.sites[0].future, "app::Slot");
+    let none = detail(acquire(0x99), "waker", "none");
+    let found = only(&Hand::twice(vec![task(1, body("app::f", 3, none.clone()))]).case());
+    assert_eq!(found.certainty, Certainty::Likely);
+    // A hand-written future above may poll with a waker of its own.
+    let wrapped = body("app::f", 3, combinator("app::Group", vec![none]));
+    assert!(certainties(&Hand::twice(vec![task(1, wrapped)])).is_empty());
+}
