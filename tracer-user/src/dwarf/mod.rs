@@ -6,6 +6,7 @@
 
 mod closures;
 mod definitions;
+mod enumerators;
 mod find;
 mod index;
 mod layout;
@@ -163,6 +164,13 @@ impl<'a> DebugInfo<'a> {
             .iter()
             .find(|found| self.path(**found) == path)?;
         types::read(&self.units, *found).map(Rc::new)
+    }
+
+    /// The name that an enum without fields gives to a value.
+    #[must_use]
+    pub fn enumerator(&self, die: DieRef, value: u64) -> Option<&'a str> {
+        let size = self.type_at(die)?.size;
+        enumerators::name_of(&self.units, die, value, size)
     }
 
     /// The type whose vtable is at a link address: T of `<T as Trait>::{vtable}`. `None` when

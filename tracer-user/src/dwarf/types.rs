@@ -345,7 +345,7 @@ impl<'a, 'r> Reader<'a, 'r> {
 
 /// Discriminants are written with any integer form, signed or not; niches such as `i64::MIN`
 /// occur. Compared masked to the discriminant's width, so the sign extension does not matter.
-fn discriminant_value(attribute: &gimli::Attribute<Slice<'_>>) -> Option<u64> {
+pub(super) fn discriminant_value(attribute: &gimli::Attribute<Slice<'_>>) -> Option<u64> {
     match attribute.value() {
         gimli::AttributeValue::Data1(value) => Some(u64::from(value)),
         gimli::AttributeValue::Data2(value) => Some(u64::from(value)),

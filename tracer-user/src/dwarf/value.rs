@@ -217,6 +217,20 @@ impl<'v, 'a> Value<'v, 'a> {
         ))
     }
 
+    /// The name of an enum's active variant, with fields or without.
+    ///
+    /// # Errors
+    /// As [`Value::variant`].
+    pub fn variant_name(self) -> Result<&'a str, ValueError> {
+        if let Ok((name, _)) = self.variant() {
+            return Ok(name);
+        }
+        let value = self.integer()?;
+        self.info
+            .enumerator(self.type_die, value)
+            .ok_or_else(|| self.missing("<variant>"))
+    }
+
     /// The contents of an `Option`; `None` for `None`.
     ///
     /// # Errors

@@ -389,8 +389,8 @@ fn resources(snapshot: &Snapshot) -> Vec<(Address, i32)> {
     for tree in snapshot.tasks.iter().filter_map(|task| task.tree.as_ref()) {
         tree.visit(&mut |node| {
             let Some(wait) = &node.waits_for else { return };
-            let text = wait.details.get("resource").and_then(Value::as_str);
-            let resource = text
+            let record = wait.text("record");
+            let resource = record
                 .and_then(|text| text.strip_prefix("0x"))
                 .and_then(|digits| u64::from_str_radix(digits, 16).ok());
             let fd = wait.details.get("fd").and_then(Value::as_i64);

@@ -12,7 +12,7 @@ impl Conventions for TokioConventions {
         match base_path {
             "tokio::time::sleep::Sleep" => &["deadline"],
             "tokio::runtime::task::join::JoinHandle" => &["raw"],
-            "tokio::sync::oneshot::Receiver" => &["inner"],
+            "tokio::sync::oneshot::Receiver" | "futures_channel::oneshot::Receiver" => &["inner"],
             _ => &[],
         }
     }
@@ -43,7 +43,7 @@ impl Conventions for TokioConventions {
                     "notify"
                 }
             }
-            "tokio::sync::oneshot::Receiver" => "oneshot",
+            "tokio::sync::oneshot::Receiver" | "futures_channel::oneshot::Receiver" => "oneshot",
             "tokio::sync::broadcast::Recv" => "channel",
             "tokio::runtime::task::join::JoinHandle" => "join",
             "tokio::runtime::io::scheduled_io::Readiness" => "io",

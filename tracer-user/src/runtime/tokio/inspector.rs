@@ -205,6 +205,7 @@ impl<'d, 'a> Inspector<'d, 'a> {
                 leaves,
                 limits: Limits::default(),
             },
+            leaves,
         }
     }
 

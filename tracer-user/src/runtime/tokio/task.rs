@@ -11,10 +11,11 @@ use crate::address::Address;
 use crate::memory::{Memory, ReadError, Window};
 use crate::rebuild::snapshot::{TaskInfo, TaskState};
 use crate::rebuild::tree::AwaitNode;
-use crate::walk::{NodeId, Walker};
+use crate::walk::Walker;
 
 use super::handles::Scheduler;
 use super::layout::{StateWord, TaskLayout};
+use super::leaves::TokioLeaves;
 use super::roots::{RootError, RootType, Roots};
 
 /// Reads of one task before it is called torn.
@@ -28,8 +29,10 @@ pub(super) struct TaskReader<'r, 'f, 'd, 'a> {
     pub roots: &'r Roots<'f, 'd, 'a>,
     /// Offsets in the header.
     pub layout: TaskLayout,
-    /// Reads trees.
+    /// Reads trees; its leaves are those of no task.
     pub walker: Walker<'r, 'd, 'a>,
+    /// What leaves wait for.
+    pub leaves: &'r TokioLeaves<'d, 'a>,
 }
 
 /// A task as it was read.
@@ -171,7 +174,7 @@ impl TaskReader<'_, '_, '_, '_> {
                 None
             }
             Some(_) if seen.state.is_complete() => None,
-            Some(_) => Some(self.tree(root.node, header.add(root.future_offset), memory)),
+            Some(_) => Some(self.tree(header, root, memory)),
         };
         if root.is_blocking {
             notes.push("a closure on the blocking pool".to_owned());
@@ -189,8 +192,13 @@ impl TaskReader<'_, '_, '_, '_> {
         }
     }
 
-    fn tree(&self, node: NodeId, address: Address, memory: &dyn Memory) -> AwaitNode {
-        self.walker.tree(node, address, memory)
+    fn tree(&self, header: Address, root: &RootType, memory: &dyn Memory) -> AwaitNode {
+        let leaves = self.leaves.of_task(header);
+        let walker = Walker {
+            leaves: &leaves,
+            ..self.walker
+        };
+        walker.tree(root.node, header.add(root.future_offset), memory)
     }
 
     fn info(

@@ -3,23 +3,31 @@
 //! The descriptor is in the resource (`PollEvented.io`, `AsyncFd.inner`), the wait in the driver's
 //! `ScheduledIo`. A leaf that knows only the latter (`Readiness`) is joined to the resource that
 //! an async body above it refers to by the address of the `ScheduledIo`: proof, not a guess.
+//!
+//! `ready` is what the driver has seen; `descriptors.rs` adds what the kernel has.
 
 use serde_json::Value as Json;
 
-use crate::address::Address;
+use super::waker::{self, Registered, Waiting};
 use crate::dwarf::{Finder, Value, ValueError};
-use crate::rebuild::tree::WaitsFor;
+use crate::rebuild::tree::{NodeState, WaitsFor};
 use crate::walk::{Leaf, Step};
 
 /// `Interest` bits (tokio `io/interest.rs`; mio's are the same for these two).
 const READABLE: u64 = 1;
 const WRITABLE: u64 = 2;
+/// `Ready` bits of the two directions, each with "closed" (tokio 1.0 to 1.54.1, `io/ready.rs`; the
+/// lower 16 bits of `ScheduledIo.readiness`).
+const READY_TO_READ: u64 = 0b0101;
+const READY_TO_WRITE: u64 = 0b1010;
 
-/// `scheduled_io::Readiness { scheduled_io: &ScheduledIo, waiter: Waiter { interest } }`.
+/// `scheduled_io::Readiness { scheduled_io: &ScheduledIo, state, waiter: Waiter { waker, interest,
+/// is_ready } }`.
 pub(super) fn readiness<'a>(
     step: &Step<'_>,
     value: Value<'_, 'a>,
     resources: &Finder<'_, 'a>,
+    waiting: &Waiting<'_, '_>,
 ) -> Result<Leaf, ValueError> {
     let scheduled = value.field("scheduled_io")?.target()?;
     let interest = value.field("waiter.interest").and_then(Value::integer).ok();
@@ -35,41 +43,99 @@ pub(super) fn readiness<'a>(
             };
             let start = start.variant().map_or(start, |(_, state)| state);
             found = resources.find(start, |resource| {
-                scheduled_io(resource) == Some(scheduled.address)
+                scheduled_io(resource).map(|io| io.address) == Some(scheduled.address)
             });
             at = above.parent;
         }
         found
     });
-    let mut leaf = describe(resource, interest.map(interest_name));
-    if resource.is_none() {
-        leaf.notes
-            .push("its file descriptor is not reachable from the futures above it".to_owned());
+    let mut waits_for = describe(resource, scheduled, interest.map(interest_name));
+    let state = value.field("state").and_then(Value::variant_name);
+    if state == Ok("Waiting") {
+        // Once it waits, the driver alone decides: it takes the waiter out of its list.
+        let is_ready = value.field("waiter.is_ready").and_then(Value::integer);
+        let because = is_ready
+            .ok()
+            .map(|word| (word != 0).then(|| "tokio's driver saw it ready".to_owned()));
+        waits_for = waker::ready(waits_for, because);
+        let registered = value.field("waiter.waker").and_then(waker::optional);
+        waits_for = waiting.told(waits_for, registered.ok(), value.memory);
     }
-    Ok(leaf)
+    let mut notes = Vec::new();
+    if resource.is_none() {
+        notes.push("its file descriptor is not reachable from the futures above it".to_owned());
+    }
+    Ok(Leaf {
+        waits_for: Some(waits_for),
+        state: (state == Ok("Init")).then_some(NodeState::Unresumed),
+        notes,
+    })
 }
 
 /// A leaf that holds a resource and polls it itself (`Read`, `WriteAll`, hyper's connections).
-pub(super) fn holder<'a>(value: Value<'_, 'a>, resources: &Finder<'_, 'a>) -> Option<Leaf> {
-    let resource = resources.find(value, |_| true)?;
-    Some(describe(Some(resource), registered_interest(resource)))
+///
+/// Of several resources (a proxy's two sockets) it is the one in which the task's waker is left.
+pub(super) fn holder<'a>(
+    value: Value<'_, 'a>,
+    resources: &Finder<'_, 'a>,
+    waiting: &Waiting<'_, '_>,
+) -> Option<Leaf> {
+    let mut first = None;
+    let mut own = None;
+    let _ = resources.find(value, |resource| {
+        first.get_or_insert(resource);
+        let wakers = Wakers::of(resource);
+        let is_own = |place: Option<Registered>| {
+            matches!(place, Some(Registered::Waker(data)) if Some(data) == waiting.task)
+        };
+        if waiting.task.is_some() && (is_own(wakers.reader) || is_own(wakers.writer)) {
+            own = Some(resource);
+        }
+        own.is_some()
+    });
+    let resource = own.or(first)?;
+    let wakers = Wakers::of(resource);
+    let interest = wakers.interest();
+    let scheduled = scheduled_io(resource);
+    let mut waits_for = describe(Some(resource), scheduled, interest);
+    let (mask, registered) = match interest {
+        Some("read") => (READY_TO_READ, wakers.reader),
+        Some("write") => (READY_TO_WRITE, wakers.writer),
+        Some("read_write") => (
+            READY_TO_READ | READY_TO_WRITE,
+            wakers.reader.filter(|_| wakers.reader == wakers.writer),
+        ),
+        _ => (0, None),
+    };
+    if mask != 0 {
+        let readiness = scheduled.and_then(|io| io.field("readiness").ok()?.word().ok());
+        let because = readiness
+            .map(|word| (word & mask != 0).then(|| "tokio's driver saw it ready".to_owned()));
+        waits_for = waker::ready(waits_for, because);
+        waits_for = waiting.told(waits_for, registered, value.memory);
+    }
+    Some(Leaf {
+        waits_for: Some(waits_for),
+        ..Leaf::default()
+    })
 }
 
-fn describe(resource: Option<Value<'_, '_>>, interest: Option<&'static str>) -> Leaf {
+fn describe(
+    resource: Option<Value<'_, '_>>,
+    scheduled: Option<Value<'_, '_>>,
+    interest: Option<&'static str>,
+) -> WaitsFor {
     let mut waits_for = WaitsFor::new("io");
     let descriptor = resource.and_then(descriptor);
     waits_for = waits_for.with("fd", descriptor.map_or(Json::Null, Json::from));
     // What wakes it is known by this address.
-    if let Some(record) = resource.and_then(scheduled_io) {
-        waits_for = waits_for.with("resource", record.to_string());
+    if let Some(scheduled) = scheduled {
+        waits_for = waits_for.with("record", scheduled.address.to_string());
     }
     if let Some(interest) = interest {
         waits_for = waits_for.with("interest", interest);
     }
-    Leaf {
-        waits_for: Some(waits_for),
-        ..Leaf::default()
-    }
+    waits_for
 }
 
 /// The descriptor inside a resource: `PollEvented.io` or `AsyncFd.inner`, an `Option` that is
@@ -86,32 +152,38 @@ fn descriptor(resource: Value<'_, '_>) -> Option<i64> {
     (fd >= 0).then_some(i64::from(fd))
 }
 
-/// Address of the driver's state for a resource: `registration.shared: Arc<ScheduledIo>`.
-fn scheduled_io(resource: Value<'_, '_>) -> Option<Address> {
+/// The driver's state for a resource: `registration.shared: Arc<ScheduledIo>`.
+fn scheduled_io<'v, 'a>(resource: Value<'v, 'a>) -> Option<Value<'v, 'a>> {
     let shared = resource.field("registration.shared").ok()?;
-    Some(shared.shared().ok()??.address)
+    shared.shared().ok()?
 }
 
-/// Which direction somebody waits for, from the wakers that `poll_read` and `poll_write` leave in
-/// `ScheduledIo.waiters.{reader, writer}`.
-fn registered_interest(resource: Value<'_, '_>) -> Option<&'static str> {
-    let scheduled = resource
-        .field("registration.shared")
-        .ok()?
-        .shared()
-        .ok()??;
-    let is_set = |name: &str| {
-        scheduled
-            .field("waiters")
-            .and_then(|waiters| waiters.field(name))
-            .and_then(Value::option)
-            .is_ok_and(|waker| waker.is_some())
-    };
-    match (is_set("reader"), is_set("writer")) {
-        (true, true) => Some("read_write"),
-        (true, false) => Some("read"),
-        (false, true) => Some("write"),
-        (false, false) => None,
+/// The wakers that `poll_read` and `poll_write` leave in `ScheduledIo.waiters.{reader, writer}`.
+#[derive(Clone, Copy)]
+struct Wakers {
+    reader: Option<Registered>,
+    writer: Option<Registered>,
+}
+
+impl Wakers {
+    fn of(resource: Value<'_, '_>) -> Self {
+        let waiters = scheduled_io(resource).and_then(|io| io.field("waiters").ok());
+        let waker = |name| waker::optional(waiters?.field(name).ok()?).ok();
+        Self {
+            reader: waker("reader"),
+            writer: waker("writer"),
+        }
+    }
+
+    /// Which direction somebody waits for.
+    fn interest(self) -> Option<&'static str> {
+        let is_set = |place| matches!(place, Some(Registered::Waker(_)));
+        match (is_set(self.reader), is_set(self.writer)) {
+            (true, true) => Some("read_write"),
+            (true, false) => Some("read"),
+            (false, true) => Some("write"),
+            (false, false) => None,
+        }
     }
 }
 

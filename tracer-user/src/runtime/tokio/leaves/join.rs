@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 
 use super::is_tokio_body;
+use super::waker::{self, Registered, Waiting};
 use crate::address::Address;
 use crate::dwarf::{Value, ValueError, base_name};
 use crate::rebuild::tree::WaitsFor;
@@ -12,22 +13,41 @@ use crate::walk::{Leaf, Step};
 /// Tasks of a `JoinSet` that are named; the rest is counted.
 const MAX_NAMED: usize = 64;
 
-/// `JoinHandle.raw.ptr` is the target task's `Header`.
-pub(super) fn handle(value: Value<'_, '_>, layout: &TaskLayout) -> Result<Leaf, ValueError> {
+/// `JoinHandle.raw.ptr` is the target task's `Header`; who awaits it has left a waker in its `Trailer`.
+pub(super) fn handle(value: Value<'_, '_>, waiting: &Waiting<'_, '_>) -> Result<Leaf, ValueError> {
+    let layout = &waiting.layout;
     let header = Address(value.word()?);
+    let mut waits_for = WaitsFor::new("join")
+        .with("task", task_name(value, layout, header))
+        .with("address", header.to_string());
+    if let Some(state) = plausible_state(value, layout, header) {
+        let because = state.is_complete().then(|| "the task finished".to_owned());
+        waits_for = waker::ready(waits_for, Some(because));
+        let registered = if state.has_join_waker() {
+            let data = layout.join_waker(value.memory, header);
+            data.map(Registered::Waker)
+        } else {
+            Some(Registered::None)
+        };
+        waits_for = waiting.told(waits_for, registered, value.memory);
+    }
     Ok(Leaf {
-        waits_for: Some(
-            WaitsFor::new("join")
-                .with("task", task_name(value, layout, header))
-                .with("address", header.to_string()),
-        ),
+        waits_for: Some(waits_for),
         ..Leaf::default()
     })
 }
 
-fn task_name(value: Value<'_, '_>, layout: &TaskLayout, header: Address) -> Json {
+fn plausible_state(
+    value: Value<'_, '_>,
+    layout: &TaskLayout,
+    header: Address,
+) -> Option<StateWord> {
     let state = value.memory.u64(header.add(layout.state)).map(StateWord);
-    if !state.is_ok_and(StateWord::is_plausible) {
+    state.ok().filter(|state| state.is_plausible())
+}
+
+fn task_name(value: Value<'_, '_>, layout: &TaskLayout, header: Address) -> Json {
+    if plausible_state(value, layout, header).is_none() {
         return Json::Null;
     }
     match layout.task_id(value.memory, header) {
@@ -41,17 +61,19 @@ fn task_name(value: Value<'_, '_>, layout: &TaskLayout, header: Address) -> Json
 pub(super) fn join_set(
     step: &Step<'_>,
     value: Value<'_, '_>,
-    layout: &TaskLayout,
+    waiting: &Waiting<'_, '_>,
 ) -> Option<Result<Leaf, ValueError>> {
     let parent = step.parent.filter(|parent| is_tokio_body(parent.node))?;
     parent
         .node
         .base_path
         .starts_with("tokio::task::join_set::")
-        .then(|| tasks_of(value, layout))
+        .then(|| tasks_of(value, waiting))
 }
 
-fn tasks_of(value: Value<'_, '_>, layout: &TaskLayout) -> Result<Leaf, ValueError> {
+/// Its own waker is in `ListsInner.waker`; a task that finished has moved its entry to `notified`.
+fn tasks_of(value: Value<'_, '_>, waiting: &Waiting<'_, '_>) -> Result<Leaf, ValueError> {
+    let layout = &waiting.layout;
     // The closure captures `&mut &mut JoinSet` or `&mut JoinSet`, by optimisation.
     let mut set = value;
     for _ in 0..4 {
@@ -63,13 +85,21 @@ fn tasks_of(value: Value<'_, '_>, layout: &TaskLayout) -> Result<Leaf, ValueErro
     }
     let length = set.field("length")?.word()?;
     let mut tasks = Vec::new();
-    if let Some(lists) = set.field("lists")?.shared()? {
-        for list in ["notified", "idle"] {
-            let head = lists.field(list)?.field("head")?;
-            entries(head, layout, &mut tasks)?;
-        }
-    }
     let mut waits_for = WaitsFor::new("join").with("tasks_waited_for", length);
+    if let Some(lists) = set.field("lists")?.shared()? {
+        let notified = lists.field("notified")?.field("head")?;
+        let finished = entries(notified, layout, &mut tasks)?;
+        let idle = lists.field("idle")?.field("head")?;
+        entries(idle, layout, &mut tasks)?;
+        let because = match finished {
+            0 => None,
+            1 => Some("one of its tasks finished".to_owned()),
+            count => Some(format!("{count} of its tasks finished")),
+        };
+        waits_for = waker::ready(waits_for, Some(because));
+        let registered = lists.field("waker").and_then(waker::optional);
+        waits_for = waiting.told(waits_for, registered.ok(), value.memory);
+    }
     waits_for = waits_for.with("tasks", tasks);
     Ok(Leaf {
         waits_for: Some(waits_for),
@@ -77,12 +107,13 @@ fn tasks_of(value: Value<'_, '_>, layout: &TaskLayout) -> Result<Leaf, ValueErro
     })
 }
 
-/// Follows an intrusive list of `ListEntry<JoinHandle>`.
+/// Follows an intrusive list of `ListEntry<JoinHandle>`; how many of them have finished.
 fn entries(
     head: Value<'_, '_>,
     layout: &TaskLayout,
     tasks: &mut Vec<Json>,
-) -> Result<(), ValueError> {
+) -> Result<u64, ValueError> {
+    let mut finished = 0;
     let mut next = head.target()?;
     while let Some(entry) = next {
         if tasks.len() >= MAX_NAMED
@@ -91,6 +122,8 @@ fn entries(
             break;
         }
         let header = Address(entry.field("value")?.word()?);
+        let state = plausible_state(entry, layout, header);
+        finished += u64::from(state.is_some_and(StateWord::is_complete));
         tasks.push(task_name(entry, layout, header));
         let pointer = entry.field("pointers.next")?.word()?;
         next = (pointer != 0).then_some(Value {
@@ -98,5 +131,5 @@ fn entries(
             ..entry
         });
     }
-    Ok(())
+    Ok(finished)
 }

@@ -1,9 +1,11 @@
 //! What tokio's leaf futures wait for. Recognised by type path; every offset by field name.
 
+mod channels;
 mod io;
 mod join;
 mod sync;
 mod time;
+mod waker;
 
 use std::cell::RefCell;
 
@@ -12,6 +14,7 @@ use crate::dwarf::{DebugInfo, DieRef, Finder, Value, ValueError};
 use crate::memory::Memory;
 use crate::walk::{Leaf, Leaves, Node, Step};
 
+use self::waker::Waiting;
 use super::layout::TaskLayout;
 
 /// Types that own a registration with the I/O driver.
@@ -32,6 +35,7 @@ pub(in crate::runtime::tokio) struct LocalSetSeen {
 /// Reads tokio's leaves.
 pub(in crate::runtime::tokio) struct TokioLeaves<'d, 'a> {
     info: &'d DebugInfo<'a>,
+    bias: LoadBias,
     layout: TaskLayout,
     resources: Finder<'d, 'a>,
     channels: Finder<'d, 'a>,
@@ -52,6 +56,7 @@ impl<'d, 'a> TokioLeaves<'d, 'a> {
     ) -> Self {
         Self {
             info,
+            bias,
             layout,
             resources: Finder::new(info, bias, IO_RESOURCES),
             channels: Finder::new(info, bias, &["tokio::sync::mpsc::chan::Rx"]),
@@ -77,28 +82,42 @@ impl<'d, 'a> TokioLeaves<'d, 'a> {
         }
     }
 
+    /// The same reader for the leaves of one task, whose `Header` is at `task`.
+    pub(in crate::runtime::tokio) fn of_task(&self, task: Address) -> TaskLeaves<'_, 'd, 'a> {
+        TaskLeaves {
+            leaves: self,
+            task: Some(task),
+        }
+    }
+
     /// The leaf's own reading, by its path.
-    fn known(&self, step: &Step<'_>, value: Value<'_, 'a>) -> Option<Result<Leaf, ValueError>> {
+    fn known(
+        &self,
+        step: &Step<'_>,
+        value: Value<'_, 'a>,
+        waiting: &Waiting<'_, '_>,
+    ) -> Option<Result<Leaf, ValueError>> {
         Some(match &*step.node.base_path {
-            "tokio::time::sleep::Sleep" => time::sleep(value, (self.now)()),
-            "tokio::sync::batch_semaphore::Acquire" => sync::acquire(step, value),
+            "tokio::time::sleep::Sleep" => time::sleep(value, waiting, (self.now)()),
+            "tokio::sync::batch_semaphore::Acquire" => sync::acquire(step, value, waiting),
             "tokio::sync::notify::Notified" | "tokio::sync::notify::OwnedNotified" => {
-                sync::notified(step, value)
+                sync::notified(step, value, waiting)
             }
-            "tokio::sync::oneshot::Receiver" => sync::oneshot(value),
-            "tokio::sync::broadcast::Recv" => sync::broadcast(value),
-            "tokio::runtime::task::join::JoinHandle" => join::handle(value, &self.layout),
+            "tokio::sync::oneshot::Receiver" => channels::oneshot(value, waiting),
+            "tokio::sync::broadcast::Recv" => channels::broadcast(value, waiting),
+            "tokio::runtime::task::join::JoinHandle" => join::handle(value, waiting),
             "tokio::runtime::io::scheduled_io::Readiness" => {
-                io::readiness(step, value, &self.resources)
+                io::readiness(step, value, &self.resources, waiting)
             }
+            "futures_channel::oneshot::Receiver" => channels::futures_oneshot(value, waiting),
             "tokio::task::yield_now::yield_now::{async_fn#0}::YieldNow"
             | "tokio::task::yield_now::YieldNow" => Ok(sync::plain("yield")),
             "core::future::pending::Pending" | "futures_util::future::pending::Pending" => {
                 Ok(sync::plain("never"))
             }
             "core::future::poll_fn::PollFn" => {
-                return sync::poll_fn(step, value, &self.channels)
-                    .or_else(|| join::join_set(step, value, &self.layout));
+                return channels::poll_fn(step, value, &self.channels, waiting)
+                    .or_else(|| join::join_set(step, value, waiting));
             }
             _ => return None,
         })
@@ -125,22 +144,46 @@ impl<'d, 'a> TokioLeaves<'d, 'a> {
     }
 }
 
-impl Leaves for TokioLeaves<'_, '_> {
+/// Reads the leaves of one task: they tell whether it is this task that they will wake.
+pub(in crate::runtime::tokio) struct TaskLeaves<'l, 'd, 'a> {
+    leaves: &'l TokioLeaves<'d, 'a>,
+    task: Option<Address>,
+}
+
+impl Leaves for TaskLeaves<'_, '_, '_> {
     fn waits_for(&self, step: &Step<'_>, memory: &dyn Memory, has_children: bool) -> Option<Leaf> {
-        self.note_local_set(step, memory);
+        let leaves = self.leaves;
+        leaves.note_local_set(step, memory);
         if has_children {
             return None;
         }
-        let value = self.value(step, memory);
-        match self.known(step, value) {
+        let value = leaves.value(step, memory);
+        let waiting = Waiting {
+            task: self.task,
+            info: leaves.info,
+            bias: leaves.bias,
+            layout: leaves.layout,
+        };
+        match leaves.known(step, value, &waiting) {
             Some(Ok(leaf)) => Some(leaf),
             Some(Err(error)) => Some(Leaf {
                 notes: vec![error.to_string()],
                 ..Leaf::default()
             }),
             // Any other leaf that holds an I/O resource waits for that.
-            None => io::holder(value, &self.resources),
+            None => io::holder(value, &leaves.resources, &waiting),
         }
+    }
+}
+
+/// The leaves of a root of `block_on`, which has no `Header`.
+impl Leaves for TokioLeaves<'_, '_> {
+    fn waits_for(&self, step: &Step<'_>, memory: &dyn Memory, has_children: bool) -> Option<Leaf> {
+        let root = TaskLeaves {
+            leaves: self,
+            task: None,
+        };
+        root.waits_for(step, memory, has_children)
     }
 }
 
