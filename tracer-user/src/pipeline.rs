@@ -21,7 +21,7 @@ use crate::follow::follower::About;
 use crate::follow::kept::Kept;
 use crate::follow::outlet::Showing;
 use crate::follow::reader::Rhythm;
-use crate::follow::recording_file::RecordingFile;
+use crate::follow::recording_file::{BETWEEN, RecordingFile};
 use crate::follow::session::{self, Ended, Setup};
 use crate::follow::summary::Summary;
 use crate::follow::tasks::{TaskSource, TokioTasks};
@@ -41,6 +41,10 @@ const UNSEEN_NAMED: usize = 20;
 
 /// Live tasks that are followed: some 150 MB at most. 100,000 tasks with a peak above fit.
 const MAX_TASKS: usize = 200_000;
+
+/// Bytes that looks at memory may take in the recording of what is judged: a few seconds' looks,
+/// which the recording is to be judged by in the same way.
+const ALL_LOOKS: u64 = 1 << 30;
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -140,7 +144,11 @@ fn follow(
     let session = Session::start(&plan, process.pid, &SessionOptions::default())?;
     let header = header(request, &process, &source, &plan, &session, started);
     let file = match &request.output {
-        Some(path) => Some(RecordingFile::create(path, &header, request.max_size)?),
+        Some(path) => {
+            let between = if gather { ALL_LOOKS } else { BETWEEN };
+            let file = RecordingFile::create(path, &header, request.max_size, between)?;
+            Some(file)
+        }
         None => None,
     };
     let evidence = gather.then(|| Evidence::new(header, Window::default()));

@@ -93,6 +93,7 @@ impl Evidence {
             snapshot.coverage = coverage.clone();
             snapshot.runtimes.clone_from(&part.runtimes);
             snapshot.warnings.clone_from(&part.warnings);
+            snapshot.threads.clone_from(&part.threads);
         }
         snapshot.tasks.extend_from_slice(&part.tasks);
         if part.last {

@@ -13,6 +13,7 @@ use super::{Ending, Item, Loss, RecordingError, Writer, frame};
 use crate::error::{Advice as _, ExitCode};
 use crate::proto;
 use crate::rebuild::event::{EndSeen, Event, EventId, EventKind, Outcome, UnitId, WakeEffect};
+use crate::rebuild::tree::AwaitNode;
 
 fn written(events: &[Event]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -172,10 +173,47 @@ fn trees_deeper_than_protobuf_nests_come_back_and_long_snapshots_come_in_parts()
     let tasks: Vec<_> = first.iter().flat_map(|part| &part.tasks).collect();
     assert_eq!(tasks.len(), 300);
     assert!(tasks.iter().all(|task| task.tree == Some(tree(40))));
+    for (task, was) in tasks.iter().zip(snapshot(300, 40).tasks) {
+        // Everything else of it.
+        assert_eq!(format!("{task:?}"), format!("{was:?}"));
+    }
+    assert_eq!(parts[0].threads, snapshot(0, 0).threads);
+    assert!(
+        parts[1..first.len()]
+            .iter()
+            .all(|part| part.threads.is_empty())
+    );
     let last: Vec<bool> = first.iter().map(|part| part.last).collect();
     assert_eq!(last.iter().filter(|last| **last).count(), 1);
     assert_eq!(last.last(), Some(&true));
     assert_eq!(parts.last().unwrap().tasks[0].tree, Some(tree(300)));
+}
+
+#[test]
+fn a_chain_of_futures_that_nobody_awaits_is_cut_where_a_tree_is() {
+    let chain = (0..2_000).fold(AwaitNode::default(), |kept, _| AwaitNode {
+        not_awaited: vec![kept],
+        ..AwaitNode::default()
+    });
+    let mut long = snapshot(1, 0);
+    long.tasks[0].tree = Some(chain);
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(Path::new("test"), &mut bytes, &header()).unwrap();
+    writer.snapshot(&long, 5).unwrap();
+    drop(writer);
+    let read = read(&bytes).unwrap();
+    assert_eq!(read.ending, Ending::Open);
+    let [Item::Snapshot(part)] = &read.items[..] else {
+        panic!("one snapshot");
+    };
+    let mut node = part.tasks[0].tree.as_ref().unwrap();
+    let mut depth = 1;
+    while let [kept] = &node.not_awaited[..] {
+        node = kept;
+        depth += 1;
+    }
+    assert_eq!(depth, 512);
+    assert!(node.notes[0].contains("too deep"), "{:?}", node.notes);
 }
 
 #[test]

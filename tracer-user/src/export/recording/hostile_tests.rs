@@ -315,6 +315,64 @@ fn trees_that_are_none_are_refused() {
 }
 
 #[test]
+fn futures_kept_by_no_node_are_refused() {
+    let nodes = |depths: &[u32]| -> Vec<proto::Node> {
+        let nodes = depths.iter().map(|depth| proto::Node {
+            depth: *depth,
+            ..proto::Node::default()
+        });
+        nodes.collect()
+    };
+    // A tree of two nodes, and asides: node and depths.
+    let cases: [&[(u32, &[u32])]; 6] = [
+        &[(2, &[1])],
+        &[(u32::MAX, &[1])],
+        &[(0, &[2])],
+        &[(1, &[2, 2])],
+        &[(0, &[])],
+        &[(0, &[1]), (3, &[2])],
+    ];
+    for asides in cases {
+        let asides = asides.iter().map(|(node, depths)| proto::Aside {
+            node: *node,
+            tree: nodes(depths),
+        });
+        let task = proto::SnapshotTask {
+            tree: nodes(&[0, 1]),
+            asides: asides.collect(),
+            ..proto::SnapshotTask::default()
+        };
+        let reason = damage(Content::Snapshot(proto::Snapshot {
+            tasks: vec![task],
+            ..proto::Snapshot::default()
+        }));
+        assert_eq!(reason, "an await tree is not a tree");
+    }
+}
+
+#[test]
+fn a_chain_of_kept_futures_as_long_as_a_packet_is_refused() {
+    // Each is kept by the one before.
+    let asides = (0..20_000).map(|number| proto::Aside {
+        node: number,
+        tree: vec![proto::Node {
+            depth: number + 1,
+            ..proto::Node::default()
+        }],
+    });
+    let task = proto::SnapshotTask {
+        tree: vec![proto::Node::default()],
+        asides: asides.collect(),
+        ..proto::SnapshotTask::default()
+    };
+    let reason = damage(Content::Snapshot(proto::Snapshot {
+        tasks: vec![task],
+        ..proto::Snapshot::default()
+    }));
+    assert_eq!(reason, "an await tree is not a tree");
+}
+
+#[test]
 fn a_chain_as_deep_as_a_packet_is_long_is_refused() {
     let tree = (0..100_000).map(|depth| proto::Node {
         depth,

@@ -15,6 +15,7 @@ mod header;
 mod join;
 mod kinds;
 mod names;
+mod nodes;
 mod reader;
 mod seek;
 mod segments;

@@ -16,10 +16,11 @@ use crate::rebuild::event::{
 };
 use crate::rebuild::snapshot::{
     Coverage, DebugInfoLevel, ProcessInfo, RuntimeInfo, SCHEMA, Snapshot, TaskInfo, TaskState,
+    ThreadInfo,
 };
 use crate::rebuild::suspension::{FutureState, Marks, Place, SuspendedFuture, Suspension};
 use crate::rebuild::tracker::Statistics;
-use crate::rebuild::tree::{AwaitNode, NodeKind, NodeState, WaitsFor};
+use crate::rebuild::tree::{AwaitNode, Held, NodeKind, NodeState, SourcePlace, WaitsFor};
 
 pub(super) fn header() -> Header {
     Header {
@@ -248,22 +249,54 @@ fn leaf() -> AwaitNode {
         line: None,
         waits_for: Some(WaitsFor::new("sleep").with("deadline_ns", 5_000_000_000_u64)),
         notes: vec!["torn once".into()],
+        address: Some(Address(0x7f00_2000_0040)),
+        defined: Some(SourcePlace {
+            file: "src/gate.rs".into(),
+            line: 41,
+        }),
+        holds: Vec::new(),
+        not_awaited: Vec::new(),
         children: Vec::new(),
-        ..AwaitNode::default()
     }
 }
 
+/// What a level holds, and what it does not await: two futures, of which the second keeps others.
+fn aside(level: usize) -> (Vec<Held>, Vec<AwaitNode>) {
+    let named = |name: String| AwaitNode {
+        future: name.into(),
+        ..leaf()
+    };
+    let held = Held {
+        local: "guard".into(),
+        what: WaitsFor::new("lock").with("address", "0x7f0010"),
+        doubt: (level % 2 == 0).then(|| "it may have been moved out".to_owned()),
+    };
+    let second = AwaitNode {
+        not_awaited: vec![named("app::third".into()), named("app::fourth".into())],
+        children: vec![leaf()],
+        ..named(format!("app::second{level}"))
+    };
+    (vec![held], vec![named("app::first".into()), second])
+}
+
 pub(super) fn tree(depth: usize) -> AwaitNode {
-    (0..depth).fold(leaf(), |child, level| AwaitNode {
-        future: format!("app::level{level}").into(),
-        kind: NodeKind::AsyncFn,
-        state: NodeState::Suspended,
-        file: Some("src/main.rs".into()),
-        line: Some(level as u32 + 1),
-        waits_for: None,
-        notes: Vec::new(),
-        children: vec![child, leaf()],
-        ..AwaitNode::default()
+    (0..depth).fold(leaf(), |child, level| {
+        let (holds, not_awaited) = if level % 7 == 0 {
+            aside(level)
+        } else {
+            (Vec::new(), Vec::new())
+        };
+        AwaitNode {
+            future: format!("app::level{level}").into(),
+            kind: NodeKind::AsyncFn,
+            state: NodeState::Suspended,
+            file: Some("src/main.rs".into()),
+            line: Some(level as u32 + 1),
+            holds,
+            not_awaited,
+            children: vec![child, leaf()],
+            ..AwaitNode::default()
+        }
     })
 }
 
@@ -271,7 +304,23 @@ pub(super) fn snapshot(tasks: u64, depth: usize) -> Snapshot {
     Snapshot {
         schema: SCHEMA,
         time: 0,
-        threads: Vec::new(),
+        threads: vec![
+            ThreadInfo {
+                tid: 43,
+                name: "worker".into(),
+                state: "S".into(),
+                in_runtime: true,
+                polls: Some("tokio/0".into()),
+                syscall: Some("nanosleep".into()),
+                parked: false,
+                switches: (17, 3),
+                cpu_time: 5_000_000,
+            },
+            ThreadInfo {
+                parked: true,
+                ..ThreadInfo::default()
+            },
+        ],
         process: process(),
         runtimes: vec![RuntimeInfo {
             runtime: "tokio",
@@ -291,7 +340,9 @@ pub(super) fn snapshot(tasks: u64, depth: usize) -> Snapshot {
                 notes: Vec::new(),
                 address: Address(0x7f00_0000_0000 + number * 0x100),
                 references: Some(2),
-                ..TaskInfo::default()
+                wakers: (number % 2 == 0).then_some(number % 4),
+                cancelled: number % 3 == 0,
+                joined_by: (number % 2 == 1).then_some(Address(0x7f00_0000_0000)),
             })
             .collect(),
         coverage: Coverage {

@@ -1,36 +1,24 @@
 //! Snapshots of memory in a recording: so that it tells where tasks wait, also those that nothing
 //! happened to.
-//!
-//! A tree is written in preorder with depths instead of nested messages: protobuf readers limit
-//! nesting to about 100, and await trees can be deeper.
-
-use std::sync::Arc;
 
 use prost::Message as _;
 
-use super::kinds::{
-    debug_info, debug_info_text, node_kind, node_kind_number, node_state, node_state_number,
-    task_state, task_state_number,
-};
+use super::kinds::{debug_info, debug_info_text, task_state, task_state_number};
 use super::names::lasting;
+use super::nodes::{self, notes, short};
 use super::strings::{self, Strings};
 use super::tables::Interner;
 use crate::address::Address;
 use crate::proto;
-use crate::rebuild::snapshot::{Coverage, DebugInfoLevel, RuntimeInfo, Snapshot, TaskInfo};
-use crate::rebuild::tree::{AwaitNode, WaitsFor};
+use crate::rebuild::snapshot::{
+    Coverage, DebugInfoLevel, RuntimeInfo, Snapshot, TaskInfo, ThreadInfo,
+};
 
 /// Bytes of tasks in one part, about; a task's tree that is larger than this is left out.
 const PART: usize = 256 * 1024;
 
-/// Depth of a tree at most, both ways.
-const MAX_DEPTH: usize = 512;
-
-/// Bytes of the names in a tree at most: they must fit into the table of strings.
-const MAX_NAMES: usize = 8 * 1024 * 1024;
-
-/// Bytes of a note, a warning or a detail at most.
-const MAX_TEXT: usize = 1024;
+/// Threads of a snapshot at most: they must fit into one packet beside the rest of it.
+const MAX_THREADS: usize = 4096;
 
 /// A part of a snapshot. Parts of one snapshot follow each other.
 #[derive(Clone, Debug)]
@@ -47,6 +35,8 @@ pub struct SnapshotPart {
     pub coverage: Option<Coverage>,
     /// What the reader should know; in the first part only.
     pub warnings: Vec<String>,
+    /// The threads; in the first part only.
+    pub threads: Vec<ThreadInfo>,
     /// Tasks.
     pub tasks: Vec<TaskInfo>,
 }
@@ -63,7 +53,7 @@ pub(super) fn parts<E>(
         time,
         number,
         last: false,
-        summary: Some(summary(snapshot)),
+        summary: Some(summary(snapshot, &mut tables.strings)),
         tasks: Vec::new(),
     };
     let mut size = part.encoded_len();
@@ -86,15 +76,10 @@ pub(super) fn parts<E>(
     write(part, tables)
 }
 
-fn short(text: &str) -> String {
-    text.chars().take(MAX_TEXT / 4).collect()
-}
-
-fn notes(notes: &[String]) -> Vec<String> {
-    notes.iter().take(16).map(|note| short(note)).collect()
-}
-
-fn summary(snapshot: &Snapshot) -> proto::SnapshotSummary {
+fn summary(snapshot: &Snapshot, strings: &mut strings::Interner) -> proto::SnapshotSummary {
+    let more = snapshot.threads.len().saturating_sub(MAX_THREADS);
+    let threads_left_out =
+        (more > 0).then(|| format!("{more} more threads than a recording takes"));
     let coverage = &snapshot.coverage;
     proto::SnapshotSummary {
         runtimes: snapshot
@@ -118,17 +103,39 @@ fn summary(snapshot: &Snapshot) -> proto::SnapshotSummary {
             .iter()
             .take(100)
             .map(|warning| short(warning))
+            .chain(threads_left_out)
             .collect(),
         debug_info: debug_info_text(coverage.debug_info).to_owned(),
+        threads: snapshot
+            .threads
+            .iter()
+            .take(MAX_THREADS)
+            .map(|info| thread(info, strings))
+            .collect(),
+    }
+}
+
+fn thread(info: &ThreadInfo, strings: &mut strings::Interner) -> proto::SnapshotThread {
+    proto::SnapshotThread {
+        tid: info.tid,
+        name: strings.id(Some(&info.name)),
+        state: info.state.chars().take(8).collect(),
+        in_runtime: info.in_runtime,
+        polls: info.polls.as_deref().map(short).unwrap_or_default(),
+        syscall: strings.id(info.syscall.as_ref()),
+        parked: info.parked,
+        switches_voluntary: info.switches.0,
+        switches_involuntary: info.switches.1,
+        cpu_time: info.cpu_time,
     }
 }
 
 fn task(info: &TaskInfo, strings: &mut strings::Interner) -> proto::SnapshotTask {
-    let mut tree = Vec::new();
-    let mut room = MAX_NAMES;
-    if let Some(root) = &info.tree {
-        nodes(root, 0, strings, &mut tree, &mut room);
-    }
+    let written = info
+        .tree
+        .as_ref()
+        .map(|root| nodes::write(root, strings))
+        .unwrap_or_default();
     let mut task = proto::SnapshotTask {
         id: short(&info.id),
         runtime: strings.id_of(info.runtime),
@@ -138,11 +145,16 @@ fn task(info: &TaskInfo, strings: &mut strings::Interner) -> proto::SnapshotTask
         address: info.address.0,
         references: info.references,
         notes: notes(&info.notes),
-        tree,
+        tree: written.tree,
+        wakers: info.wakers,
+        cancelled: info.cancelled,
+        joined_by: info.joined_by.map(|address| address.0),
+        asides: written.asides,
     };
-    if task.encoded_len() > PART || room == 0 {
+    if task.encoded_len() > PART || written.is_too_large {
         let nodes = task.tree.len();
         task.tree = Vec::new();
+        task.asides = Vec::new();
         task.notes.push(format!(
             "its tree of at least {nodes} nodes is too large for a recording"
         ));
@@ -150,57 +162,10 @@ fn task(info: &TaskInfo, strings: &mut strings::Interner) -> proto::SnapshotTask
     task
 }
 
-fn nodes(
-    node: &AwaitNode,
-    depth: usize,
-    strings: &mut strings::Interner,
-    into: &mut Vec<proto::Node>,
-    room: &mut usize,
-) {
-    let names = node.future.len() + node.file.as_ref().map_or(0, |file| file.len());
-    *room = room.saturating_sub(names);
-    if *room == 0 {
-        return;
-    }
-    let mut told = notes(&node.notes);
-    let deeper = depth + 1 < MAX_DEPTH;
-    if !deeper && !node.children.is_empty() {
-        told.push("what it waits for is nested too deep for a recording".to_owned());
-    }
-    into.push(proto::Node {
-        depth: depth as u32,
-        future: strings.id(Some(&node.future)),
-        file: strings.id(node.file.as_ref()),
-        line: node.line.unwrap_or(0),
-        kind: node_kind_number(node.kind),
-        state: node_state_number(node.state),
-        waits_for: node.waits_for.as_ref().map(|wait| proto::Wait {
-            kind: strings.id_of(wait.kind),
-            details: wait
-                .details
-                .iter()
-                .take(32)
-                .map(|(name, value)| (name, value.to_string()))
-                .filter(|(name, json)| name.len() <= MAX_TEXT && json.len() <= MAX_TEXT)
-                .map(|(name, json)| proto::Detail {
-                    name: strings.id_of(name),
-                    json,
-                })
-                .collect(),
-        }),
-        notes: told,
-    });
-    if deeper {
-        for child in &node.children {
-            nodes(child, depth + 1, strings, into, room);
-        }
-    }
-}
-
 /// A part as it came from a file.
 pub(super) fn part(part: proto::Snapshot, strings: &Strings) -> Result<SnapshotPart, &'static str> {
-    let (runtimes, coverage, warnings) = match part.summary {
-        None => (Vec::new(), None, Vec::new()),
+    let (runtimes, coverage, warnings, threads) = match part.summary {
+        None => (Vec::new(), None, Vec::new(), Vec::new()),
         Some(summary) => {
             let coverage = Coverage {
                 debug_info: debug_info(&summary.debug_info).unwrap_or(DebugInfoLevel::None),
@@ -216,7 +181,14 @@ pub(super) fn part(part: proto::Snapshot, strings: &Strings) -> Result<SnapshotP
                 tasks_listed: runtime.tasks_listed,
                 tasks_counted: runtime.tasks_counted,
             });
-            (runtimes.collect(), Some(coverage), summary.warnings)
+            let threads = summary.threads.into_iter();
+            let threads = threads.map(|thread| thread_info(thread, strings));
+            (
+                runtimes.collect(),
+                Some(coverage),
+                summary.warnings,
+                threads.collect::<Result<_, _>>()?,
+            )
         }
     };
     Ok(SnapshotPart {
@@ -226,6 +198,7 @@ pub(super) fn part(part: proto::Snapshot, strings: &Strings) -> Result<SnapshotP
         runtimes,
         coverage,
         warnings,
+        threads,
         tasks: part
             .tasks
             .into_iter()
@@ -241,63 +214,29 @@ fn task_info(task: proto::SnapshotTask, strings: &Strings) -> Result<TaskInfo, &
         scheduler: lasting(&strings.text(task.scheduler)?),
         state: task_state(task.state),
         future: strings.text(task.future)?,
-        tree: tree(task.tree, strings)?,
+        tree: nodes::read(task.tree, task.asides, strings)?,
         notes: task.notes,
         address: Address(task.address),
         references: task.references,
-        ..TaskInfo::default()
+        wakers: task.wakers,
+        cancelled: task.cancelled,
+        joined_by: task.joined_by.map(Address),
     })
 }
 
-/// Puts the nodes of a preorder back together.
-fn tree(nodes: Vec<proto::Node>, strings: &Strings) -> Result<Option<AwaitNode>, &'static str> {
-    // The path from the root to the last node.
-    let mut path: Vec<AwaitNode> = Vec::new();
-    for node in nodes {
-        let depth = node.depth as usize;
-        if depth > path.len() || depth >= MAX_DEPTH || (depth == 0 && !path.is_empty()) {
-            return Err("an await tree is not a tree");
-        }
-        fold(&mut path, depth);
-        path.push(await_node(node, strings)?);
-    }
-    fold(&mut path, 1);
-    Ok(path.pop())
-}
-
-/// Hands nodes from the end of the path to their parents until the path is this long.
-fn fold(path: &mut Vec<AwaitNode>, length: usize) {
-    while path.len() > length
-        && let Some(child) = path.pop()
-        && let Some(parent) = path.last_mut()
-    {
-        parent.children.push(child);
-    }
-}
-
-fn await_node(node: proto::Node, strings: &Strings) -> Result<AwaitNode, &'static str> {
-    let waits_for = match node.waits_for {
-        None => None,
-        Some(wait) => {
-            let mut waits_for = WaitsFor::new(lasting(&strings.text(wait.kind)?));
-            for detail in wait.details {
-                let name = strings.text(detail.name)?;
-                let value: serde_json::Value = serde_json::from_str(&detail.json)
-                    .map_err(|_| "a detail of a wait is not JSON")?;
-                waits_for.details.insert(name.as_ref().to_owned(), value);
-            }
-            Some(waits_for)
-        }
-    };
-    Ok(AwaitNode {
-        future: Arc::clone(&strings.text(node.future)?),
-        kind: node_kind(node.kind),
-        state: node_state(node.state),
-        file: strings.get(node.file.into())?,
-        line: (node.line > 0).then_some(node.line),
-        waits_for,
-        notes: node.notes,
-        children: Vec::new(),
-        ..AwaitNode::default()
+fn thread_info(
+    thread: proto::SnapshotThread,
+    strings: &Strings,
+) -> Result<ThreadInfo, &'static str> {
+    Ok(ThreadInfo {
+        tid: thread.tid,
+        name: strings.text(thread.name)?,
+        state: thread.state,
+        in_runtime: thread.in_runtime,
+        polls: Some(thread.polls).filter(|task| !task.is_empty()),
+        syscall: strings.get(thread.syscall.into())?,
+        parked: thread.parked,
+        switches: (thread.switches_voluntary, thread.switches_involuntary),
+        cpu_time: thread.cpu_time,
     })
 }
