@@ -65,6 +65,7 @@ pub(crate) fn build(folders: &Folders) -> Result<()> {
         run(compile(folders, build.profile, build.programs).env("CARGO_TARGET_DIR", &target))?;
     }
     strip(&target)?;
+    build_http(folders)?;
     let witness = target.join("taskdump");
     say(&format!(
         "fixtures: dev with tokio's own task dump into {}",
@@ -84,6 +85,24 @@ pub(crate) fn build(folders: &Folders) -> Result<()> {
 pub(crate) fn build_one(folders: &Folders, program: &str) -> Result<()> {
     let target = folders.target.join("fixtures");
     run(compile(folders, "release", &[program]).env("CARGO_TARGET_DIR", target))
+}
+
+/// Builds the axum service, in profile release: a workspace of its own, for what it needs.
+///
+/// # Errors
+/// When the build fails.
+pub(crate) fn build_http(folders: &Folders) -> Result<()> {
+    let target = folders.target.join("fixtures");
+    say(&format!(
+        "fixtures: the axum service into {}",
+        target.join("release/http").display()
+    ));
+    let folder = folders.workspace.join("fixtures/http");
+    run(cargo(&folder)
+        .args(["build", "--locked", "--quiet", "--release"])
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env("CARGO_TARGET_DIR", target))
 }
 
 fn compile(folders: &Folders, profile: &str, programs: &[&str]) -> Command {

@@ -14,12 +14,14 @@ use crate::shell::{cargo, run, say};
 /// When a check fails.
 pub(crate) fn lint(folders: &Folders) -> Result<()> {
     let workspace = &folders.workspace;
-    let fixtures = workspace.join("fixtures");
+    let fixtures = [workspace.join("fixtures"), workspace.join("fixtures/http")];
     let ebpf = workspace.join("tracer-ebpf");
 
     say("lint: formatting");
     run(cargo(workspace).args(["fmt", "--all", "--check"]))?;
-    run(cargo(&fixtures).args(["fmt", "--all", "--check"]))?;
+    for folder in &fixtures {
+        run(cargo(folder).args(["fmt", "--check"]))?;
+    }
     if ebpf.join("Cargo.toml").is_file() {
         run(cargo(&ebpf).args(["fmt", "--all", "--check"]))?;
     }
@@ -34,16 +36,18 @@ pub(crate) fn lint(folders: &Folders) -> Result<()> {
         "-D",
         "warnings",
     ]))?;
-    run(cargo(&fixtures)
-        .args([
-            "clippy",
-            "--all-targets",
-            "--locked",
-            "--",
-            "-D",
-            "warnings",
-        ])
-        .env("CARGO_TARGET_DIR", folders.target.join("fixtures")))?;
+    for folder in &fixtures {
+        run(cargo(folder)
+            .args([
+                "clippy",
+                "--all-targets",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ])
+            .env("CARGO_TARGET_DIR", folders.target.join("fixtures")))?;
+    }
 
     say("lint: documentation");
     run(cargo(workspace)
