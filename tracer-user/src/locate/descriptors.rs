@@ -1,37 +1,88 @@
-//! What a process's file descriptors are: sockets with both addresses, pipes, files.
+//! What a process's file descriptors are (sockets with both addresses, pipes, files), and what
+//! waits in the kernel for them.
+//!
+//! Queues of TCP and UDP sockets are in `/proc/PID/net`, those of Unix sockets and the times of TCP
+//! connections are asked for by `sock_diag`, an eventfd's count is in `/proc/PID/fdinfo`. What waits
+//! in a pipe the kernel tells nobody but who has it open.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use procfs::process::FDTarget;
 
+use super::sock_diag::{self, TcpTimes, UnixQueues};
+
 /// What a descriptor refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Descriptor {
     /// A TCP or UDP socket.
-    Internet {
-        /// `tcp` or `udp`.
-        protocol: &'static str,
-        /// Its own address.
-        local: SocketAddr,
-        /// The other end; `None` for a listening or unconnected socket.
-        peer: Option<SocketAddr>,
-        /// TCP state as the kernel names it, lower-case.
-        state: Option<String>,
-    },
-    /// A Unix-domain socket, with its path where it has one.
-    Unix {
-        /// Path, `@name` for an abstract one.
-        path: Option<String>,
+    Internet(Internet),
+    /// A Unix-domain socket.
+    Unix(Unix),
+    /// An eventfd with its counter, where that can be read.
+    Event {
+        /// What a read would give; 0 blocks.
+        count: Option<u64>,
     },
     /// Anything else, as `/proc/PID/fd` shows it (`pipe:[123]`, `/dev/null`).
     Other(String),
 }
 
-/// The sockets of a process's network namespace by inode, read once.
+/// A TCP or UDP socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Internet {
+    /// `tcp` or `udp`.
+    pub protocol: &'static str,
+    /// Its own address.
+    pub local: SocketAddr,
+    /// The other end; `None` for a listening or unconnected socket.
+    pub peer: Option<SocketAddr>,
+    /// TCP state as the kernel names it, lower-case: `established`, `close_wait`.
+    pub state: Option<String>,
+    /// Bytes in the kernel that wait to be received (for UDP with their overhead); of a listening
+    /// socket, connections that wait to be accepted.
+    pub receive_queue: u64,
+    /// Bytes in the kernel that were sent and not acknowledged; 0 for a listening socket.
+    pub send_queue: u64,
+    /// Milliseconds since data was received, or since the connection was made; TCP only, where the
+    /// kernel answers.
+    pub last_received_ms: Option<u64>,
+    /// Milliseconds since data was sent.
+    pub last_sent_ms: Option<u64>,
+}
+
+impl Internet {
+    /// Whether it is a TCP socket that listens.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.state.as_deref() == Some("listen")
+    }
+}
+
+/// A Unix-domain socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unix {
+    /// Path, `@name` for an abstract one.
+    pub path: Option<String>,
+    /// Bytes that wait to be received; of a listening socket, connections that wait to be accepted.
+    /// `None` where the kernel does not answer.
+    pub receive_queue: Option<u64>,
+    /// Bytes of kernel memory in what was sent and not received yet.
+    pub send_queue: Option<u64>,
+    /// It listens.
+    pub listens: bool,
+    /// The other end has closed, or will send no more.
+    pub peer_closed: bool,
+}
+
+/// The sockets of a process's network namespace by inode, each table read once.
 #[derive(Debug, Default)]
 pub struct Sockets {
+    pid: i32,
     by_inode: HashMap<u64, Descriptor>,
+    tcp_times: OnceCell<HashMap<u64, TcpTimes>>,
+    unix_queues: OnceCell<HashMap<u64, UnixQueues>>,
 }
 
 impl Sockets {
@@ -44,49 +95,157 @@ impl Sockets {
         };
         let tcp = process.tcp().into_iter().chain(process.tcp6()).flatten();
         by_inode.extend(tcp.map(|entry| {
-            let socket = Descriptor::Internet {
+            let socket = Internet {
                 protocol: "tcp",
                 local: entry.local_address,
                 peer: peer(entry.remote_address),
-                state: Some(format!("{:?}", entry.state).to_lowercase()),
+                state: Some(snake_case(&format!("{:?}", entry.state))),
+                receive_queue: u64::from(entry.rx_queue),
+                send_queue: u64::from(entry.tx_queue),
+                last_received_ms: None,
+                last_sent_ms: None,
             };
-            (entry.inode, socket)
+            (entry.inode, Descriptor::Internet(socket))
         }));
         let udp = process.udp().into_iter().chain(process.udp6()).flatten();
         by_inode.extend(udp.map(|entry| {
-            let socket = Descriptor::Internet {
+            let socket = Internet {
                 protocol: "udp",
                 local: entry.local_address,
                 peer: peer(entry.remote_address),
                 state: None,
+                receive_queue: u64::from(entry.rx_queue),
+                send_queue: u64::from(entry.tx_queue),
+                last_received_ms: None,
+                last_sent_ms: None,
             };
-            (entry.inode, socket)
+            (entry.inode, Descriptor::Internet(socket))
         }));
         by_inode.extend(process.unix().into_iter().flatten().map(|entry| {
             let path = entry.path.map(|path| path.to_string_lossy().into_owned());
-            (entry.inode, Descriptor::Unix { path })
+            let socket = Unix {
+                path,
+                ..Unix::default()
+            };
+            (entry.inode, Descriptor::Unix(socket))
         }));
-        Self { by_inode }
+        Self {
+            pid,
+            by_inode,
+            ..Self::default()
+        }
     }
 
     /// What descriptor `fd` of the process is; `None` when it is not open (any more).
     #[must_use]
-    pub fn describe(&self, pid: i32, fd: i32) -> Option<Descriptor> {
-        let link = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()?;
+    pub fn describe(&self, fd: i32) -> Option<Descriptor> {
+        let link = std::fs::read_link(format!("/proc/{}/fd/{fd}", self.pid)).ok()?;
         let text = link.to_string_lossy().into_owned();
-        match text.parse::<FDTarget>() {
-            Ok(FDTarget::Socket(inode)) => Some(
-                self.by_inode
-                    .get(&inode)
-                    .cloned()
-                    .unwrap_or(Descriptor::Other(text)),
-            ),
-            _ => Some(Descriptor::Other(text)),
-        }
+        Some(match text.parse::<FDTarget>() {
+            Ok(FDTarget::Socket(inode)) => self.socket(inode).unwrap_or(Descriptor::Other(text)),
+            _ if text.contains("[eventfd]") => Descriptor::Event {
+                count: self.event_count(fd),
+            },
+            _ => Descriptor::Other(text),
+        })
     }
+
+    fn socket(&self, inode: u64) -> Option<Descriptor> {
+        let mut found = self.by_inode.get(&inode)?.clone();
+        match &mut found {
+            Descriptor::Internet(socket) if socket.protocol == "tcp" && !socket.listens() => {
+                let times = self
+                    .tcp_times
+                    .get_or_init(|| sock_diag::tcp_times(self.pid).unwrap_or_default());
+                if let Some(times) = times.get(&inode) {
+                    socket.last_received_ms = Some(u64::from(times.last_received_ms));
+                    socket.last_sent_ms = Some(u64::from(times.last_sent_ms));
+                }
+            }
+            Descriptor::Unix(socket) => {
+                let queues = self
+                    .unix_queues
+                    .get_or_init(|| sock_diag::unix_queues(self.pid).unwrap_or_default());
+                if let Some(queues) = queues.get(&inode) {
+                    socket.receive_queue = queues.receive.map(u64::from);
+                    socket.send_queue = queues.send.map(u64::from);
+                    socket.listens = queues.listens;
+                    socket.peer_closed = queues.peer_closed;
+                }
+            }
+            _ => {}
+        }
+        Some(found)
+    }
+
+    /// `eventfd-count: HEX` (proc(5)).
+    fn event_count(&self, fd: i32) -> Option<u64> {
+        let info = std::fs::read_to_string(format!("/proc/{}/fdinfo/{fd}", self.pid)).ok()?;
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("eventfd-count:"))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    }
+}
+
+/// `CloseWait` as `close_wait`.
+fn snake_case(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 2);
+    for letter in name.chars() {
+        if letter.is_uppercase() && !out.is_empty() {
+            out.push('_');
+        }
+        out.extend(letter.to_lowercase());
+    }
+    out
 }
 
 /// The kernel shows an unconnected socket's peer as port 0 of the unspecified address.
 fn peer(address: SocketAddr) -> Option<SocketAddr> {
     (address.port() != 0).then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    fn seen(file: &impl AsRawFd) -> Descriptor {
+        let me = i32::try_from(std::process::id()).unwrap();
+        Sockets::of_process(me)
+            .describe(file.as_raw_fd())
+            .expect("open")
+    }
+
+    #[test]
+    fn a_connection_shows_what_waits_at_each_stage() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let Descriptor::Internet(waiting) = seen(&listener) else {
+            panic!("no internet socket");
+        };
+        assert!(waiting.listens() && waiting.receive_queue == 1 && waiting.peer.is_none());
+        let (server, _) = listener.accept().unwrap();
+        client.write_all(b"seventeen bytes!!").unwrap();
+        let Descriptor::Internet(full) = seen(&server) else {
+            panic!("no internet socket");
+        };
+        assert_eq!((full.protocol, full.receive_queue), ("tcp", 17));
+        assert_eq!(full.peer, Some(client.local_addr().unwrap()));
+        assert!(full.last_received_ms.is_some());
+        drop(client);
+        let Descriptor::Internet(half) = seen(&server) else {
+            panic!("no internet socket");
+        };
+        assert_eq!(half.state.as_deref(), Some("close_wait"));
+    }
+
+    #[test]
+    fn a_closed_descriptor_is_nothing() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(Sockets::of_process(me).describe(1_000_000), None);
+    }
 }

@@ -13,12 +13,13 @@ mod privilege;
 mod process;
 mod robust_list;
 mod selector;
+mod sock_diag;
 mod syscall_name;
 pub mod thread_pointer;
 pub mod thread_state;
 
 pub use bias::{LoadSegment, Mapping, load_bias};
-pub use descriptors::{Descriptor, Sockets};
+pub use descriptors::{Descriptor, Internet, Sockets, Unix};
 pub use elf_header::{Machine, machine};
 pub use error::{Candidate, TargetError};
 pub use module::Module;

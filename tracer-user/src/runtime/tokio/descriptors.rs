@@ -1,10 +1,17 @@
-//! What the descriptors are that tasks wait on: sockets with both addresses, pipes, files.
+//! What the descriptors are that tasks wait on: sockets with both addresses and what waits in the
+//! kernel for them, pipes, files; and whether that makes the wait ready.
+//!
+//! tokio's driver is told by the kernel of what arrives, and then wakes: a socket with bytes in its
+//! receive queue under a task that waits to read is one whose wake-up is on its way, or lost. The
+//! kernel's tables are read after the tasks, so under load some tasks look ready that are being woken.
 
 use std::collections::HashMap;
 
-use crate::locate::{Descriptor, Sockets};
+use serde_json::{Map, Value as Json};
+
+use crate::locate::{Descriptor, Internet, Sockets, Unix};
 use crate::rebuild::snapshot::TaskInfo;
-use crate::rebuild::tree::AwaitNode;
+use crate::rebuild::tree::{AwaitNode, WaitsFor};
 
 /// Adds to every I/O wait what its descriptor is.
 pub(super) fn describe_descriptors(pid: i32, tasks: &mut [TaskInfo]) {
@@ -14,7 +21,7 @@ pub(super) fn describe_descriptors(pid: i32, tasks: &mut [TaskInfo]) {
     let mut describe = |fd: i64| {
         let fd = i32::try_from(fd).ok()?;
         let table = sockets.get_or_insert_with(|| Sockets::of_process(pid));
-        let described = table.describe(pid, fd);
+        let described = table.describe(fd);
         let is_unknown_socket = matches!(
             &described,
             Some(Descriptor::Other(text)) if text.starts_with("socket:")
@@ -22,7 +29,7 @@ pub(super) fn describe_descriptors(pid: i32, tasks: &mut [TaskInfo]) {
         if is_unknown_socket && std::mem::take(&mut is_fresh) {
             // Younger than the table, perhaps: one more look.
             *table = Sockets::of_process(pid);
-            return table.describe(pid, fd);
+            return table.describe(fd);
         }
         described
     };
@@ -36,33 +43,10 @@ pub(super) fn describe_descriptors(pid: i32, tasks: &mut [TaskInfo]) {
 fn describe_tree(node: &mut AwaitNode, describe: &mut impl FnMut(i64) -> Option<Descriptor>) {
     if let Some(waits_for) = node.waits_for.as_mut()
         && waits_for.kind == "io"
-        && let Some(fd) = waits_for
-            .details
-            .get("fd")
-            .and_then(serde_json::Value::as_i64)
+        && let Some(fd) = waits_for.details.get("fd").and_then(Json::as_i64)
     {
-        let details = &mut waits_for.details;
         match describe(fd) {
-            Some(Descriptor::Internet {
-                protocol,
-                local,
-                peer,
-                state,
-            }) => {
-                details.insert("resource".to_owned(), protocol.into());
-                details.insert("local".to_owned(), local.to_string().into());
-                details.insert("peer".to_owned(), peer.map(|peer| peer.to_string()).into());
-                if let Some(state) = state {
-                    details.insert("socket_state".to_owned(), state.into());
-                }
-            }
-            Some(Descriptor::Unix { path }) => {
-                details.insert("resource".to_owned(), "unix".into());
-                details.insert("path".to_owned(), path.into());
-            }
-            Some(Descriptor::Other(text)) => {
-                details.insert("resource".to_owned(), text.into());
-            }
+            Some(descriptor) => tell(waits_for, &descriptor),
             None => node
                 .notes
                 .push(format!("descriptor {fd} is not open any more")),
@@ -70,5 +54,196 @@ fn describe_tree(node: &mut AwaitNode, describe: &mut impl FnMut(i64) -> Option<
     }
     for child in &mut node.children {
         describe_tree(child, describe);
+    }
+}
+
+/// Adds what a descriptor is to a wait for it.
+fn tell(waits_for: &mut WaitsFor, descriptor: &Descriptor) {
+    let details = &mut waits_for.details;
+    match descriptor {
+        Descriptor::Internet(socket) => internet(details, socket),
+        Descriptor::Unix(socket) => unix(details, socket),
+        Descriptor::Event { .. } => put(details, "protocol", Some("eventfd")),
+        Descriptor::Other(text) => put(details, "resource", Some(text.as_str())),
+    }
+    if !details.contains_key("resource") {
+        let protocol = details.get("protocol").cloned();
+        details.extend(protocol.map(|protocol| ("resource".to_owned(), protocol)));
+    }
+    judge(waits_for, descriptor);
+}
+
+fn put(details: &mut Map<String, Json>, name: &str, value: Option<impl Into<Json>>) {
+    details.extend(value.map(|value| (name.to_owned(), value.into())));
+}
+
+fn internet(details: &mut Map<String, Json>, socket: &Internet) {
+    put(details, "protocol", Some(socket.protocol));
+    put(details, "local", Some(socket.local.to_string()));
+    let peer = socket.peer.map(|peer| peer.to_string());
+    put(details, "peer", Some(peer));
+    put(details, "socket_state", socket.state.clone());
+    put(details, "receive_queue", Some(socket.receive_queue));
+    put(details, "send_queue", Some(socket.send_queue));
+    put(details, "last_received_ms", socket.last_received_ms);
+    put(details, "last_sent_ms", socket.last_sent_ms);
+}
+
+fn unix(details: &mut Map<String, Json>, socket: &Unix) {
+    put(details, "protocol", Some("unix"));
+    put(details, "path", Some(socket.path.clone()));
+    if socket.listens {
+        put(details, "socket_state", Some("listen"));
+    } else if socket.peer_closed {
+        put(details, "socket_state", Some("peer_closed"));
+    }
+    put(details, "receive_queue", socket.receive_queue);
+    put(details, "send_queue", socket.send_queue);
+}
+
+/// Whether the kernel has what is waited for. What tokio's driver has seen already stays.
+fn judge(waits_for: &mut WaitsFor, descriptor: &Descriptor) {
+    if waits_for.ready() == Some(true) {
+        return;
+    }
+    let reads = waits_for
+        .text("interest")
+        .is_some_and(|interest| interest.starts_with("read"));
+    let because = match descriptor {
+        Descriptor::Internet(socket) if reads => readable(socket),
+        Descriptor::Unix(socket) if reads => unix_readable(socket),
+        Descriptor::Event { count } if reads => count.map(|count| {
+            let has_count = || format!("the eventfd's counter is {count}");
+            (count > 0).then(has_count)
+        }),
+        _ => None,
+    };
+    match because {
+        None => {}
+        Some(None) => {
+            waits_for
+                .details
+                .entry("ready")
+                .or_insert(Json::Bool(false));
+        }
+        Some(Some(because)) => {
+            put(&mut waits_for.details, "ready", Some(true));
+            put(&mut waits_for.details, "ready_because", Some(because));
+        }
+    }
+}
+
+#[expect(
+    clippy::option_option,
+    reason = "not ready is not the same as not known"
+)]
+fn readable(socket: &Internet) -> Option<Option<String>> {
+    let count = socket.receive_queue;
+    Some(match socket.state.as_deref() {
+        Some("listen") if count > 0 => Some(connections(count)),
+        Some("listen") => None,
+        _ if count > 0 => Some(bytes(count)),
+        Some("close_wait" | "last_ack" | "closing" | "time_wait") => {
+            Some("its peer has closed the connection".to_owned())
+        }
+        Some("close") => Some("it is not connected any more".to_owned()),
+        _ => None,
+    })
+}
+
+#[expect(
+    clippy::option_option,
+    reason = "not ready is not the same as not known"
+)]
+fn unix_readable(socket: &Unix) -> Option<Option<String>> {
+    let count = socket.receive_queue?;
+    Some(if count > 0 && socket.listens {
+        Some(connections(count))
+    } else if count > 0 {
+        Some(bytes(count))
+    } else {
+        let closed = socket.peer_closed && !socket.listens;
+        closed.then(|| "its peer has closed the connection".to_owned())
+    })
+}
+
+fn connections(count: u64) -> String {
+    match count {
+        1 => "1 connection waits to be accepted".to_owned(),
+        count => format!("{count} connections wait to be accepted"),
+    }
+}
+
+fn bytes(count: u64) -> String {
+    match count {
+        1 => "the receive queue has 1 byte".to_owned(),
+        count => format!("the receive queue has {count} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(state: &str, receive_queue: u64) -> Descriptor {
+        Descriptor::Internet(Internet {
+            protocol: "tcp",
+            local: "127.0.0.1:1".parse().unwrap(),
+            peer: Some("127.0.0.1:2".parse().unwrap()),
+            state: Some(state.to_owned()),
+            receive_queue,
+            send_queue: 3,
+            last_received_ms: Some(4),
+            last_sent_ms: None,
+        })
+    }
+
+    fn told(interest: &str, descriptor: &Descriptor) -> WaitsFor {
+        let mut waits_for = WaitsFor::new("io").with("interest", interest);
+        tell(&mut waits_for, descriptor);
+        waits_for
+    }
+
+    #[test]
+    fn bytes_in_the_kernel_make_a_reader_ready_and_no_writer() {
+        let full = told("read", &socket("established", 17));
+        assert_eq!(full.ready(), Some(true));
+        let because = full.text("ready_because");
+        assert_eq!(because, Some("the receive queue has 17 bytes"));
+        assert_eq!(full.text("resource"), Some("tcp"));
+        assert_eq!(full.number("last_received_ms"), Some(4));
+        assert_eq!(told("read", &socket("established", 0)).ready(), Some(false));
+        assert_eq!(told("write", &socket("established", 17)).ready(), None);
+        assert_eq!(told("read", &socket("close_wait", 0)).ready(), Some(true));
+        assert_eq!(told("read", &socket("fin_wait1", 0)).ready(), Some(false));
+        assert_eq!(told("read", &socket("listen", 2)).ready(), Some(true));
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_tell_is_not_known() {
+        let pipe = told("read", &Descriptor::Other("pipe:[1]".to_owned()));
+        assert_eq!(
+            (pipe.ready(), pipe.text("resource")),
+            (None, Some("pipe:[1]"))
+        );
+        assert_eq!(
+            told("read", &Descriptor::Unix(Unix::default())).ready(),
+            None
+        );
+        let event = |count| told("read", &Descriptor::Event { count }).ready();
+        assert_eq!(
+            [event(None), event(Some(0)), event(Some(1))],
+            [None, Some(false), Some(true)]
+        );
+    }
+
+    #[test]
+    fn what_the_driver_saw_stays() {
+        let mut waits_for = WaitsFor::new("io")
+            .with("interest", "read")
+            .with("ready", true)
+            .with("ready_because", "tokio's driver saw it ready");
+        tell(&mut waits_for, &socket("established", 0));
+        assert_eq!(waits_for.ready(), Some(true));
     }
 }

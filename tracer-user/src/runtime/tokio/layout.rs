@@ -183,7 +183,8 @@ impl StateWord {
     /// `std::future::pending()` or `futures::future::pending()` (kind `never`), `stream::pending`, a
     /// terminated `Fuse`, or a `poll_fn` that answers `Pending` and keeps nothing. A task that holds
     /// its own waker (in its own future, or in a cycle through an `Arc`) has 1 and more, though
-    /// nobody may wake it.
+    /// nobody may wake it; so has one whose waker stayed where it was used already (a oneshot's, and
+    /// that in the `Trailer` of a finished task whose join handle is kept: both wake by reference).
     #[must_use]
     pub const fn wakers_left(self) -> Option<u64> {
         if self.is_running() || self.is_complete() {

@@ -76,6 +76,7 @@ pub(super) fn readiness<'a>(
 ///
 /// Of several resources (a proxy's two sockets) it is the one in which the task's waker is left.
 pub(super) fn holder<'a>(
+    step: &Step<'_>,
     value: Value<'_, 'a>,
     resources: &Finder<'_, 'a>,
     waiting: &Waiting<'_, '_>,
@@ -95,7 +96,12 @@ pub(super) fn holder<'a>(
     });
     let resource = own.or(first)?;
     let wakers = Wakers::of(resource);
-    let interest = wakers.interest();
+    // A wake-up takes the waker out.
+    let interest = wakers.interest().or_else(|| {
+        let by_name = by_name(&step.node.base_path)?;
+        let wraps = resources.find(value, |found| found.address != resource.address);
+        wraps.is_none().then_some(by_name)
+    });
     let scheduled = scheduled_io(resource);
     let mut waits_for = describe(Some(resource), scheduled, interest);
     let (mask, registered) = match interest {
@@ -184,6 +190,18 @@ impl Wakers {
             (false, true) => Some("write"),
             (false, false) => None,
         }
+    }
+}
+
+/// What tokio's own leaves over one resource do.
+fn by_name(base_path: &str) -> Option<&'static str> {
+    let name = base_path.strip_prefix("tokio::io::util::")?;
+    if name.starts_with("read") || name.starts_with("fill_buf") {
+        Some("read")
+    } else if name.starts_with("write") || name.starts_with("flush") {
+        Some("write")
+    } else {
+        None
     }
 }
 

@@ -171,7 +171,7 @@ impl Leaves for TaskLeaves<'_, '_, '_> {
                 ..Leaf::default()
             }),
             // Any other leaf that holds an I/O resource waits for that.
-            None => io::holder(value, &leaves.resources, &waiting),
+            None => io::holder(step, value, &leaves.resources, &waiting),
         }
     }
 }
