@@ -34,7 +34,16 @@ const BUILDS: &[Build] = &[
         profile: "lto",
         folder: "lto",
         programs: &[
-            "shapes", "leaves", "runtimes", "roots", "busy", "service", "faults",
+            "shapes",
+            "leaves",
+            "runtimes",
+            "roots",
+            "busy",
+            "service",
+            "faults",
+            "grace",
+            "single_flight",
+            "shared_window",
         ],
     },
     Build {

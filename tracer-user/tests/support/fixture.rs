@@ -34,6 +34,8 @@ pub(crate) struct Fixture {
     pub tasks: Vec<Announced>,
     /// Its other facts by name.
     pub facts: BTreeMap<String, Value>,
+    /// What is wrong in it, as it told.
+    pub faults: Vec<Value>,
 }
 
 impl Fixture {
@@ -71,6 +73,7 @@ impl Fixture {
             lines,
             tasks: Vec::new(),
             facts: BTreeMap::new(),
+            faults: Vec::new(),
         };
         fixture.listen_until_ready();
         fixture
@@ -91,6 +94,8 @@ impl Fixture {
                 });
             } else if let Some(name) = line["fact"].as_str() {
                 self.facts.insert(name.to_owned(), line.clone());
+            } else if line.get("fault").is_some() {
+                self.faults.push(line);
             }
         }
     }

@@ -10,6 +10,7 @@
 pub(crate) mod command;
 pub(crate) mod directives;
 pub(crate) mod expect;
+pub(crate) mod faults;
 pub(crate) mod fixture;
 pub(crate) mod mini_redis;
 pub(crate) mod service;
