@@ -8,8 +8,12 @@
 //! lower its certainty, and never makes one.
 
 mod alive;
+mod blocked_worker;
+mod busy_poll;
 mod case;
 mod coverage;
+#[cfg(test)]
+mod events_property_tests;
 mod group;
 #[cfg(test)]
 mod hand;
@@ -17,9 +21,14 @@ mod lost_wake;
 mod model;
 mod moments;
 mod past;
+mod place;
 mod preorder;
+mod slow_to_run;
 mod source;
+mod stalled;
 mod still;
+mod task_growth;
+mod told;
 
 pub use case::{Case, Moment, Thresholds};
 pub use coverage::{Coverage, Looked, NotJudged, coverage};
@@ -31,7 +40,14 @@ pub use moments::Moments;
 type Analysis = fn(&Case<'_>) -> Vec<Sighting>;
 
 /// All analyses, in the order of [`Kind`].
-const ANALYSES: &[Analysis] = &[lost_wake::find];
+const ANALYSES: &[Analysis] = &[
+    lost_wake::find,
+    blocked_worker::find,
+    busy_poll::find,
+    slow_to_run::find,
+    task_growth::find,
+    stalled::find,
+];
 
 /// Everything that is wrong, the surest and gravest first.
 #[must_use]

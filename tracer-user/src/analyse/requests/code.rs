@@ -164,6 +164,12 @@ fn owner(path: &str, own: &HashSet<&str>) -> Owner {
     }
 }
 
+/// Whether an await that stands in the body `by`, in this file, is in the program's own code and not
+/// in that of a library, as far as names tell.
+pub(crate) fn is_own(by: &str, file: Option<&str>) -> bool {
+    file.is_some_and(|file| !is_dependency(file)) && !LIBRARIES.contains(&crate_of(by))
+}
+
 /// The path from its first name on: `<&mut app::S as T>::f` from `app` on.
 fn bare(path: &str) -> &str {
     let mut rest = path.trim_start_matches(['<', '&', '*', '(', '[', ' ']);
@@ -174,7 +180,7 @@ fn bare(path: &str) -> &str {
 }
 
 /// The crate that a path begins with.
-pub(super) fn crate_of(path: &str) -> &str {
+pub(crate) fn crate_of(path: &str) -> &str {
     let bare = bare(path);
     let end = bare
         .find(|character: char| !(character.is_alphanumeric() || character == '_'))

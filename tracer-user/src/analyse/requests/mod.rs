@@ -24,6 +24,7 @@ use serde::Serialize;
 
 use super::history::{AwaitIndex, AwaitOutcome, UnitIndex};
 
+pub(crate) use code::{crate_of, is_own};
 pub use pattern::Patterns;
 pub use roots::find;
 pub use totals::UserAwaits;

@@ -1,0 +1,165 @@
+//! A future that wakes itself is told; what only looks like it is not.
+
+use super::find;
+use crate::analyse::findings::case::{Case, Thresholds};
+use crate::analyse::findings::model::{Certainty, Role};
+use crate::analyse::history::PollIndex;
+use crate::analyse::sample::{Sample, task_in, thread_by};
+
+const MS: u64 = 1_000_000;
+
+/// Who wakes the task.
+#[derive(Clone, Copy)]
+enum By {
+    Itself,
+    Thread,
+}
+
+struct Load {
+    leaf: &'static str,
+    waits_for: Option<&'static str>,
+    by: By,
+    length: u64,
+    /// Every so many polls the await is another one.
+    progress: Option<u64>,
+    /// What lies between the program's await and the leaf.
+    holder: Option<&'static str>,
+}
+
+const SPIN: Load = Load {
+    leaf: "app::Spin",
+    waits_for: None,
+    by: By::Itself,
+    length: 3_000,
+    progress: None,
+    holder: None,
+};
+
+fn polled(load: &Load) -> Sample {
+    let mut sample = Sample::default();
+    let worker = sample.thread("tokio-rt-worker");
+    let task = sample.task("app::serve");
+    let root = sample.instance(task, None, "app::serve", 0, None, (0, MS));
+    let above = match load.holder {
+        Some(holder) => sample.instance(task, Some(root), holder, 23, None, (0, MS)),
+        None => root,
+    };
+    let instance = |sample: &mut Sample| {
+        let kind = load.waits_for.or(Some("x"));
+        let leaf = sample.instance(task, Some(above), load.leaf, 23, kind, (0, MS));
+        if load.waits_for.is_none() {
+            let row = &mut sample.history.awaits[leaf.0 as usize];
+            let mut awaited = (*row.awaited).clone();
+            awaited.waits_for = None;
+            row.awaited = std::sync::Arc::new(awaited);
+        }
+        leaf
+    };
+    let mut leaf = instance(&mut sample);
+    let mut before: Option<PollIndex> = None;
+    for number in 0..100_000 {
+        if load.progress.is_some_and(|every| number % every == 0) {
+            leaf = instance(&mut sample);
+        }
+        let begin = MS + number * (load.length + 100);
+        let poll = sample.poll(task, begin, begin + load.length);
+        sample.waited(poll, leaf);
+        if let Some(before) = before {
+            let by = match load.by {
+                By::Itself => task_in(task, before, root),
+                By::Thread => thread_by(worker, None),
+            };
+            sample.wake(task, begin - 100, by, poll);
+        }
+        before = Some(poll);
+    }
+    sample
+}
+
+fn surest(load: &Load) -> Option<Certainty> {
+    let sample = polled(load);
+    let found = find(&Case {
+        history: &sample.history,
+        moments: &[],
+        thresholds: Thresholds::default(),
+    });
+    found.iter().map(|sighting| sighting.certainty).max()
+}
+
+#[test]
+fn a_future_that_wakes_itself_is_likely_and_named() {
+    let sample = polled(&SPIN);
+    let found = find(&Case {
+        history: &sample.history,
+        moments: &[],
+        thresholds: Thresholds::default(),
+    });
+    let [sighting] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(sighting.certainty, Certainty::Likely, "{sighting:?}");
+    assert_eq!(
+        (sighting.sites[0].role, &*sighting.sites[0].future),
+        (Role::Culprit, "app::Spin")
+    );
+    assert_eq!(sighting.sites[1].line, Some(23));
+    assert!(sighting.evidence[0].contains("99999 polls"), "{sighting:?}");
+    let closure = Load {
+        leaf: "core::future::poll_fn::PollFn<app::serve::{async_fn#0}::{closure#0}>",
+        ..SPIN
+    };
+    assert_eq!(surest(&closure), Some(Certainty::Likely));
+}
+
+#[test]
+fn what_io_or_another_wakes_is_no_finding() {
+    for (leaf, waits_for) in [("app::Spin", None), ("tokio::Read", Some("io"))] {
+        let load = Load {
+            leaf,
+            waits_for,
+            by: By::Thread,
+            ..SPIN
+        };
+        assert_eq!(surest(&load), None, "{leaf}");
+    }
+}
+
+#[test]
+fn loops_that_yield_are_no_finding() {
+    for leaf in ["tokio::task::yield_now::YieldNow", "app::Yield"] {
+        assert_eq!(surest(&Load { leaf, ..SPIN }), None, "{leaf}");
+    }
+}
+
+#[test]
+fn budgets_collections_and_portions_of_work_are_possible_only() {
+    let budget = Load {
+        leaf: "tokio::Recv",
+        waits_for: Some("channel"),
+        ..SPIN
+    };
+    let library = Load {
+        leaf: "hyper::proto::h1::Dispatcher",
+        ..SPIN
+    };
+    let collection = Load {
+        holder: Some("futures_util::stream::FuturesUnordered<app::part>"),
+        ..SPIN
+    };
+    let portions = Load {
+        length: 200_000,
+        ..SPIN
+    };
+    for load in [budget, library, collection, portions] {
+        assert_eq!(surest(&load), Some(Certainty::Possible), "{}", load.leaf);
+    }
+}
+
+#[test]
+fn awaits_that_end_are_progress() {
+    let load = Load {
+        progress: Some(20),
+        ..SPIN
+    };
+    assert_eq!(surest(&load), None);
+}

@@ -1,0 +1,153 @@
+//! A task that waits is told with what ran instead; load and starved machines are not the program's.
+
+use super::find;
+use crate::analyse::findings::case::{Case, Thresholds};
+use crate::analyse::findings::model::{Certainty, Sighting};
+use crate::analyse::history::{UnitIndex, WakeIndex};
+use crate::analyse::sample::{Sample, thread_by};
+
+const MS: u64 = 1_000_000;
+
+struct Made {
+    sample: Sample,
+    worker: UnitIndex,
+}
+
+impl Made {
+    fn new() -> Self {
+        let mut sample = Sample::default();
+        let worker = sample.thread("tokio-rt-worker");
+        Self { sample, worker }
+    }
+
+    fn poll(&mut self, task: UnitIndex, from: u64, to: u64) -> crate::analyse::history::PollIndex {
+        let poll = self.sample.poll(task, from, to);
+        self.sample.history.polls[poll.0 as usize].thread = Some(self.worker);
+        poll
+    }
+
+    /// A task woken at 10 ms and polled at `to`.
+    fn victim(&mut self, to: u64) -> WakeIndex {
+        let task = self.sample.task("app::victim");
+        let poll = self.poll(task, to, to + MS / 10);
+        let by = thread_by(self.worker, None);
+        self.sample.wake(task, 10 * MS, by, poll)
+    }
+
+    fn found(&self) -> Vec<Sighting> {
+        find(&Case {
+            history: &self.sample.history,
+            moments: &[],
+            thresholds: Thresholds::default(),
+        })
+    }
+
+    fn surest(&self) -> Option<Certainty> {
+        self.found().iter().map(|sighting| sighting.certainty).max()
+    }
+}
+
+#[test]
+fn long_polls_that_ran_instead_are_likely_and_named() {
+    let mut made = Made::new();
+    let hog = made.sample.task("app::hog");
+    for number in 0..50 {
+        made.poll(hog, (10 + number * 4) * MS, (10 + number * 4 + 4) * MS);
+    }
+    made.victim(210 * MS);
+    let found = made.found();
+    let [sighting] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(sighting.certainty, Certainty::Likely);
+    assert!(
+        sighting.cause.contains("app::victim behind app::hog"),
+        "{sighting:?}"
+    );
+    assert!(
+        sighting
+            .evidence
+            .iter()
+            .any(|line| line.contains("app::hog, 50 polls for 200 ms")),
+        "{sighting:?}"
+    );
+}
+
+#[test]
+fn a_queue_of_short_polls_is_load() {
+    let mut made = Made::new();
+    for number in 0..2_000 {
+        let task = made.sample.task("app::request");
+        let begin = 10 * MS + number * MS / 10;
+        made.poll(task, begin, begin + MS / 10);
+    }
+    made.victim(210 * MS);
+    assert_eq!(made.surest(), Some(Certainty::Possible));
+}
+
+#[test]
+fn a_worker_without_a_cpu_is_not_the_programs_fault() {
+    let mut made = Made::new();
+    made.victim(210 * MS);
+    assert_eq!(made.surest(), Some(Certainty::Possible), "no poll at all");
+    let mut made = Made::new();
+    let task = made.sample.task("app::short");
+    let poll = made.poll(task, 10 * MS, 209 * MS);
+    made.sample.history.polls[poll.0 as usize].preempted = 198 * MS;
+    made.victim(210 * MS);
+    assert_eq!(
+        made.surest(),
+        Some(Certainty::Possible),
+        "preempted in a poll"
+    );
+}
+
+#[test]
+fn what_is_polled_in_time_is_nothing() {
+    let mut made = Made::new();
+    made.victim(60 * MS);
+    assert_eq!(made.surest(), None);
+}
+
+#[test]
+fn what_was_woken_while_it_was_polled_waits_from_the_end_of_that() {
+    let mut made = Made::new();
+    let task = made.sample.task("app::long");
+    made.poll(task, 0, 200 * MS);
+    let poll = made.poll(task, 201 * MS, 202 * MS);
+    let by = thread_by(made.worker, None);
+    made.sample.wake(task, 10 * MS, by, poll);
+    assert_eq!(made.surest(), None);
+}
+
+#[test]
+fn one_that_still_waits_is_told_and_a_gap_hides_it() {
+    let mut made = Made::new();
+    let hog = made.sample.task("app::hog");
+    made.poll(hog, 5 * MS, 300 * MS);
+    let wake = made.victim(300 * MS);
+    let task = made.sample.history[wake].task;
+    made.sample.history.polls.pop();
+    made.sample.history.units[task.0 as usize].polls.clear();
+    made.sample.history.wakes[wake.0 as usize].poll = None;
+    let found = made.found();
+    assert_eq!(
+        (found[0].certainty, found[0].ended),
+        (Certainty::Likely, None)
+    );
+    made.sample.history.units[task.0 as usize]
+        .gaps
+        .push(50 * MS);
+    assert_eq!(made.surest(), None);
+}
+
+#[test]
+fn lost_events_leave_it_possible() {
+    let mut made = Made::new();
+    let hog = made.sample.task("app::hog");
+    made.poll(hog, 10 * MS, 209 * MS);
+    made.victim(210 * MS);
+    assert_eq!(made.surest(), Some(Certainty::Likely));
+    made.sample.history.missing.records_lost = 1;
+    assert_eq!(made.surest(), Some(Certainty::Possible));
+}
