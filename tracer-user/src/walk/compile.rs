@@ -1,13 +1,13 @@
 //! Types of debug information compiled into the walk table, each when it is first needed.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::defined::Polls;
 use super::names;
-use super::reach::{Holds, Reach, is_coroutine, is_followed};
+use super::reach::{Holds, Reach, is_coroutine};
 use super::table::{Discriminant, Edge, FutureName, Node, NodeId, Shape, State, Via};
 use crate::dwarf::{DebugInfo, DieRef, Kind, SourceLine, Type, VariantPart, base_name};
 use crate::rebuild::tree::{NodeKind, NodeState};
@@ -35,6 +35,8 @@ pub struct Futures<'d, 'a> {
     /// By the name of the coroutine's pinned reference: its body's entry.
     pub(super) bodies: HashMap<&'a str, DieRef>,
     polls: Polls<'a>,
+    /// The same for types that are held.
+    held: OnceCell<Box<Self>>,
 }
 
 impl<'d, 'a> Futures<'d, 'a> {
@@ -68,7 +70,25 @@ impl<'d, 'a> Futures<'d, 'a> {
             awaits,
             bodies,
             polls: Polls::new(info),
+            held: OnceCell::new(),
         }
+    }
+
+    /// The table of what leads to values of these types (paths without generic arguments), where
+    /// futures are what is looked for elsewhere. Made once: there is one list of them for a binary.
+    pub(super) fn held(&self, types: &'static [&'static str]) -> &Self {
+        self.held.get_or_init(|| {
+            Box::new(Self {
+                info: self.info,
+                reach: Reach::of_held(self.info, types),
+                nodes: RefCell::new(Vec::new()),
+                ids: RefCell::new(HashMap::new()),
+                awaits: HashMap::new(),
+                bodies: HashMap::new(),
+                polls: Polls::default(),
+                held: OnceCell::new(),
+            })
+        })
     }
 
     /// The debug information behind the table.
@@ -140,7 +160,7 @@ impl<'d, 'a> Futures<'d, 'a> {
     fn compile(&self, die: DieRef, forced: bool) -> Option<Node> {
         let this = self.info.type_at(die)?;
         let path = self.info.path(die);
-        let coroutine = is_coroutine(&this);
+        let coroutine = is_coroutine(&this) && !self.reach.is_of_held();
         let future = if coroutine {
             Some(FutureName {
                 path: self.display_name(die, &path),
@@ -170,6 +190,7 @@ impl<'d, 'a> Futures<'d, 'a> {
             base_path: self.reach.base_path(die),
             size: this.size,
             defined,
+            fields: OnceCell::new(),
             shape,
         })
     }
@@ -212,6 +233,7 @@ impl<'d, 'a> Futures<'d, 'a> {
                     state: NodeState::Unknown,
                     location: None,
                     edges,
+                    saved: None,
                 }
             })
             .collect();
@@ -279,7 +301,7 @@ impl<'d, 'a> Futures<'d, 'a> {
         match &this.kind {
             Kind::Pointer {
                 target: Some(target),
-            } if is_followed(this.name) && self.reach.reaches(*target) => {
+            } if self.reach.follows(this.name) && self.reach.reaches(*target) => {
                 edges.push(Edge {
                     offset,
                     node: self.id(*target, false),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::compile::Futures;
+use super::kept::Saved;
 use super::table::{Edge, Shape, State, Via};
 use crate::dwarf::{DieRef, SourceLine, VariantPart};
 use crate::rebuild::tree::NodeState;
@@ -58,6 +59,7 @@ impl<'a> Futures<'_, 'a> {
                     state,
                     location,
                     edges,
+                    saved: Some(Saved::new(member.type_die, member.offset)),
                 }
             })
             .collect();

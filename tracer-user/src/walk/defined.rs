@@ -16,6 +16,7 @@ const POLL_FN: [&str; 2] = [
 ];
 
 /// The functions that poll by the type that they poll.
+#[derive(Default)]
 pub(super) struct Polls<'a> {
     /// By the type's path with generic arguments.
     exact: HashMap<&'a str, PollFunction<'a>>,

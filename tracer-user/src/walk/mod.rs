@@ -10,6 +10,7 @@ mod coroutine;
 mod defined;
 mod edges;
 pub mod flat;
+mod kept;
 mod names;
 mod reach;
 mod table;

@@ -52,6 +52,8 @@ pub(super) struct Reach<'d, 'a> {
     bases: HashSet<String>,
     /// Types that are polled as streams and not as futures.
     streams: HashSet<String>,
+    /// Not futures are looked for, but values of `bases`, and what owns them.
+    is_of_held: bool,
     base_paths: RefCell<HashMap<DieRef, std::sync::Arc<str>>>,
     known: RefCell<HashMap<DieRef, bool>>,
 }
@@ -93,9 +95,32 @@ impl<'d, 'a> Reach<'d, 'a> {
             info,
             bases,
             streams,
+            is_of_held: false,
             base_paths: RefCell::new(HashMap::new()),
             known: RefCell::new(HashMap::new()),
         }
+    }
+
+    /// For values of the types with these paths, and what owns them. An async body is not entered:
+    /// what it holds depends on where it stands.
+    pub(super) fn of_held(info: &'d DebugInfo<'a>, types: &[&str]) -> Self {
+        Self {
+            info,
+            bases: types.iter().map(|path| (*path).to_owned()).collect(),
+            streams: HashSet::new(),
+            is_of_held: true,
+            base_paths: RefCell::new(HashMap::new()),
+            known: RefCell::new(HashMap::new()),
+        }
+    }
+
+    pub(super) const fn is_of_held(&self) -> bool {
+        self.is_of_held
+    }
+
+    /// Whether a pointer of a type with this name is followed.
+    pub(super) fn follows(&self, name: &str) -> bool {
+        is_followed(name) && !(self.is_of_held && name.starts_with('&'))
     }
 
     pub(super) fn base_path(&self, die: DieRef) -> std::sync::Arc<str> {
@@ -111,7 +136,7 @@ impl<'d, 'a> Reach<'d, 'a> {
 
     /// Whether the type is itself polled.
     pub(super) fn is_future(&self, die: DieRef, this: &Type<'a>) -> bool {
-        is_coroutine(this)
+        is_coroutine(this) && !self.is_of_held
             || matches!(this.kind, Kind::Structure { .. })
                 && !this.name.starts_with(['&', '*', '('])
                 && {
@@ -174,14 +199,14 @@ impl<'d, 'a> Reach<'d, 'a> {
         match &this.kind {
             Kind::Pointer { target } => {
                 if let Some(target) = target
-                    && is_followed(this.name)
+                    && self.follows(this.name)
                 {
                     step(*target);
                 }
             }
             Kind::Array { element, count } if *count > 0 => step(*element),
             Kind::Structure { members, variants } => {
-                if NEVER.contains(&&*self.base_path(die)) {
+                if self.is_of_held && is_coroutine(this) || NEVER.contains(&&*self.base_path(die)) {
                     return false;
                 }
                 match self.holds(die, this) {
@@ -206,7 +231,7 @@ impl<'d, 'a> Reach<'d, 'a> {
     pub(super) fn holds(&self, die: DieRef, this: &Type<'a>) -> Option<Holds> {
         let data = this.member("data_ptr").or_else(|| this.member("pointer"));
         if let (Some(data), Some(vtable)) = (data, this.member("vtable")) {
-            let polls = is_followed(this.name) && is_polling_trait(this.name);
+            let polls = !self.is_of_held && is_followed(this.name) && is_polling_trait(this.name);
             return polls.then_some(Holds::Dyn {
                 data: data.offset,
                 vtable: vtable.offset,
@@ -219,7 +244,7 @@ impl<'d, 'a> Reach<'d, 'a> {
             else {
                 return None;
             };
-            return is_followed(this.name).then_some(Holds::Slice {
+            return self.follows(this.name).then_some(Holds::Slice {
                 data: data.offset,
                 length: length.offset,
                 element,

@@ -1,7 +1,9 @@
 //! The walk table: what a future looks like in memory, reduced to offsets and integers.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
+use super::kept::{HeldLocal, Saved};
 use crate::dwarf::{DieRef, SourceLine};
 use crate::rebuild::tree::{NodeKind, NodeState, SourcePlace};
 
@@ -23,6 +25,9 @@ pub struct Node {
     pub size: u64,
     /// Where its `poll` is written, of a future that is no async body.
     pub defined: Option<SourcePlace>,
+    /// Fields that hold what others wait for, of a future that is no async body; found when first
+    /// asked for.
+    pub(super) fields: OnceCell<Vec<HeldLocal>>,
     /// Where to go on.
     pub shape: Shape,
 }
@@ -89,6 +94,8 @@ pub struct State {
     pub location: Option<SourceLine>,
     /// Where to go on.
     pub edges: Vec<Edge>,
+    /// What a coroutine keeps there.
+    pub saved: Option<Saved>,
 }
 
 /// A way from a node to another.

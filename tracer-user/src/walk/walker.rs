@@ -1,10 +1,11 @@
 //! The walk: from a future's address to its await tree, reading memory by the walk table.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use super::active::active;
 use super::compile::Futures;
+use super::kept::Seen;
 use super::table::{Node, NodeId};
 use crate::address::{Address, LoadBias};
 use crate::memory::Memory;
@@ -48,6 +49,26 @@ pub trait Leaves {
     /// that is not an async body. `has_children` tells whether it holds a future that is waited
     /// for.
     fn waits_for(&self, step: &Step<'_>, memory: &dyn Memory, has_children: bool) -> Option<Leaf>;
+
+    /// Types whose values others wait for: guards, permits, ends of channels. Paths without generic
+    /// arguments, the same at every call.
+    fn held_types(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What it means to hold the value of a held type that lies at `address`, and why it may be that
+    /// it is not held any more. `by` is the future that has it in a local or field. `None` when it
+    /// holds nothing.
+    fn held(
+        &self,
+        by: &Node,
+        value: &Node,
+        address: Address,
+        memory: &dyn Memory,
+    ) -> Option<(WaitsFor, Option<String>)> {
+        let _ = (by, value, address, memory);
+        None
+    }
 }
 
 /// What is known of a leaf.
@@ -78,6 +99,8 @@ pub(super) struct Walk<'m> {
     pub(super) memory: &'m dyn Memory,
     /// Nodes that may still be visited.
     pub(super) budget: Cell<u32>,
+    /// Values that were told to be held.
+    pub(super) held: RefCell<Seen>,
 }
 
 /// Where in the tree the walk is.
@@ -106,6 +129,7 @@ impl Walker<'_, '_, '_> {
         let walk = Walk {
             memory,
             budget: Cell::new(self.limits.nodes),
+            held: RefCell::default(),
         };
         let start = Place {
             parent: None,
@@ -196,10 +220,17 @@ impl Walker<'_, '_, '_> {
             // What an async body awaits has been polled by it at least once.
             state: if is_body { NodeState::Suspended } else { state },
         };
+        // Before what it awaits: of a value that both lead to it is the owner.
+        let holds = self.holds(walk, &step, active.state, is_body);
         let mut children = Vec::new();
         for edge in active.edges() {
             self.follow(walk, *edge, address, below, &mut children);
         }
+        let not_awaited = if is_body {
+            self.not_awaited(walk, &step, active.state, &children, place)
+        } else {
+            Vec::new()
+        };
         self.leave_out_idle_streams(&mut children);
         let leaf = if is_body {
             None
@@ -224,8 +255,9 @@ impl Walker<'_, '_, '_> {
             notes: leaf.notes,
             address: Some(address),
             defined: node.defined.clone(),
+            holds,
+            not_awaited,
             children,
-            ..AwaitNode::default()
         });
     }
 

@@ -1,0 +1,158 @@
+//! Futures that are kept in locals, were started and are not awaited here.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+
+use super::flags;
+use super::locals::KeptLocal;
+use crate::address::Address;
+use crate::rebuild::tree::{AwaitNode, NodeKind, NodeState};
+use crate::walk::table::{Edge, State, Via};
+use crate::walk::walker::{Place, Step, Walk, Walker};
+
+/// Nodes of the trees that one await keeps and does not await.
+const MAX_NODES: u32 = 2_048;
+
+impl Walker<'_, '_, '_> {
+    /// The trees of the futures that the body at `step` keeps and that are not in `awaited`, the
+    /// trees of those that it awaits.
+    pub(in crate::walk) fn not_awaited(
+        &self,
+        walk: &Walk<'_>,
+        step: &Step<'_>,
+        state: Option<&State>,
+        awaited: &[AwaitNode],
+        place: Place<'_>,
+    ) -> Vec<AwaitNode> {
+        let held = self.futures.held(self.leaves.held_types());
+        let keeps = state
+            .filter(|state| state.state == NodeState::Suspended)
+            .and_then(|state| self.futures.keeps(held, step.node, state));
+        let Some(keeps) = keeps.filter(|keeps| !keeps.futures.is_empty()) else {
+            return Vec::new();
+        };
+        let mut known = HashSet::new();
+        awaited.iter().for_each(|node| addresses(node, &mut known));
+        let budget = walk.budget.get().min(MAX_NODES);
+        let inner = Walk {
+            memory: walk.memory,
+            budget: Cell::new(budget),
+            held: RefCell::new(std::mem::take(&mut *walk.held.borrow_mut())),
+        };
+        let below = Place {
+            parent: Some(step),
+            depth: place.depth + 1,
+            // Whether it was ever polled is for the future itself to tell.
+            state: NodeState::Unknown,
+        };
+        let mut trees = Vec::new();
+        for local in &keeps.futures {
+            let off = flags::off(&local.flags, step.address, walk.memory);
+            if off > 0 && off == local.flags.len() && local.is_alone {
+                continue;
+            }
+            let mut found = Vec::new();
+            for edge in &local.edges {
+                if self.is_worth_it(walk, step, local, *edge, &known) {
+                    self.follow(&inner, *edge, step.address, below, &mut found);
+                }
+            }
+            found.retain(|tree| is_started(tree) && !is_among(tree, &known));
+            for mut tree in found {
+                addresses(&tree, &mut known);
+                if local.is_argument {
+                    tree.notes.push(
+                        "it lies where an argument was passed, which is moved at once: perhaps it \
+                         is not here any more"
+                            .to_owned(),
+                    );
+                }
+                if off > 0 {
+                    tree.notes.push(
+                        "a drop flag that may be its is off: then it was dropped or moved out"
+                            .to_owned(),
+                    );
+                }
+                trees.push(tree);
+            }
+        }
+        walk.budget
+            .set(walk.budget.get() - (budget - inner.budget.get()));
+        *walk.held.borrow_mut() = inner.held.into_inner();
+        trees
+    }
+
+    /// Whether what an edge leads to is this body's and not one that is awaited.
+    fn is_worth_it(
+        &self,
+        walk: &Walk<'_>,
+        step: &Step<'_>,
+        local: &KeptLocal,
+        edge: Edge,
+        known: &HashSet<Address>,
+    ) -> bool {
+        let at = step.address.add(edge.offset);
+        let target = match edge.via {
+            Via::Inline => Some(at),
+            Via::Pointer | Via::Dyn { .. } => walk.memory.pointer(at).ok(),
+            _ => None,
+        };
+        let is_own = |target: Address| target.0.wrapping_sub(step.address.0) < step.node.size;
+        match target {
+            Some(target) if local.is_reference => is_own(target) && !known.contains(&target),
+            Some(target) => !known.contains(&target),
+            None => !local.is_reference,
+        }
+    }
+}
+
+fn addresses(node: &AwaitNode, into: &mut HashSet<Address>) {
+    node.visit(&mut |node| into.extend(node.address));
+}
+
+/// Whether any part of the tree that was started is one of these.
+fn is_among(tree: &AwaitNode, known: &HashSet<Address>) -> bool {
+    let mut is = false;
+    tree.visit(&mut |node| is |= node.address.is_some_and(|at| known.contains(&at)));
+    is
+}
+
+/// Whether a future has been polled, and not to its end. An async body tells by its state; what is
+/// written by hand by what it waits for: a place in a queue, a registered waker.
+fn is_started(node: &AwaitNode) -> bool {
+    match node.state {
+        NodeState::Unresumed | NodeState::Returned | NodeState::Panicked => false,
+        NodeState::Suspended if is_body(node) => true,
+        _ => is_queued(node) || node.children.iter().any(is_started) || is_registered(node),
+    }
+}
+
+fn is_body(node: &AwaitNode) -> bool {
+    matches!(node.kind, NodeKind::AsyncFn | NodeKind::AsyncBlock)
+}
+
+/// A leaf that stands in a queue where it is in others' way.
+fn is_queued(node: &AwaitNode) -> bool {
+    node.waits_for.as_ref().is_some_and(|wait| {
+        let queued = wait
+            .details
+            .get("queued")
+            .and_then(serde_json::Value::as_bool);
+        queued == Some(true) || wait.kind == "notify" && is_woken_by_someone(node)
+    })
+}
+
+/// A future that is written by hand and holds a leaf that has a waker. A leaf alone that is kept
+/// (a sleep, a join handle) is in nobody's way.
+fn is_registered(node: &AwaitNode) -> bool {
+    node.waits_for.is_none() && node.children.iter().any(is_woken_below)
+}
+
+fn is_woken_below(node: &AwaitNode) -> bool {
+    is_woken_by_someone(node) || node.children.iter().any(is_woken_below)
+}
+
+fn is_woken_by_someone(node: &AwaitNode) -> bool {
+    let waker = node.waits_for.as_ref().and_then(|wait| wait.text("waker"));
+    matches!(waker, Some("own" | "other"))
+}
