@@ -107,10 +107,13 @@ impl WaitsFor {
 pub struct Held {
     /// Name of the local.
     pub local: Arc<str>,
-    /// What is held, in the words of what waits for it: `lock`, `semaphore`, `channel` with `side`
-    /// `send`, `oneshot`, ... with the same `address` as the leaf that waits has.
+    /// What is held, in the words of what waits for it: `lock`, `semaphore`, `channel`, `oneshot`,
+    /// with the same `address` as the leaf that waits has. Of a channel `side` tells which end is
+    /// held: who waits to receive waits for the holders of `send`, and who waits for room (`send`)
+    /// for the holder of `receive`.
     pub what: WaitsFor,
-    /// Why it may not be held any more: a value that was moved out leaves its bytes behind.
+    /// Why it may not be held any more: a value that was moved out leaves its bytes behind. What is
+    /// known not to be held is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub doubt: Option<String>,
 }
@@ -153,7 +156,7 @@ pub struct AwaitNode {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<Held>,
     /// Futures that it keeps in saved locals and does not await here: started and not finished, and
-    /// nobody polls them while it stands here.
+    /// nobody polls them while it stands here. One whose own notes say so may be gone already.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_awaited: Vec<AwaitNode>,
     /// The futures this one waits for.

@@ -16,6 +16,7 @@ const STRONG: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
 const WAITS: Style = AnsiColor::Cyan.on_default();
 const PLACE: Style = AnsiColor::Green.on_default();
+const HOLDS: Style = AnsiColor::Magenta.on_default();
 const WARNING: Style = AnsiColor::Yellow.on_default();
 
 /// Task ids that are named for a group of equal tasks.
@@ -158,6 +159,18 @@ fn tree_key(tree: &AwaitNode) -> String {
                 .as_ref()
                 .map_or("", |waits_for| waits_for.kind)
         );
+        for held in &node.holds {
+            let _ = write!(
+                key,
+                "+{}:{}:{}",
+                held.local,
+                held.what.kind,
+                held.doubt.is_some()
+            );
+        }
+        for kept in &node.not_awaited {
+            let _ = write!(key, "&{}", tree_key(kept));
+        }
     });
     key
 }
@@ -251,7 +264,35 @@ fn node(node: &AwaitNode, lead: &str, branch: &str, out: &mut dyn Write) -> io::
     for note in &node.notes {
         writeln!(out, "{lead}{FAINT}note: {}{FAINT:#}", escape(note))?;
     }
-    let mut runs = equal_runs(&node.children).into_iter().peekable();
+    for held in &node.holds {
+        write!(
+            out,
+            "{lead}{HOLDS}holds {}{HOLDS:#}",
+            escape(&waits::describe_held(&held.what))
+        )?;
+        if !held.local.is_empty() {
+            write!(out, "  {FAINT}in {}{FAINT:#}", escape(&held.local))?;
+        }
+        if let Some(doubt) = &held.doubt {
+            write!(out, "  {FAINT}(perhaps: {}){FAINT:#}", escape(doubt))?;
+        }
+        writeln!(out)?;
+    }
+    if !node.not_awaited.is_empty() {
+        writeln!(out, "{lead}{HOLDS}kept, not awaited here:{HOLDS:#}")?;
+        let lead = if node.children.is_empty() {
+            format!("{lead}   ")
+        } else {
+            format!("{lead}│  ")
+        };
+        branches(&node.not_awaited, &lead, out)?;
+    }
+    branches(&node.children, lead, out)
+}
+
+/// Nodes below another, equal neighbours as one.
+fn branches(nodes: &[AwaitNode], lead: &str, out: &mut dyn Write) -> io::Result<()> {
+    let mut runs = equal_runs(nodes).into_iter().peekable();
     while let Some((child, count)) = runs.next() {
         let is_last = runs.peek().is_none();
         let (branch, below) = if is_last {
@@ -264,9 +305,9 @@ fn node(node: &AwaitNode, lead: &str, branch: &str, out: &mut dyn Write) -> io::
                 out,
                 "{lead}{branch}{FAINT}{count} times, as an example:{FAINT:#}"
             )?;
-            self::node(child, &format!("{lead}{below}   "), "└─ ", out)?;
+            node(child, &format!("{lead}{below}   "), "└─ ", out)?;
         } else {
-            self::node(child, &format!("{lead}{below}"), branch, out)?;
+            node(child, &format!("{lead}{below}"), branch, out)?;
         }
     }
     Ok(())
@@ -305,6 +346,7 @@ fn is_plain_wrapper(node: &AwaitNode) -> bool {
     WRAPPERS.iter().any(|wrapper| base.ends_with(wrapper))
         && node.waits_for.is_none()
         && node.notes.is_empty()
+        && node.holds.is_empty()
 }
 
 /// A long name without its generic arguments, which repeat the tree below; the `<T as Trait>` that

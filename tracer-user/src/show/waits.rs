@@ -56,6 +56,45 @@ pub fn describe(waits_for: &WaitsFor) -> String {
     }
 }
 
+/// What is held, as a phrase: `mutex 0x55d0`, `3 permits of semaphore 0x55d0`, `the sending end of
+/// mpsc 0x55d0 (1 sender)`.
+#[must_use]
+pub fn describe_held(what: &WaitsFor) -> String {
+    let address = what.text("address").unwrap_or("?");
+    match what.kind {
+        "lock" => format!(
+            "{} {address}",
+            what.text("lock").unwrap_or("lock").replace('_', " ")
+        ),
+        "semaphore" => match what.number("permits") {
+            Some(1) | None => format!("a permit of semaphore {address}"),
+            Some(count) => format!("{count} permits of semaphore {address}"),
+        },
+        "channel" => {
+            let end = match what.text("side") {
+                Some("receive") => "receiving",
+                _ => "sending",
+            };
+            let count = match what.number("senders") {
+                Some(1) => " (1 sender)".to_owned(),
+                Some(count) => format!(" ({count} senders)"),
+                None => String::new(),
+            };
+            let reserved = what
+                .number("reserved")
+                .map_or_else(String::new, |reserved| {
+                    format!("{reserved} reserved places of ")
+                });
+            format!(
+                "{reserved}the {end} end of {} {address}{count}",
+                what.text("channel").unwrap_or("a channel")
+            )
+        }
+        "oneshot" => format!("the sending end of oneshot {address}"),
+        _ => describe(what),
+    }
+}
+
 fn permits(waits_for: &WaitsFor) -> String {
     let number = |name: &str| waits_for.details.get(name).and_then(Value::as_u64);
     let wanted = match number("permits") {

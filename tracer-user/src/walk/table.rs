@@ -95,7 +95,7 @@ pub struct State {
     /// Where to go on.
     pub edges: Vec<Edge>,
     /// What a coroutine keeps there.
-    pub saved: Option<Saved>,
+    pub(super) saved: Option<Saved>,
 }
 
 /// A way from a node to another.

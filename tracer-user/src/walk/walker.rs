@@ -56,16 +56,16 @@ pub trait Leaves {
         &[]
     }
 
-    /// What it means to hold the value of a held type that lies at `address`, and why it may be that
-    /// it is not held any more. `by` is the future that has it in a local or field. `None` when it
-    /// holds nothing.
+    /// What it means to hold the value of a held type that lies at `address`. `by` is the future that
+    /// has it in a local or field. `None` when it is empty, and when what it belongs to tells that
+    /// these are the bytes of one that is gone.
     fn held(
         &self,
         by: &Node,
         value: &Node,
         address: Address,
         memory: &dyn Memory,
-    ) -> Option<(WaitsFor, Option<String>)> {
+    ) -> Option<WaitsFor> {
         let _ = (by, value, address, memory);
         None
     }

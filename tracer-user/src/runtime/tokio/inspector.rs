@@ -15,6 +15,7 @@ use crate::rebuild::snapshot::{Coverage, DebugInfoLevel, RuntimeInfo, TaskInfo, 
 use crate::rebuild::tree::AwaitNode;
 use crate::walk::{Futures, Limits, Walker};
 
+use super::claims;
 use super::descriptors::describe_descriptors;
 use super::handles::{self, ContextVariable, Handle, Scheduler};
 use super::layout::TaskLayout;
@@ -131,6 +132,7 @@ impl<'d, 'a> Inspector<'d, 'a> {
         }
         self.read_roots(process, &contexts, &leaves, memory, &mut found);
         self.read_local_sets(&leaves, &reader, memory, &mut seen, &mut found);
+        claims::settle(&mut found.tasks);
         describe_descriptors(self.pid, &mut found.tasks);
         found
     }

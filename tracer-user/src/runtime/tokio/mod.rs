@@ -4,6 +4,7 @@
 //! met on the way; `block_on` roots from the stacks of blocked threads.
 
 pub mod block_on;
+mod claims;
 mod conventions;
 mod descriptors;
 mod handles;

@@ -47,7 +47,12 @@ impl Walker<'_, '_, '_> {
         };
         let mut trees = Vec::new();
         for local in &keeps.futures {
-            let off = flags::off(&local.flags, step.address, walk.memory);
+            // A coroutine that was polled is pinned: where it lies, it stays until its place ends.
+            let off = if local.is_pinned {
+                0
+            } else {
+                flags::off(&local.flags, step.address, walk.memory)
+            };
             if off > 0 && off == local.flags.len() && local.is_alone {
                 continue;
             }

@@ -7,7 +7,7 @@ use super::flags;
 use super::locals::HeldLocal;
 use crate::address::Address;
 use crate::memory::{Memory, ReadError};
-use crate::rebuild::tree::{Held, NodeState};
+use crate::rebuild::tree::{Held, NodeState, WaitsFor};
 use crate::walk::active::active;
 use crate::walk::compile::Futures;
 use crate::walk::table::{Edge, Node, NodeId, State, Via};
@@ -81,11 +81,10 @@ impl Walker<'_, '_, '_> {
                 if !walk.held.borrow_mut().insert(address) {
                     continue;
                 }
-                let Some((what, doubt)) = self.leaves.held(step.node, &node, address, walk.memory)
-                else {
+                let Some(what) = self.leaves.held(step.node, &node, address, walk.memory) else {
                     continue;
                 };
-                let mut doubts: Vec<String> = doubt.into_iter().collect();
+                let mut doubts = Vec::new();
                 if local.is_argument {
                     doubts.push(
                         "it lies where an argument was passed, which is moved at once".to_owned(),
@@ -104,8 +103,21 @@ impl Walker<'_, '_, '_> {
                 });
             }
         }
+        leave_out_temporaries(&mut holds);
         holds
     }
+}
+
+/// `match lock().await { Ok(guard) => .. }` keeps what was matched (`__1`), from which the guard was
+/// moved, beside the guard.
+fn leave_out_temporaries(holds: &mut Vec<Held>) {
+    let is_temporary = |held: &Held| held.local.starts_with("__");
+    let named: Vec<WaitsFor> = holds
+        .iter()
+        .filter(|held| !is_temporary(held))
+        .map(|held| held.what.clone())
+        .collect();
+    holds.retain(|held| !is_temporary(held) || !named.contains(&held.what));
 }
 
 impl Search<'_, '_, '_> {

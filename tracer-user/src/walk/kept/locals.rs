@@ -16,7 +16,7 @@ const MAX_NESTING: u32 = 64;
 
 /// The members of one variant of a coroutine, and what of them is kept, when somebody asked.
 #[derive(Clone, Debug)]
-pub struct Saved {
+pub(in crate::walk) struct Saved {
     /// The variant's structure.
     pub die: DieRef,
     /// Where it begins in the coroutine.
@@ -67,6 +67,8 @@ pub(in crate::walk) struct KeptLocal {
     pub is_alone: bool,
     /// As in [`HeldLocal`].
     pub is_argument: bool,
+    /// It is a coroutine that lies in the body itself.
+    pub is_pinned: bool,
     /// It is a reference: followed only into the body itself, which owns what `pin!` pinned.
     pub is_reference: bool,
 }
@@ -192,6 +194,11 @@ impl<'a> Futures<'_, 'a> {
                         flags,
                         is_alone: owners == 1,
                         is_argument,
+                        is_pinned: is_reference
+                            || self
+                                .info
+                                .type_at(member.type_die)
+                                .is_some_and(|this| is_coroutine(&this)),
                         is_reference,
                     });
                 }

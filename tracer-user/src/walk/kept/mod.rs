@@ -15,4 +15,4 @@ mod locals;
 
 pub(super) use held::Seen;
 pub(super) use locals::HeldLocal;
-pub use locals::Saved;
+pub(super) use locals::Saved;

@@ -154,6 +154,72 @@ pub(super) fn poll_fn<'a>(
     })
 }
 
+/// The `Chan` that a `bounded::Semaphore` is part of: that of the sender which `body` has.
+pub(super) fn channel_of_semaphore<'v, 'a>(
+    body: Value<'v, 'a>,
+    semaphore: Value<'v, 'a>,
+    senders: &Finder<'_, 'a>,
+) -> Option<(Address, Option<u64>)> {
+    let mut found = None;
+    senders.find(body, |sender| {
+        let chan = sender.field("inner").and_then(Value::shared);
+        found = chan.ok().flatten().filter(|chan| {
+            let size = chan.info.type_at(chan.type_die).map_or(0, |this| this.size);
+            semaphore.address.0.wrapping_sub(chan.address.0) < size
+        });
+        found.is_some()
+    })?;
+    let chan = found?;
+    let count = chan.field("tx_count").and_then(Value::word).ok();
+    Some((chan.address, count))
+}
+
+/// Gives a wait for room in a channel the channel's address; the semaphore's, by which nothing else
+/// is known, becomes `semaphore`.
+pub(super) fn sends(mut leaf: Leaf, chan: impl FnOnce() -> Option<(Address, Option<u64>)>) -> Leaf {
+    let Some(waits_for) = leaf
+        .waits_for
+        .take_if(|waits_for| waits_for.kind == "channel")
+    else {
+        return leaf;
+    };
+    let semaphore = waits_for.details.get("address").cloned();
+    let (address, senders) = chan().unzip();
+    let mut waits_for = waits_for
+        .with("semaphore", semaphore.unwrap_or(Json::Null))
+        .with(
+            "address",
+            address.map_or(Json::Null, |at| at.to_string().into()),
+        );
+    if let Some(senders) = senders.flatten() {
+        waits_for = waits_for.with("senders", senders);
+    }
+    leaf.waits_for = Some(waits_for);
+    leaf
+}
+
+/// Gives a wait on a watch channel the channel's address; that of the `Notify` inside it becomes
+/// `notify`. `shared` tells also whether it is the sender who waits, for its receivers to go.
+pub(super) fn watches(mut leaf: Leaf, shared: impl FnOnce() -> Option<(Address, bool)>) -> Leaf {
+    let Some(waits_for) = leaf
+        .waits_for
+        .take_if(|waits_for| waits_for.kind == "channel")
+    else {
+        return leaf;
+    };
+    let notify = waits_for.details.get("address").cloned();
+    let found = shared();
+    let mut waits_for = waits_for.with("notify", notify.unwrap_or(Json::Null)).with(
+        "address",
+        found.map_or(Json::Null, |(at, _)| at.to_string().into()),
+    );
+    if found.is_some_and(|(_, is_sender)| is_sender) {
+        waits_for = waits_for.with("side", "send");
+    }
+    leaf.waits_for = Some(waits_for);
+    leaf
+}
+
 fn receives() -> WaitsFor {
     WaitsFor::new("channel")
         .with("channel", "mpsc")

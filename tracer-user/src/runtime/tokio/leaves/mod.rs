@@ -1,6 +1,7 @@
 //! What tokio's leaf futures wait for. Recognised by type path; every offset by field name.
 
 mod channels;
+mod held;
 mod io;
 mod join;
 mod sync;
@@ -12,6 +13,7 @@ use std::cell::RefCell;
 use crate::address::{Address, LoadBias};
 use crate::dwarf::{DebugInfo, DieRef, Finder, Value, ValueError};
 use crate::memory::Memory;
+use crate::rebuild::tree::WaitsFor;
 use crate::walk::{Leaf, Leaves, Node, Step};
 
 use self::waker::Waiting;
@@ -39,6 +41,8 @@ pub(in crate::runtime::tokio) struct TokioLeaves<'d, 'a> {
     layout: TaskLayout,
     resources: Finder<'d, 'a>,
     channels: Finder<'d, 'a>,
+    senders: Finder<'d, 'a>,
+    watches: Finder<'d, 'a>,
     /// `CLOCK_MONOTONIC` in nanoseconds, that deadlines are told against. Asked at each leaf: the
     /// first walk compiles what it meets, which takes longer than many a deadline.
     now: fn() -> u64,
@@ -60,6 +64,8 @@ impl<'d, 'a> TokioLeaves<'d, 'a> {
             layout,
             resources: Finder::new(info, bias, IO_RESOURCES),
             channels: Finder::new(info, bias, &["tokio::sync::mpsc::chan::Rx"]),
+            senders: Finder::new(info, bias, &["tokio::sync::mpsc::chan::Tx"]),
+            watches: Finder::new(info, bias, &["tokio::sync::watch::Shared"]),
             now,
             local_sets: RefCell::new(Vec::new()),
         }
@@ -99,9 +105,11 @@ impl<'d, 'a> TokioLeaves<'d, 'a> {
     ) -> Option<Result<Leaf, ValueError>> {
         Some(match &*step.node.base_path {
             "tokio::time::sleep::Sleep" => time::sleep(value, waiting, (self.now)()),
-            "tokio::sync::batch_semaphore::Acquire" => sync::acquire(step, value, waiting),
+            "tokio::sync::batch_semaphore::Acquire" => {
+                sync::acquire(step, value, waiting).map(|leaf| self.of_channel(step, value, leaf))
+            }
             "tokio::sync::notify::Notified" | "tokio::sync::notify::OwnedNotified" => {
-                sync::notified(step, value, waiting)
+                sync::notified(step, value, waiting).map(|leaf| self.of_watch(step, value, leaf))
             }
             "tokio::sync::oneshot::Receiver" => channels::oneshot(value, waiting),
             "tokio::sync::broadcast::Recv" => channels::broadcast(value, waiting),
@@ -121,6 +129,43 @@ impl<'d, 'a> TokioLeaves<'d, 'a> {
             }
             _ => return None,
         })
+    }
+
+    /// A wait for room in a channel is told with the channel's address, as its other end is.
+    fn of_channel(&self, step: &Step<'_>, value: Value<'_, 'a>, leaf: Leaf) -> Leaf {
+        channels::sends(leaf, || {
+            let body = enclosing(step, |path| path.starts_with("tokio::sync::mpsc::"))?;
+            let semaphore = value.field("semaphore").ok()?.target().ok()??;
+            let body = self.value(body, value.memory);
+            channels::channel_of_semaphore(body, semaphore, &self.senders)
+        })
+    }
+
+    /// A wait on a watch channel is told with the channel's address, as its other end is.
+    fn of_watch(&self, step: &Step<'_>, value: Value<'_, 'a>, leaf: Leaf) -> Leaf {
+        channels::watches(leaf, || {
+            let body = enclosing(step, |path| path.starts_with("tokio::sync::watch::"))?;
+            let is_sender = body.node.base_path.contains("::closed::");
+            let body = self.value(body, value.memory);
+            let shared = self.watches.find(body, |_| true)?;
+            Some((shared.address, is_sender))
+        })
+    }
+
+    fn holding(
+        &self,
+        by: &Node,
+        value: &Node,
+        address: Address,
+        memory: &dyn Memory,
+    ) -> Option<WaitsFor> {
+        let found = Value {
+            info: self.info,
+            memory,
+            type_die: value.die,
+            address,
+        };
+        held::holding(&by.base_path, &value.base_path, found).ok()?
     }
 
     fn note_local_set(&self, step: &Step<'_>, memory: &dyn Memory) {
@@ -174,6 +219,20 @@ impl Leaves for TaskLeaves<'_, '_, '_> {
             None => io::holder(step, value, &leaves.resources, &waiting),
         }
     }
+
+    fn held_types(&self) -> &'static [&'static str] {
+        held::TYPES
+    }
+
+    fn held(
+        &self,
+        by: &Node,
+        value: &Node,
+        address: Address,
+        memory: &dyn Memory,
+    ) -> Option<WaitsFor> {
+        self.leaves.holding(by, value, address, memory)
+    }
 }
 
 /// The leaves of a root of `block_on`, which has no `Header`.
@@ -184,6 +243,20 @@ impl Leaves for TokioLeaves<'_, '_> {
             task: None,
         };
         root.waits_for(step, memory, has_children)
+    }
+
+    fn held_types(&self) -> &'static [&'static str] {
+        held::TYPES
+    }
+
+    fn held(
+        &self,
+        by: &Node,
+        value: &Node,
+        address: Address,
+        memory: &dyn Memory,
+    ) -> Option<WaitsFor> {
+        self.holding(by, value, address, memory)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::rebuild::tree::{NodeState, WaitsFor};
 use crate::walk::{Leaf, Step};
 
 /// `RwLock::write` asks for all of a lock's permits: `u32::MAX >> 3` unless the user set fewer.
-const MAX_READS: u64 = 536_870_911;
+pub(super) const MAX_READS: u64 = 536_870_911;
 /// `Semaphore.permits`: the lowest bit says "closed" (batch_semaphore.rs, `PERMIT_SHIFT`).
 const CLOSED: u64 = 1;
 
