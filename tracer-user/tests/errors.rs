@@ -24,11 +24,13 @@ use tempfile::TempDir;
 const NOBODY: u32 = 65534;
 
 /// The subcommands that take a target, each with what else it needs.
-const WITH_TARGET: [&[&str]; 4] = [
+const WITH_TARGET: [&[&str]; 6] = [
     &["probes"],
     &["dump"],
     &["attach", "-d", "1"],
     &["record", "-d", "1", "-o", "/dev/null"],
+    &["check", "-d", "1"],
+    &["check", "--now"],
 ];
 
 /// A process that is ended with the test.

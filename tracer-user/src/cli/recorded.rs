@@ -32,21 +32,13 @@ impl WindowArguments {
     }
 }
 
-/// What a recording holds.
+/// What a recording holds, joined.
 #[derive(Debug)]
 pub(super) struct Recorded {
     pub(super) header: Header,
     pub(super) history: History,
     /// How the file ends.
     pub(super) ending: Ending,
-    /// Why the recording was ended, where it was ended in order.
-    pub(super) ended_because: Option<String>,
-    /// Bytes of whole packets.
-    pub(super) bytes: u64,
-    /// Minor version of the format.
-    pub(super) minor: u32,
-    /// Packets that only a later version can read.
-    pub(super) skipped: u64,
 }
 
 /// A recording that was gone through.
@@ -112,10 +104,6 @@ pub(super) fn read(
         header: read.header,
         history: history.finish(),
         ending: read.ending,
-        ended_because: read.ended_because,
-        bytes: read.bytes,
-        minor: read.minor,
-        skipped: read.skipped,
     })
 }
 

@@ -9,10 +9,12 @@ use super::recorded::{self, WindowArguments, ending_in_words};
 use super::report_requests::RequestArguments;
 use super::{output, report_html, report_requests, report_task};
 use crate::analyse::activity::Collector;
+use crate::analyse::findings::{self, Thresholds};
 use crate::analyse::history::{History, UnitIndex};
 use crate::analyse::profile::{open_awaits, profile};
 use crate::error::{ExitCode, Result};
 use crate::export::recording::{Header, Item, MAJOR, RecordingError};
+use crate::follow::evidence::Evidence;
 use crate::rebuild::event::UnitId;
 use crate::show::report::{self, FileInfo, Report, SCHEMA};
 
@@ -71,7 +73,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 /// Reads a recording to its end, or as far as it is whole.
 fn read(path: &Path, window: WindowArguments) -> Result<(Report, History, Header), RecordingError> {
     let mut collector = None;
-    let recorded = recorded::read(path, window.window(), |header, item| {
+    let mut evidence: Option<Evidence> = None;
+    let recorded = recorded::go_through(path, |header, item| {
+        let gathering = || Evidence::new(header.clone(), window.window());
+        evidence.get_or_insert_with(gathering).item(item);
         let collector = collector.get_or_insert_with(|| {
             let mut collector = Collector::new(header.started);
             let (from, until) = window.window().bounds(header);
@@ -86,7 +91,11 @@ fn read(path: &Path, window: WindowArguments) -> Result<(Report, History, Header
     let mut activity = collector.finish();
     let open_left_out = activity.open.len().saturating_sub(MAX_OPEN) as u64;
     activity.open.truncate(MAX_OPEN);
-    let history = recorded.history;
+    let gathered = evidence
+        .unwrap_or_else(|| Evidence::new(header.clone(), window.window()))
+        .finish();
+    let found = findings::find(&gathered.case(Thresholds::default()));
+    let history = gathered.history;
     let units: HashMap<UnitId, UnitIndex> = (0..)
         .zip(&history.units)
         .map(|(at, unit)| (unit.id, UnitIndex(at)))
@@ -117,6 +126,7 @@ fn read(path: &Path, window: WindowArguments) -> Result<(Report, History, Header
         probes: header.probes,
         unseen: header.unseen,
         activity,
+        findings: found,
         profile: profile(&history),
         incomplete: history.missing.clone(),
         open_left_out,

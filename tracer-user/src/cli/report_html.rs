@@ -9,6 +9,7 @@ use crate::analyse::levels::Nesting;
 use crate::analyse::requests::{Patterns, Request, Requests, compare, find};
 use crate::error::Result;
 use crate::export::recording::Header;
+use crate::show::findings::Span;
 use crate::show::html::{self, Head, Limits, Page};
 use crate::show::live::format;
 use crate::show::report::Report;
@@ -39,6 +40,11 @@ pub(super) fn run(
     let began = header.realtime(history.span.start);
     head.started_unix_us = began.map(|nanoseconds| nanoseconds / 1_000);
     head.requests = told(&requests);
+    head.span = Some(Span {
+        began_ns: history.span.start,
+        ended_ns: history.span.end,
+        began_unix_ns: began,
+    });
     let path = |request: &Request| {
         let question = Question {
             unit: request.task,

@@ -49,6 +49,7 @@ pub struct Follower {
     decoder: Option<Decoder>,
     maker: TableMaker,
     recorder: Option<Recorder>,
+    judging: Option<Recorder>,
     nested: NestedPolls,
     started: u64,
     lost: Vec<u64>,
@@ -90,6 +91,7 @@ impl Follower {
             decoder,
             maker: TableMaker::default(),
             recorder,
+            judging: None,
             nested: NestedPolls::default(),
             started,
             lost: Vec::new(),
@@ -105,6 +107,13 @@ impl Follower {
             newest: started,
             batch_at: started,
         }
+    }
+
+    /// Whoever judges the session while it goes on is told the same as the recording.
+    #[must_use]
+    pub fn judged_by(mut self, judging: Option<Recorder>) -> Self {
+        self.judging = judging;
+        self
     }
 
     /// Takes the trees that came with the next batch.
@@ -142,7 +151,10 @@ impl Follower {
             }
             *known = *now;
             self.tracker.lost(cpu, more, until);
-            if let Some(recorder) = &mut self.recorder {
+            for recorder in [&mut self.recorder, &mut self.judging]
+                .into_iter()
+                .flatten()
+            {
                 recorder.entry(Entry::Lost {
                     cpu,
                     count: more,
@@ -155,6 +167,9 @@ impl Follower {
     fn record(&mut self, events: Vec<Event>) {
         for event in &events {
             self.nested.take(event);
+        }
+        if let Some(judging) = &mut self.judging {
+            judging.events(events.clone());
         }
         if let Some(recorder) = &mut self.recorder {
             recorder.events(events);
@@ -228,9 +243,12 @@ impl Follower {
         self.listed = snapshot.tasks.len();
         self.runtimes = runtimes_in_words(&snapshot.runtimes);
         self.notice = notice_of(&snapshot).or_else(|| self.about.notice.clone());
-        if let Some(recorder) = &mut self.recorder {
+        for recorder in [&mut self.recorder, &mut self.judging]
+            .into_iter()
+            .flatten()
+        {
             recorder.entry(Entry::Snapshot {
-                snapshot,
+                snapshot: Arc::clone(&snapshot),
                 time,
                 moment,
             });
@@ -329,7 +347,10 @@ impl Follower {
 
     /// Puts the counts of this moment (CLOCK_MONOTONIC, nanoseconds) into the recording.
     pub fn record_statistics(&mut self, time: u64) {
-        if let Some(recorder) = &mut self.recorder {
+        for recorder in [&mut self.recorder, &mut self.judging]
+            .into_iter()
+            .flatten()
+        {
             let counts = self.tracker.statistics();
             recorder.entry(Entry::Statistics { counts, time });
         }
@@ -373,6 +394,7 @@ impl Follower {
 
     /// Lets the recording's writer finish: nothing is recorded after this.
     pub fn end_recording(&mut self) -> Option<Closed> {
+        self.judging = None;
         self.recorder.take().map(Recorder::close)
     }
 

@@ -17,8 +17,6 @@ use crate::walk::flat::Told;
 const SCREEN_PERIOD: Duration = Duration::from_millis(300);
 /// It rests this many times as long as it worked.
 const SCREEN_REST: u32 = 4;
-/// The same for reading all tasks.
-const ALL_REST: u32 = 20;
 
 /// Tasks in the target's memory: live, or made up by a test.
 pub trait ReadTasks {
@@ -81,21 +79,33 @@ pub enum Moment {
 
 /// How often all tasks are read, at most: it rests in proportion to what reading costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rhythm(pub Duration);
+pub struct Rhythm {
+    /// This often at most.
+    pub period: Duration,
+    /// It rests this many times as long as it worked.
+    pub rest: u32,
+}
 
 impl Default for Rhythm {
     /// For a session that goes on.
     fn default() -> Self {
-        Self(Duration::from_secs(10))
+        Self {
+            period: Duration::from_secs(10),
+            rest: 20,
+        }
     }
 }
 
 impl Rhythm {
-    /// For a session of this length: five times, and not more often than twice a second.
+    /// For a session of this length, at the end of which the process is judged: five times, and not
+    /// more often than twice a second.
     #[must_use]
     pub fn of(session: Duration) -> Self {
-        let longest = Self::default().0;
-        Self((session / 5).clamp(Duration::from_millis(500), longest))
+        let longest = Self::default().period;
+        Self {
+            period: (session / 5).clamp(Duration::from_millis(500), longest),
+            rest: 4,
+        }
     }
 }
 
@@ -138,7 +148,7 @@ pub fn run(
             exchange.put_reading(reading, place == 0);
         }
         pause = SCREEN_PERIOD.max(start.elapsed() * SCREEN_REST);
-        if !exchange.is_stopped() && last_all.elapsed() > rhythm.0.max(cost * ALL_REST) {
+        if !exchange.is_stopped() && last_all.elapsed() > rhythm.period.max(cost * rhythm.rest) {
             cost = read_all(tasks, Moment::Meanwhile);
             last_all = Instant::now();
         }

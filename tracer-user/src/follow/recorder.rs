@@ -96,6 +96,8 @@ struct Shared {
 pub struct Recorder {
     queue: Sender<Entry>,
     shared: Arc<Shared>,
+    /// Events that wait at most.
+    most: u64,
     dropped: u64,
     untold: u64,
     untold_until: u64,
@@ -126,12 +128,18 @@ pub struct Progress {
 
 /// A recorder and the writer that belongs to it.
 pub fn recorder<S: Sink>(sink: S) -> (Recorder, Writer<S>) {
+    recorder_of(sink, MAX_WAITING)
+}
+
+/// As [`recorder`], with another number of events that wait at most.
+pub fn recorder_of<S: Sink>(sink: S, most: u64) -> (Recorder, Writer<S>) {
     // The channel itself is unbounded; `waiting` bounds it in events, which is what takes memory.
     let (sender, receiver) = channel();
     let shared = Arc::new(Shared::default());
     let recorder = Recorder {
         queue: sender,
         shared: Arc::clone(&shared),
+        most,
         dropped: 0,
         untold: 0,
         untold_until: 0,
@@ -153,7 +161,7 @@ impl Recorder {
         }
         let count = events.len() as u64;
         let waiting = self.shared.waiting.load(Ordering::Relaxed);
-        if waiting + count > MAX_WAITING || self.has_failed() {
+        if waiting + count > self.most || self.has_failed() {
             self.dropped += count;
             self.untold += count;
             self.untold_until = self.untold_until.max(last.time);

@@ -10,9 +10,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::ending::{Ending, Signals};
 use super::follower::{About, Follower};
+use super::judging::Judging;
 use super::outlet::{Outlet, Showing};
 use super::reader::{self, ReadTasks, Reading, Rhythm};
-use super::recorder::{Closed, Progress, Sink, recorder};
+use super::recorder::{Closed, Progress, Sink, recorder, recorder_of};
 use crate::attach::{Finished, LinkKind, Session};
 use crate::rebuild::nested::NestedPolls;
 use crate::rebuild::tracker::{Options, Statistics};
@@ -25,6 +26,8 @@ use crate::walk::flat::Decoder;
 const TABLE_PERIOD: Duration = Duration::from_millis(250);
 /// It rests this many times as long as making one took.
 const TABLE_REST: u32 = 9;
+/// Events that wait to be judged at most: 20 MB.
+const MAX_UNJUDGED: u64 = 200_000;
 /// How long the last reading of memory is waited for.
 const LAST_READING: Duration = Duration::from_secs(10);
 /// Nice value of the threads that read events.
@@ -111,12 +114,20 @@ pub fn run<S: Sink>(setup: Setup<S>, tasks: &mut impl ReadTasks) -> anyhow::Resu
             writing = Some(thread.spawn_scoped(scope, move || writer.run())?);
             queue = Some(recorder);
         }
+        let mut judging = None;
+        if showing == Showing::View {
+            let judge = Judging::new(tracking.started, Arc::clone(&exchange));
+            let (entries, judge) = recorder_of(judge, MAX_UNJUDGED);
+            let thread = std::thread::Builder::new().name("asynctrace-judge".to_owned());
+            thread.spawn_scoped(scope, move || judge.run())?;
+            judging = Some(entries);
+        }
         let thread = std::thread::Builder::new().name("asynctrace-follow".to_owned());
         let shared = Arc::clone(&exchange);
         let following = thread.spawn_scoped(scope, move || {
             let _stop = StopOnDrop(&shared);
             prefer();
-            let follower = Follower::new(tracking, about, decoder, queue);
+            let follower = Follower::new(tracking, about, decoder, queue).judged_by(judging);
             let limits = Limits { duration, max_size };
             let work = follow(session, follower, showing, limits, &shared, received);
             runtime.block_on(work)

@@ -29,12 +29,14 @@ mod stalled;
 mod still;
 mod task_growth;
 mod told;
+mod watch;
 
 pub use case::{Case, Moment, Thresholds};
 pub use coverage::{Coverage, Looked, NotJudged, coverage};
 pub use group::group;
 pub use model::{Certainty, Finding, Kind, Role, Sighting, Site, Subject};
 pub use moments::Moments;
+pub use watch::{Episode, Watch};
 
 /// An analysis: what it sees in a case.
 type Analysis = fn(&Case<'_>) -> Vec<Sighting>;

@@ -495,6 +495,7 @@ impl Builder {
             state.tree.nodes = nodes;
             self.known[at].state = Some(state);
         }
+        self.show_open_polls();
     }
 }
 

@@ -28,7 +28,7 @@ impl Builder {
         let waited_in = self.leaves_of(&state);
         let leaves = state.known.then_some(&waited_in[..]);
         self.count_wakers_of_next_poll(task, &mut state, leaves);
-        let index = self.add_poll(Poll {
+        let poll = Poll {
             task,
             event: event.id,
             thread,
@@ -41,7 +41,9 @@ impl Builder {
             preempted: 0,
             cause,
             waited_in,
-        });
+        };
+        state.open_before = (!self.showing).then(|| Box::new(poll.clone()));
+        let index = self.add_poll(poll);
         if let (Some(PollCause::Wake(wake)), Some(index)) = (cause, index)
             && let Some(wake) = self.history.wakes.get_mut(wake.0 as usize)
         {
@@ -231,6 +233,34 @@ impl Builder {
 
     fn poll_row(&mut self, open: OpenPoll) -> Option<&mut Poll> {
         self.history.polls.get_mut(open.index?.0 as usize)
+    }
+
+    /// The polls that go on get their rows, as the history shows what happens from now on.
+    pub(super) fn show_open_polls(&mut self) {
+        let mut open = Vec::new();
+        for known in &mut self.known {
+            if let Some(state) = &mut known.state
+                && let Some(poll) = state.open_before.take()
+                && state.open.is_some()
+            {
+                open.push(poll);
+            }
+        }
+        open.sort_by_key(|poll| poll.begin);
+        for mut poll in open {
+            let at = poll.task.0 as usize;
+            let Some(mut state) = self.known.get_mut(at).and_then(|known| known.state.take())
+            else {
+                continue;
+            };
+            poll.waited_in = self.leaves_of(&state);
+            let index = self.add_poll(*poll);
+            if let Some(open) = &mut state.open {
+                open.index = index;
+            }
+            state.last_poll = index.map(|index| (index, state.known));
+            self.known[at].state = Some(state);
+        }
     }
 
     fn add_poll(&mut self, poll: Poll) -> Option<PollIndex> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::moment::{Clock, Moment};
 use super::tree::Tree;
-use super::{Doer, PollIndex, WakeIndex};
+use super::{Doer, Poll, PollIndex, WakeIndex};
 use crate::rebuild::event::EventId;
 use crate::rebuild::suspension::{Marks, Suspension};
 
@@ -34,6 +34,8 @@ pub(super) struct TaskState {
     pub(super) since: Option<Since>,
     /// Since when the tree has stood as it does.
     pub(super) stood: Stood,
+    /// That poll, where it began before what is shown.
+    pub(super) open_before: Option<Box<Poll>>,
     /// Its last poll, whose clones of wakers are not told for awaits yet, and whether it is known
     /// where it stood before that.
     pub(super) last_poll: Option<(PollIndex, bool)>,
@@ -120,6 +122,7 @@ impl TaskState {
                 since: now,
                 exact: false,
             },
+            open_before: None,
             last_poll: None,
             pending: Vec::new(),
         }

@@ -2,12 +2,18 @@
 //! docs/findings.md: fields may be added, never renamed or removed).
 
 mod text;
+mod told;
 mod words;
 
 #[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
 mod tests;
 
+pub(in crate::show) use self::text::brief;
 pub use self::text::write;
+pub(in crate::show) use self::told::Told;
+pub(in crate::show) use self::words::Clock;
 
 use serde::Serialize;
 

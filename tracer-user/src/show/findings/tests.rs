@@ -1,7 +1,8 @@
 //! Golden files of findings as text and as JSON.
 
+use super::samples::finding_of as finding;
 use super::*;
-use crate::analyse::findings::{Certainty, Kind, NotJudged, Role, Site, Subject};
+use crate::analyse::findings::{Certainty, Kind, NotJudged, Subject};
 use crate::analyse::history::Missing;
 use crate::rebuild::snapshot::DebugInfoLevel;
 
@@ -9,45 +10,7 @@ use crate::rebuild::snapshot::DebugInfoLevel;
 const BEGAN: u64 = 1_000_000_000_000;
 const SECOND: u64 = 1_000_000_000;
 
-pub(super) fn finding(kind: Kind, certainty: Certainty) -> Finding {
-    Finding {
-        kind,
-        certainty,
-        summary: "nothing can wake a task: app::gate::Gate returned Pending and kept no waker"
-            .to_owned(),
-        key: format!("{kind}:app::gate::Gate src/gate.rs:41"),
-        count: 1,
-        tasks: vec![Subject {
-            id: "tokio/17".into(),
-            future: Some("app::serve::{async_block#0}".into()),
-        }],
-        sites: vec![
-            Site {
-                role: Role::Culprit,
-                future: "app::gate::Gate".into(),
-                file: Some("src/gate.rs".into()),
-                line: Some(41),
-            },
-            Site {
-                role: Role::WaitsAt,
-                future: "app::serve::{async_block#0}".into(),
-                file: Some("src/main.rs".into()),
-                line: Some(88),
-            },
-        ],
-        evidence: vec![
-            "it is idle and no waker of it is left: its 2 references are the list's and the join \
-             handle's"
-                .to_owned(),
-            "its last poll, 4.2s ago, cloned 0 wakers".to_owned(),
-        ],
-        began_ns: None,
-        ended_ns: None,
-        advice: "keep cx.waker().clone() where whoever makes it ready can wake it".to_owned(),
-    }
-}
-
-pub(super) fn check(findings: Vec<Finding>) -> Check {
+fn check(findings: Vec<Finding>) -> Check {
     Check {
         schema: SCHEMA,
         source: Source::Live,

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
+use super::told::Told;
 use super::words::{self, Clock};
 use super::{Check, Source};
-use crate::analyse::findings::{Certainty, Finding, Kind};
+use crate::analyse::findings::{Certainty, Finding};
 use crate::rebuild::snapshot::DebugInfoLevel;
 use crate::show::escape::escape;
 use crate::show::live::format;
@@ -16,8 +17,6 @@ const STRONG: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
 const WARNING: Style = AnsiColor::Yellow.on_default();
 
-/// Tasks that are named before "and more".
-const NAMED: usize = 4;
 /// Columns of the names of rows.
 const NAMES: usize = 12;
 
@@ -134,66 +133,45 @@ const fn colour(certainty: Certainty) -> Style {
 }
 
 /// Writes one finding.
-pub(in crate::show) fn finding(
-    finding: &Finding,
-    clock: Clock,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+fn finding(finding: &Finding, clock: Clock, out: &mut dyn Write) -> io::Result<()> {
+    let told = Told::of(finding, clock);
     let style = colour(finding.certainty);
     write!(
         out,
         "{style}{}{style:#} {STRONG}{}{STRONG:#}",
-        finding.certainty, finding.kind
+        told.certainty, told.kind
     )?;
-    if finding.count > 1 {
-        write!(out, " ({} times)", finding.count)?;
+    if let Some(times) = &told.times {
+        write!(out, " ({times})")?;
     }
-    writeln!(out, ": {}", escape(&finding.summary))?;
-    let mut rows = Vec::new();
-    for site in &finding.sites {
-        let text = format!("{}  {}", words::place(site), escape(&site.future));
-        rows.push((words::role(site.role), text));
-    }
-    if let Some(tasks) = tasks(finding) {
-        rows.push(("tasks", tasks));
-    }
-    rows.push(("since", clock.when(finding)));
-    let mut name = "evidence";
-    for evidence in &finding.evidence {
-        rows.push((name, escape(evidence).into_owned()));
-        name = "";
-    }
-    if !finding.advice.is_empty() {
-        rows.push(("do", escape(&finding.advice).into_owned()));
-    }
-    for (name, text) in rows {
+    writeln!(out, ": {}", told.summary)?;
+    for (name, text) in told.rows {
         writeln!(out, "  {FAINT}{name:<NAMES$}{FAINT:#}{text}")?;
     }
     Ok(())
 }
 
-/// The first tasks, and how many more there are.
-fn tasks(finding: &Finding) -> Option<String> {
-    let named: Vec<String> = finding
-        .tasks
-        .iter()
-        .take(NAMED)
-        .map(words::subject)
-        .collect();
-    if named.is_empty() {
-        return None;
+/// Writes findings in a line or two each, for where they are not the main thing.
+///
+/// # Errors
+/// What `out` returns.
+pub(in crate::show) fn brief(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+    for finding in findings {
+        let style = colour(finding.certainty);
+        write!(
+            out,
+            "  {style}{}{style:#} {STRONG}{}{STRONG:#}",
+            finding.certainty, finding.kind
+        )?;
+        if finding.count > 1 {
+            write!(out, " ({} times)", finding.count)?;
+        }
+        writeln!(out, ": {}", escape(&finding.summary))?;
+        for site in &finding.sites {
+            writeln!(out, "    {FAINT}{}{FAINT:#}", words::site(site))?;
+        }
     }
-    // A finding counts one task for each occurrence at least, and names 16 at most.
-    let all = match finding.kind {
-        Kind::LostWake | Kind::Stalled => finding.count.max(finding.tasks.len() as u64),
-        _ => finding.tasks.len() as u64,
-    };
-    let more = all.saturating_sub(named.len() as u64);
-    let mut text = named.join(", ");
-    if more > 0 {
-        text.push_str(&format!(", and {more} more"));
-    }
-    Some(text)
+    Ok(())
 }
 
 fn not_judged(check: &Check, out: &mut dyn Write) -> io::Result<()> {

@@ -73,6 +73,16 @@ pub(super) fn place(site: &Site) -> String {
     }
 }
 
+/// `waits at src/main.rs:12  app::serve`.
+pub(super) fn site(site: &Site) -> String {
+    format!(
+        "{} {}  {}",
+        role(site.role),
+        place(site),
+        escape(&site.future)
+    )
+}
+
 /// `tokio/17 app::serve`.
 pub(super) fn subject(subject: &Subject) -> String {
     let id = escape(&subject.id);

@@ -32,6 +32,7 @@ pub(super) const SCRIPTS: &[(&str, &str)] = &[
     ("tasks.js", include_str!("tasks.js")),
     ("flame.js", include_str!("flame.js")),
     ("profile.js", include_str!("profile.js")),
+    ("findings.js", include_str!("findings.js")),
     ("main.js", include_str!("main.js")),
 ];
 

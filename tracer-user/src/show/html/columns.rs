@@ -7,9 +7,9 @@
 
 use serde::Serialize;
 
-use super::Head;
 use super::code::Words;
 use super::common::Common;
+use super::head::Shown;
 use super::profile::{FlameColumns, PlaceColumns, ProfileColumns};
 use crate::analyse::history::Missing;
 
@@ -17,7 +17,7 @@ use crate::analyse::history::Missing;
 #[derive(Serialize)]
 pub(super) struct Data {
     pub(super) version: u32,
-    pub(super) head: Head,
+    pub(super) head: Shown,
     /// Length of the trace.
     pub(super) span: i64,
     pub(super) missing: Missing,

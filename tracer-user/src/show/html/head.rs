@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use super::strings::shown;
+use crate::analyse::findings::Finding;
+use crate::show::findings::{Clock, Span, Told};
 use crate::show::report::Report;
 
 /// What is said at the top of the page. Text is made safe to show when the page is written.
@@ -38,7 +40,27 @@ pub struct Head {
     pub unseen: Vec<(String, String)>,
     /// What was taken for a request, in a sentence.
     pub requests: String,
+    /// What is wrong, the surest and gravest first.
+    #[serde(skip)]
+    pub findings: Vec<Finding>,
+    /// The time that the recording is about.
+    #[serde(skip)]
+    pub span: Option<Span>,
 }
+
+/// What the page has of it.
+#[derive(Serialize)]
+pub(super) struct Shown {
+    #[serde(flatten)]
+    head: Head,
+    /// Findings in words.
+    told: Vec<Told>,
+    /// Findings that are not in the page.
+    told_left_out: usize,
+}
+
+/// Findings in the page at most.
+const MAX_FINDINGS: usize = 500;
 
 impl Head {
     /// What a report says.
@@ -93,11 +115,27 @@ impl Head {
                 .map(|unseen| (unseen.what.clone(), unseen.reason.clone()))
                 .collect(),
             requests: String::new(),
+            findings: report.findings.clone(),
+            span: None,
         }
     }
 
     /// The same with all text made safe to show.
-    pub(super) fn shown(&self) -> Self {
+    pub(super) fn shown(&self) -> Shown {
+        let clock = Clock::new(self.span.unwrap_or(Span {
+            began_ns: 0,
+            ended_ns: 0,
+            began_unix_ns: None,
+        }));
+        let findings = self.findings.iter().take(MAX_FINDINGS);
+        Shown {
+            head: self.safe(),
+            told: findings.map(|finding| Told::of(finding, clock)).collect(),
+            told_left_out: self.findings.len().saturating_sub(MAX_FINDINGS),
+        }
+    }
+
+    fn safe(&self) -> Self {
         let optional = |text: &Option<String>| text.as_deref().map(shown);
         Self {
             tool: shown(&self.tool),
@@ -119,6 +157,8 @@ impl Head {
                 .map(|(what, reason)| (shown(what), shown(reason)))
                 .collect(),
             requests: shown(&self.requests),
+            findings: Vec::new(),
+            span: None,
         }
     }
 }

@@ -27,7 +27,10 @@ const main = (() => {
     const parts = [["requests", "requests (the slowest are in)"], ["awaits", "awaits"], ["polls", "polls"], ["wakes", "wake-ups"], ["units", "tasks and threads"], ["paths", "critical paths"]]
       .filter(([name]) => out[name] > 0).map(([name, text]) => `${format.count(out[name])} ${text}`);
     if (parts.length > 0) warnings.push(`to keep this page small it does not hold ${parts.join(", ")}; sums and profiles count everything`);
-    dom.fill(by_id("notes"), warnings.map((text) => dom.el("p", { class: "warning" }, text)),
+    const sure = h.told.filter((told) => told.certainty !== "possible").length;
+    dom.fill(by_id("tab-findings"), h.told.length > 0 ? `Findings (${h.told.length + h.told_left_out})` : "Findings");
+    const found = sure > 0 ? dom.el("p", { class: "warning" }, dom.el("a", { href: "#findings" }, format.plural(sure, "finding")), " proved or likely") : null;
+    dom.fill(by_id("notes"), found, warnings.map((text) => dom.el("p", { class: "warning" }, text)),
       h.lossless ? dom.el("p", { class: "muted" }, "nothing was lost") : null, more(h));
   }
 
@@ -41,7 +44,7 @@ const main = (() => {
   }
 
   const MAKERS = {
-    requests: () => requests.make(), tasks: () => tasks.make(), profile: () => profile.make(),
+    requests: () => requests.make(), tasks: () => tasks.make(), profile: () => profile.make(), findings: () => findings.make(),
     request: (id) => request.make(id), task: (u) => tasks.one(u),
   };
 

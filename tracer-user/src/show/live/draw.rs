@@ -7,6 +7,7 @@ use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row, Table as TableWidget}
 
 use super::columns::{self, Column};
 use super::format;
+use super::found::{self, Found};
 use super::model::Model;
 use super::palette::Palette;
 use super::table::{Status, Table, TaskRow, WokenBy};
@@ -18,7 +19,7 @@ use crate::show::escape::escape;
 const TREE_FROM_HEIGHT: u16 = 14;
 
 /// The keys, for the help.
-const KEYS: [(&str, &str); 12] = [
+const KEYS: [(&str, &str); 13] = [
     ("up down k j", "select a task"),
     ("PgUp PgDn Home End", "select further away"),
     ("< > left right", "sort by another column"),
@@ -28,7 +29,8 @@ const KEYS: [(&str, &str); 12] = [
     ("Esc", "show all tasks again"),
     ("p space", "pause, go on"),
     ("t Enter", "hide or show the await tree"),
-    ("[ ]", "scroll the await tree"),
+    ("f", "show or hide the findings, with evidence"),
+    ("[ ]", "scroll the await tree, or the findings"),
     ("?", "this help"),
     ("q Ctrl-C", "stop"),
 ];
@@ -38,14 +40,17 @@ pub fn draw(model: &mut Model, palette: Palette, frame: &mut Frame<'_>) {
     model.settle();
     let area = frame.area();
     let notice = u16::from(model.table().status.notice.is_some());
-    let tree = if model.tree_shown() && area.height >= TREE_FROM_HEIGHT {
-        Constraint::Percentage(40)
-    } else {
-        Constraint::Length(0)
+    let findings = u16::from(model.found().is_some_and(Found::has_open));
+    let room = area.height >= TREE_FROM_HEIGHT;
+    let tree = match (model.found_shown(), model.tree_shown()) {
+        (true, _) => Constraint::Percentage(if room { 60 } else { 50 }),
+        (false, true) if room => Constraint::Percentage(40),
+        _ => Constraint::Length(0),
     };
-    let [header, notices, tasks, tree, footer] = Layout::vertical([
+    let [header, notices, found_line, tasks, tree, footer] = Layout::vertical([
         Constraint::Length(2),
         Constraint::Length(notice),
+        Constraint::Length(findings),
         Constraint::Min(2),
         tree,
         Constraint::Length(1),
@@ -63,7 +68,12 @@ pub fn draw(model: &mut Model, palette: Palette, frame: &mut Frame<'_>) {
         frame.render_widget(Paragraph::new(line), notices);
     }
     draw_tasks(model, palette, frame, tasks);
-    if tree.height > 1 {
+    if let Some(found) = model.found().filter(|_| findings > 0) {
+        frame.render_widget(Paragraph::new(found::line(found, palette)), found_line);
+    }
+    if tree.height > 1 && model.found_shown() {
+        found::draw(model.found(), model.found_scroll(), palette, frame, tree);
+    } else if tree.height > 1 {
         tree_pane::draw(model, palette, frame, tree);
     }
     frame.render_widget(Paragraph::new(footer_line(model, palette)), footer);

@@ -7,9 +7,13 @@ use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent};
 
 use super::draw::draw;
+use super::found::Found;
 use super::model::{Message, Model, TreeReading};
 use super::palette::Palette;
 use super::table::{Standing, Table, samples};
+use crate::analyse::findings::{
+    Certainty, Coverage, Episode, Finding, Kind, NotJudged, Role, Site, Subject,
+};
 use crate::rebuild::snapshot::{TaskInfo, TaskState};
 use crate::rebuild::tree::{AwaitNode, NodeKind, NodeState, WaitsFor};
 
@@ -178,6 +182,90 @@ fn paused_and_lossy() {
     table.rows_left_out = 10;
     let mut model = model(table, &[KeyCode::Char('p')]);
     insta::assert_snapshot!(frame(&mut model, 120, 9));
+}
+
+/// A finding that is open, and one that is over.
+fn found() -> Found {
+    let finding = Finding {
+        kind: Kind::LostWake,
+        certainty: Certainty::Proved,
+        summary: "nothing can wake a task: app::Gate\x1b[2J kept no waker".to_owned(),
+        key: "lost_wake:app::Gate".to_owned(),
+        count: 12,
+        tasks: vec![Subject {
+            id: "tokio/17".into(),
+            future: Some("app::serve".into()),
+        }],
+        sites: vec![Site {
+            role: Role::Culprit,
+            future: "app::Gate".into(),
+            file: Some("src/gate.rs".into()),
+            line: Some(41),
+        }],
+        evidence: vec!["no waker of it is left".to_owned()],
+        began_ns: None,
+        ended_ns: None,
+        advice: "keep a clone of the waker".to_owned(),
+    };
+    let episode = |closed| Episode {
+        finding: finding.clone(),
+        opened: 70_000_000_000,
+        seen: 90_000_000_000,
+        closed,
+    };
+    Found {
+        episodes: vec![episode(None), episode(Some(90_000_000_000))],
+        beyond: 0,
+        coverage: Coverage {
+            events_watched: true,
+            events: 12_345,
+            polls: 4_000,
+            wakes: 4_000,
+            missing: crate::analyse::history::Missing::default(),
+            looks: 3,
+            tasks: 42,
+            debug_info: None,
+            memory: None,
+            not_judged: vec![NotJudged {
+                kind: Kind::Stalled,
+                reason: "15.0 s is less than --stalled (60.0 s)".to_owned(),
+            }],
+        },
+        span: 85_000_000_000..100_000_000_000,
+        now: 100_000_000_000,
+    }
+}
+
+#[test]
+fn findings_have_a_line_and_a_pane() {
+    let mut model = model(samples::service(), &[]);
+    model.update(Message::Found(Arc::new(found())));
+    insta::assert_snapshot!("findings_line", frame(&mut model, 100, 14));
+    model.update(Message::Key(KeyEvent::from(KeyCode::Char('f'))));
+    insta::assert_snapshot!("findings_pane", frame(&mut model, 100, 26));
+    // What is paused stands still.
+    model.update(Message::Key(KeyEvent::from(KeyCode::Char('p'))));
+    let before = frame(&mut model, 100, 26);
+    let nothing = Found {
+        episodes: Vec::new(),
+        ..found()
+    };
+    model.update(Message::Found(Arc::new(nothing.clone())));
+    assert_eq!(frame(&mut model, 100, 26), before);
+    model.update(Message::Key(KeyEvent::from(KeyCode::Char('p'))));
+    model.update(Message::Found(Arc::new(nothing)));
+    insta::assert_snapshot!("findings_none", frame(&mut model, 100, 20));
+}
+
+#[test]
+fn findings_fit_on_any_terminal() {
+    for (width, height) in [(1, 1), (10, 3), (20, 6), (300, 90)] {
+        let mut model = model(samples::service(), &[KeyCode::Char('f')]);
+        frame(&mut model, width, height);
+        model.update(Message::Found(Arc::new(found())));
+        model.update(Message::Key(KeyEvent::from(KeyCode::Char(']'))));
+        frame(&mut model, width, height);
+    }
 }
 
 #[test]

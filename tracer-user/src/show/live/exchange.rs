@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::found::Found;
 use super::model::TreeReading;
 use super::table::{Table, TaskKey};
 
@@ -19,6 +20,7 @@ pub struct Exchange {
     /// Bounded by the tasks on the screen: only these are read.
     readings: Mutex<HashMap<TaskKey, TreeReading>>,
     selected: Mutex<Option<TreeReading>>,
+    found: Mutex<Option<Arc<Found>>>,
     stopped: AtomicBool,
 }
 
@@ -79,6 +81,16 @@ impl Exchange {
     /// What was read of the selected task, once.
     pub fn take_selected(&self) -> Option<TreeReading> {
         lock(&self.selected).take()
+    }
+
+    /// Replaces what was found until now.
+    pub fn put_found(&self, found: Arc<Found>) {
+        *lock(&self.found) = Some(found);
+    }
+
+    /// What was found until now, once.
+    pub fn take_found(&self) -> Option<Arc<Found>> {
+        lock(&self.found).take()
     }
 
     /// Ends the view and the reader.

@@ -10,6 +10,7 @@ pub mod columns;
 pub mod draw;
 pub mod exchange;
 pub mod format;
+pub mod found;
 pub mod model;
 pub mod order;
 pub mod palette;

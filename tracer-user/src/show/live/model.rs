@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::columns::Column;
+use super::found::Found;
 use super::order::{self, Sort};
 use super::table::{Table, TaskKey, TaskRow};
 use crate::rebuild::snapshot::TaskInfo;
@@ -26,6 +27,8 @@ pub enum Message {
     Data(Arc<Table>),
     /// The memory of a task was read.
     Tree(TreeReading),
+    /// The process was judged.
+    Found(Arc<Found>),
 }
 
 /// What the memory of one task told.
@@ -70,6 +73,9 @@ pub struct Model {
     tree_shown: bool,
     tree: Option<TreeReading>,
     tree_scroll: u16,
+    found: Option<Arc<Found>>,
+    found_shown: bool,
+    found_scroll: u16,
     selected: Option<TaskKey>,
     cursor: usize,
     top: usize,
@@ -92,6 +98,9 @@ impl Default for Model {
             tree_shown: true,
             tree: None,
             tree_scroll: 0,
+            found: None,
+            found_shown: false,
+            found_scroll: 0,
             selected: None,
             cursor: 0,
             top: 0,
@@ -113,6 +122,11 @@ impl Model {
             Message::Data(table) => {
                 self.table = table;
                 self.out_of_date = true;
+                Next::Draw
+            }
+            Message::Found(_) if self.paused => Next::Nothing,
+            Message::Found(found) => {
+                self.found = Some(found);
                 Next::Draw
             }
             Message::Tree(reading) => {
@@ -154,8 +168,9 @@ impl Model {
             KeyCode::Char('/') => self.typing = true,
             KeyCode::Esc => self.set_filter(String::new()),
             KeyCode::Char('t') | KeyCode::Enter => self.tree_shown = !self.tree_shown,
-            KeyCode::Char('[') => self.tree_scroll = self.tree_scroll.saturating_sub(1),
-            KeyCode::Char(']') => self.tree_scroll = self.tree_scroll.saturating_add(1),
+            KeyCode::Char('f') => self.found_shown = !self.found_shown,
+            KeyCode::Char('[') => *self.scrolled() = self.scrolled().saturating_sub(1),
+            KeyCode::Char(']') => *self.scrolled() = self.scrolled().saturating_add(1),
             KeyCode::Char('r') => {
                 self.sort.descending = !self.sort.descending;
                 self.out_of_date = true;
@@ -182,6 +197,15 @@ impl Model {
             _ => return Next::Nothing,
         }
         Next::Draw
+    }
+
+    /// What is scrolled: the pane that is shown.
+    fn scrolled(&mut self) -> &mut u16 {
+        if self.found_shown {
+            &mut self.found_scroll
+        } else {
+            &mut self.tree_scroll
+        }
     }
 
     fn filter_key(&mut self, code: KeyCode) -> Next {
@@ -341,6 +365,24 @@ impl Model {
     #[must_use]
     pub const fn tree_scroll(&self) -> u16 {
         self.tree_scroll
+    }
+
+    /// What was found until now; `None` before the first judgement.
+    #[must_use]
+    pub fn found(&self) -> Option<&Found> {
+        self.found.as_deref()
+    }
+
+    /// Whether the pane with findings is wanted, in place of the tree.
+    #[must_use]
+    pub const fn found_shown(&self) -> bool {
+        self.found_shown
+    }
+
+    /// Lines of it that are scrolled away.
+    #[must_use]
+    pub const fn found_scroll(&self) -> u16 {
+        self.found_scroll
     }
 
     /// The order of rows.

@@ -106,7 +106,8 @@ pub fn run(exchange: &Exchange) -> io::Result<ViewEnd> {
         }
         let table = exchange.take_table().map(Message::Data);
         let tree = exchange.take_selected().map(Message::Tree);
-        for message in [table, tree].into_iter().flatten() {
+        let found = exchange.take_found().map(Message::Found);
+        for message in [table, tree, found].into_iter().flatten() {
             needs_drawing |= model.update(message) == Next::Draw;
         }
         if needs_drawing && last_frame.elapsed() >= cost * REST_PER_FRAME {

@@ -19,7 +19,9 @@ use serde::Serialize;
 
 use super::escape::escape;
 use super::live::format;
+use super::text;
 use crate::analyse::activity::Activity;
+use crate::analyse::findings::Finding;
 use crate::analyse::history;
 use crate::analyse::profile::Profile;
 use crate::export::recording::{Host, ProbeCount};
@@ -28,6 +30,9 @@ use crate::rebuild::snapshot::{DebugInfoLevel, ProcessInfo};
 
 /// Version of the JSON form.
 pub const SCHEMA: u32 = 1;
+
+/// Findings in the text at most.
+const MAX_FINDINGS: usize = 20;
 
 const STRONG: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
@@ -80,6 +85,8 @@ pub struct Report {
     /// What happened.
     #[serde(flatten)]
     pub activity: Activity,
+    /// What is wrong, the surest and gravest first (docs/findings.md).
+    pub findings: Vec<Finding>,
     /// Where the time went.
     #[serde(flatten)]
     pub profile: Profile,
@@ -96,12 +103,32 @@ pub struct Report {
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     head(report, out)?;
     missing(report, out)?;
+    findings(report, out)?;
     tables::types(&report.activity, out)?;
     times::awaits(&report.profile, out)?;
     times::delays(&report.profile.wake_to_poll, out)?;
     tables::wakes(&report.activity, out)?;
     tables::longest(&report.activity.longest_polls, out)?;
     tables::open(report, out)
+}
+
+fn findings(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    if report.findings.is_empty() {
+        return Ok(());
+    }
+    text::heading(out, "Findings")?;
+    let (shown, more) = report
+        .findings
+        .split_at(report.findings.len().min(MAX_FINDINGS));
+    super::findings::brief(shown, out)?;
+    if !more.is_empty() {
+        writeln!(out, "  and {} more", more.len())?;
+    }
+    let file = escape(&report.file.path);
+    writeln!(
+        out,
+        "  {FAINT}asynctrace check {file} shows the evidence{FAINT:#}"
+    )
 }
 
 fn span(nanoseconds: u64) -> String {

@@ -158,6 +158,7 @@ fn report() -> Report {
             remedy: None,
         }],
         activity,
+        findings: vec![crate::show::findings::samples::finding()],
         profile: profile(),
         incomplete: history::Missing::default(),
         open_left_out: 0,

@@ -1,0 +1,214 @@
+//! The last seconds of a session, for who judges it while it goes on: a bounded number of events,
+//! and of each unit what was known before them. Pure.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::recorder::Entry;
+use crate::analyse::history::{Builder, History};
+use crate::rebuild::event::{Event, EventId, EventKind, Unit, UnitId};
+
+/// Nanoseconds of events that are kept.
+const SPAN: u64 = 15_000_000_000;
+/// Events that are kept at most: some 50 MB.
+const MAX_EVENTS: usize = 300_000;
+/// Units of which it is remembered what was known before: some 100 MB.
+const MAX_UNITS: usize = 300_000;
+
+/// The last seconds.
+#[derive(Debug)]
+pub struct Recent {
+    started: u64,
+    events: VecDeque<Event>,
+    before: HashMap<UnitId, Before>,
+    /// Losses: until when, how many, and whether the kernel lost them.
+    lost: VecDeque<(u64, u64, bool)>,
+    latest: u64,
+    /// Units that were forgotten.
+    forgotten: u64,
+    limit: usize,
+}
+
+/// What was known of a unit before the events that are kept.
+#[derive(Debug, Default)]
+struct Before {
+    described: Option<Event>,
+    stands: Option<Event>,
+    /// The poll that goes on.
+    polling: Option<Event>,
+    /// It is off the CPU in that poll.
+    blocked: Option<Event>,
+    /// Sequence number of the event after the last that is not kept.
+    next: u64,
+}
+
+impl Before {
+    fn events(&self) -> impl DoubleEndedIterator<Item = &Event> {
+        [&self.described, &self.stands, &self.polling, &self.blocked]
+            .into_iter()
+            .flatten()
+    }
+}
+
+impl Recent {
+    /// Of a session that started at this time (CLOCK_MONOTONIC, nanoseconds).
+    #[must_use]
+    pub fn new(started: u64) -> Self {
+        Self::with_limit(started, MAX_EVENTS)
+    }
+
+    fn with_limit(started: u64, limit: usize) -> Self {
+        Self {
+            started,
+            events: VecDeque::new(),
+            before: HashMap::new(),
+            lost: VecDeque::new(),
+            latest: started,
+            forgotten: 0,
+            limit,
+        }
+    }
+
+    /// Takes what the session tells next.
+    pub fn take(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Events(events) => {
+                for event in events {
+                    self.latest = self.latest.max(event.time);
+                    self.events.push_back(event.clone());
+                }
+            }
+            Entry::Lost { count, until, .. } => self.lost.push_back((*until, *count, true)),
+            Entry::Dropped { count, until } => self.lost.push_back((*until, *count, false)),
+            Entry::Statistics { time, .. } | Entry::Snapshot { time, .. } => {
+                self.latest = self.latest.max(*time);
+            }
+        }
+        self.forget();
+    }
+
+    /// When what is kept begins.
+    fn from(&self) -> u64 {
+        let by_time = self.latest.saturating_sub(SPAN).max(self.started);
+        let is_cut = self.events.len() >= self.limit;
+        let first = self.events.front().filter(|_| is_cut);
+        first.map_or(by_time, |event| event.time.max(by_time))
+    }
+
+    fn forget(&mut self) {
+        let from = self.latest.saturating_sub(SPAN);
+        while self.events.len() > self.limit
+            || self.events.front().is_some_and(|event| event.time < from)
+        {
+            if let Some(event) = self.events.pop_front() {
+                self.remember(event);
+            }
+        }
+        while self.lost.front().is_some_and(|(until, ..)| *until < from) {
+            self.lost.pop_front();
+        }
+    }
+
+    /// An event is not kept any more.
+    fn remember(&mut self, event: Event) {
+        let unit = event.id.unit;
+        if !self.before.contains_key(&unit) && self.before.len() >= MAX_UNITS {
+            let all = self.before.len();
+            // Every connection of its life is a unit of its own: tasks and threads matter more.
+            self.before.retain(|_, before| !before.is_origin());
+            self.forgotten += (all - self.before.len()) as u64;
+            if self.before.len() >= MAX_UNITS {
+                self.forgotten += 1;
+                return;
+            }
+        }
+        let before = self.before.entry(unit).or_default();
+        before.next = event.id.sequence.saturating_add(1);
+        match &event.kind {
+            EventKind::Described(_) => before.described = Some(event),
+            EventKind::AwaitChanged { .. } => before.stands = Some(event),
+            EventKind::PollBegin { .. } => {
+                before.polling = Some(event);
+                before.blocked = None;
+            }
+            EventKind::PollEnd { outcome, .. } => {
+                (before.polling, before.blocked) = (None, None);
+                if outcome.is_over() {
+                    self.before.remove(&unit);
+                }
+            }
+            EventKind::Blocked { .. } => before.blocked = Some(event),
+            EventKind::Unblocked => before.blocked = None,
+            EventKind::Finished { .. } => {
+                self.before.remove(&unit);
+            }
+            _ => {}
+        }
+    }
+
+    /// What happened in the last seconds.
+    #[must_use]
+    pub fn history(&self) -> History {
+        let mut builder = Builder::new(self.started);
+        builder.window(self.from(), u64::MAX);
+        for (unit, before) in &self.before {
+            // A unit's events are numbered without holes: these take the places of the last ones
+            // that are not kept.
+            let number = (0..before.next).rev();
+            let mut events: Vec<Event> = before
+                .events()
+                .rev()
+                .zip(number)
+                .map(|(event, sequence)| Event {
+                    id: EventId {
+                        unit: *unit,
+                        sequence,
+                    },
+                    ..event.clone()
+                })
+                .collect();
+            events.reverse();
+            builder.events(&events);
+        }
+        let (first, second) = self.events.as_slices();
+        builder.events(first);
+        builder.events(second);
+        for (_, count, kernel) in &self.lost {
+            if *kernel {
+                builder.lost(*count);
+            } else {
+                builder.dropped(*count);
+            }
+        }
+        builder.reached(self.latest);
+        builder.finish()
+    }
+
+    /// Events that are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Units that were forgotten because there were too many.
+    #[must_use]
+    pub const fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+}
+
+impl Before {
+    fn is_origin(&self) -> bool {
+        let described = self.described.as_ref().map(|event| &event.kind);
+        matches!(described, Some(EventKind::Described(unit)) if matches!(**unit, Unit::Origin(_)))
+    }
+}
+
+#[cfg(test)]
+#[path = "recent_tests.rs"]
+mod tests;
