@@ -35,11 +35,15 @@ pub enum ProbeKind {
     TimerFired = 9,
     /// A task is aborted. Argument: its `Header`, or a pointer to it.
     Abort = 10,
-    /// A panic is about to unwind. Argument: not used.
+    /// A panic is about to unwind, or to abort the process. Argument: its payload, with the
+    /// payload's vtable in rsi.
     Panic = 11,
     /// A task's poll returns (`--exact-polls`): at a `ret`, where the stack pointer is as at its
     /// entry. Argument: not used.
     PollExit = 12,
+    /// A panic begins: its hook has not run yet. Argument: the `Location` in rdx (since Rust 1.81;
+    /// before, a message stood there and the location in rcx).
+    PanicBegin = 13,
 }
 
 impl ProbeKind {
@@ -59,6 +63,7 @@ impl ProbeKind {
             10 => Self::Abort,
             11 => Self::Panic,
             12 => Self::PollExit,
+            13 => Self::PanicBegin,
             _ => return None,
         })
     }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod cookie;
+pub mod panic;
 mod record;
 mod session;
 pub mod walk;
@@ -20,4 +21,4 @@ pub use session::{Counters, Settings};
 
 /// Version of the kernel/user contract. The object is embedded in the binary that reads it, so
 /// the two can only differ in a broken build; the loader checks it all the same.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;

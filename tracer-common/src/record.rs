@@ -1,10 +1,15 @@
 //! The fixed-size record that a BPF program puts into the ring buffer.
 
+use crate::panic::{PAYLOAD_BYTES, SITE_BYTES, TREE_BYTES};
+
 /// Size of a [`Record`] in bytes.
 pub const RECORD_SIZE: usize = 104;
 
 /// Bytes of a record in the ring, unless it is of [`RecordKind::PollBegin`]: all but the path.
 pub const SHORT_RECORD: usize = 80;
+
+/// What comes between in a long record.
+const PATH_BYTES: usize = RECORD_SIZE - SHORT_RECORD;
 
 /// [`Record::state`] when the task's header could not be read, for example because it was freed.
 pub const STATE_UNREADABLE: u64 = u64::MAX;
@@ -47,8 +52,14 @@ pub enum RecordKind {
     OnCpu = 10,
     /// A task was aborted: it is cancelled when it is polled next. `by` as for a spawn.
     Abort = 11,
-    /// A panic begins to unwind. `by`, `by_id` are the task polled on this thread.
+    /// A panic begins to unwind, or to abort the process. `task`, `task_id` are the task polled on
+    /// this thread, 0 outside any poll. In the ring its [message](crate::panic::Payload) may follow.
     Panic = 12,
+    /// A panic begins. `task`, `task_id` as before; in a poll also `path`, `marks`, `aux` as for a
+    /// poll's begin, and `probe` is the one of that poll. `state` and `by` are where a location was
+    /// looked for; `reserved` is the number of words of the tree. In the ring the room of the words
+    /// follows, whole, and then [where it began](crate::panic::Site).
+    PanicBegin = 13,
 }
 
 impl RecordKind {
@@ -68,6 +79,7 @@ impl RecordKind {
             10 => Self::OnCpu,
             11 => Self::Abort,
             12 => Self::Panic,
+            13 => Self::PanicBegin,
             _ => return None,
         })
     }
@@ -195,7 +207,7 @@ pub struct Record {
     pub kind: u8,
     /// Depends on the kind.
     pub aux: u8,
-    /// Zero.
+    /// Zero, but for [`RecordKind::PanicBegin`].
     pub reserved: u16,
     /// Hash of the words that tell where the task stood; 0 when that is not known.
     pub path: u64,
@@ -239,10 +251,16 @@ impl Record {
             reserved: u16::from_ne_bytes([short[78], short[79]]),
             ..Self::default()
         };
-        if kind != RecordKind::PollBegin {
+        let follows = match kind {
+            RecordKind::PollBegin => true,
+            RecordKind::PanicBegin => rest.len() == PATH_BYTES + TREE_BYTES + SITE_BYTES,
+            RecordKind::Panic => rest.len() == PATH_BYTES + PAYLOAD_BYTES,
+            _ => false,
+        };
+        if !follows {
             return rest.is_empty().then_some((record, rest));
         }
-        let (path, words) = rest.split_at_checked(RECORD_SIZE - SHORT_RECORD)?;
+        let (path, words) = rest.split_at_checked(PATH_BYTES)?;
         let (hash, marks) = path.split_at_checked(8)?;
         record.path = u64::from_ne_bytes(hash.try_into().ok()?);
         record.marks = marks.try_into().ok()?;
@@ -274,6 +292,15 @@ mod tests {
         assert_eq!(record.time, 0x0101_0101_0101_0101);
         assert_eq!((record.path, record.marks), (record.time, [1; 16]));
         assert_eq!(words.len(), 8);
+        let long = [12; RECORD_SIZE + PAYLOAD_BYTES];
+        let (record, message) = Record::decode(&long).unwrap();
+        assert_eq!((record.kind, message.len()), (12, PAYLOAD_BYTES));
+        assert_eq!(Record::decode(&long[1..]), None);
+        assert!(Record::decode(&long[..SHORT_RECORD]).is_some());
+        let long = [13; RECORD_SIZE + TREE_BYTES + SITE_BYTES];
+        let (record, rest) = Record::decode(&long).unwrap();
+        assert_eq!((record.kind, rest.len()), (13, TREE_BYTES + SITE_BYTES));
+        assert_eq!(Record::decode(&long[1..]), None);
         let (record, _) = Record::decode(&[2; SHORT_RECORD]).unwrap();
         assert_eq!((record.kind, record.path), (2, 0));
     }

@@ -20,8 +20,8 @@ pub struct Hit {
     pub active_state: u64,
     /// The stack pointer at the probed instruction.
     pub stack_pointer: u64,
-    /// The first three argument registers.
-    pub arguments: [u64; 3],
+    /// The first four argument registers.
+    pub arguments: [u64; 4],
 }
 
 /// Concludes and sends everything that follows from a hit.
@@ -117,11 +117,21 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
         }
     }
     if matches!(cookie.kind, ProbeKind::Panic) {
-        if by != 0 {
-            record.task = by;
-            record.task_id = by_id;
-            machine.send(&record);
-        }
+        record.task = by;
+        record.task_id = by_id;
+        record.by = 0;
+        record.by_id = 0;
+        machine.send_panic(&record, hit.arguments[0], hit.arguments[1]);
+        return;
+    }
+    if matches!(cookie.kind, ProbeKind::PanicBegin) {
+        record.task = by;
+        record.task_id = by_id;
+        record.probe = thread.innermost().map_or(u32::MAX, |poll| poll.probe);
+        record.state = hit.arguments[2];
+        record.by = hit.arguments[3];
+        record.by_id = 0;
+        machine.send_panic_begin(&record);
         return;
     }
 
@@ -212,6 +222,7 @@ fn record_kind(kind: ProbeKind) -> RecordKind {
         ProbeKind::Spawn => RecordKind::Spawn,
         ProbeKind::FuturePoll => RecordKind::FuturePoll,
         ProbeKind::Abort => RecordKind::Abort,
+        ProbeKind::PanicBegin => RecordKind::PanicBegin,
         ProbeKind::Panic | ProbeKind::IoReady | ProbeKind::TimerFired | ProbeKind::PollExit => {
             RecordKind::Panic
         }

@@ -15,6 +15,7 @@ use probe_logic::{Header, Machine, Thread};
 use tracer_common::{Counters, Record, SHORT_RECORD, Settings};
 
 use crate::maps::{COUNTERS, NO_THREAD, RINGS, SETTINGS, TASK_VTABLES, THREADS};
+use crate::panic::{begin_and_send, message_and_send};
 use crate::walk::walk_and_send;
 
 /// The kernel as the logic sees it, on one CPU.
@@ -70,6 +71,27 @@ impl Machine for Kernel {
     fn send_begin(&mut self, record: &Record) {
         let sent = walk_and_send(record, self.walks, self.kernel_tid, self.cpu, self.wake_at);
         count(sent);
+    }
+
+    #[inline(always)]
+    fn send_panic_begin(&mut self, record: &Record) {
+        let walks = self.walks && record.task != 0;
+        count(begin_and_send(
+            record,
+            walks,
+            self.kernel_tid,
+            self.cpu,
+            self.wake_at,
+        ));
+    }
+
+    #[inline(always)]
+    fn send_panic(&mut self, record: &Record, payload: u64, vtable: u64) {
+        if !message_and_send(record, self.kernel_tid, self.cpu, payload, vtable) {
+            send(record, self.cpu, self.wake_at);
+        } else {
+            count(true);
+        }
     }
 
     #[inline(always)]

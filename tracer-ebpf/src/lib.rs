@@ -67,6 +67,11 @@ pub trait Machine {
     fn send(&mut self, record: &Record);
     /// Sends the begin of a poll, with where the task stood until now.
     fn send_begin(&mut self, record: &Record);
+    /// Sends the begin of a panic, with where the task stands, if one is polled, and the location
+    /// that lies at `state` or `by`.
+    fn send_panic_begin(&mut self, record: &Record);
+    /// Sends a panic on its way, with the message of its payload.
+    fn send_panic(&mut self, record: &Record, payload: u64, vtable: u64);
     /// Counts a poll that is nested too deep.
     fn too_deep(&mut self);
 }

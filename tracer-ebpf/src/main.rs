@@ -19,13 +19,15 @@ mod kernel;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod panic;
+#[cfg(target_arch = "bpf")]
 mod programs;
 #[cfg(target_arch = "bpf")]
 mod walk;
 
 #[cfg(target_arch = "bpf")]
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+fn never(_: &core::panic::PanicInfo<'_>) -> ! {
     // Every index is masked and every division is by a constant: the optimiser removes this, and
     // the verifier refuses the object if it does not.
     loop {}

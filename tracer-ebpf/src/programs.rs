@@ -56,7 +56,7 @@ pub fn on_probe(context: ProbeContext) -> u32 {
         cpu: unsafe { bpf_get_smp_processor_id() },
         active_state: settings.active_state,
         stack_pointer: registers.rsp,
-        arguments: [registers.rdi, registers.rsi, registers.rdx],
+        arguments: [registers.rdi, registers.rsi, registers.rdx, registers.rcx],
     };
     let mut kernel = Kernel {
         cpu: hit.cpu,

@@ -53,6 +53,14 @@ impl Machine for Fake {
         self.sent.push(*record);
     }
 
+    fn send_panic_begin(&mut self, record: &Record) {
+        self.sent.push(*record);
+    }
+
+    fn send_panic(&mut self, record: &Record, _payload: u64, _vtable: u64) {
+        self.sent.push(*record);
+    }
+
     fn too_deep(&mut self) {
         self.too_deep += 1;
     }
@@ -104,7 +112,7 @@ impl World {
             cpu: 3,
             active_state: RUNNING | COMPLETE,
             stack_pointer,
-            arguments: [argument, 0, 0],
+            arguments: [argument, 0, 0x100c, 0x200c],
         };
         on_hit(&mut self.thread, &mut self.fake, &cookie, &hit);
         std::mem::take(&mut self.fake.sent)
@@ -367,7 +375,7 @@ fn pushed_bytes_and_the_register_are_honoured() {
         cpu: 0,
         active_state: 3,
         stack_pointer: 0x1000,
-        arguments: [0x99, A, 0],
+        arguments: [0x99, A, 0, 0],
     };
     on_hit(&mut world.thread, &mut world.fake, &cookie, &hit);
     let record = world.fake.sent[0];

@@ -91,7 +91,7 @@ impl Target for Memory {
 
 /// Keeps the optimiser from dropping a mask that the verifier needs.
 #[inline(always)]
-fn opaque(value: u32) -> u32 {
+pub(crate) fn opaque(value: u32) -> u32 {
     let mut value = value;
     // SAFETY: an empty instruction that claims to change the register.
     unsafe { core::arch::asm!("/* {0} */", inout(reg) value, options(nomem, nostack)) };
@@ -169,8 +169,9 @@ pub(crate) fn walk_and_send(
     output(memory, 0, cpu, wake_at)
 }
 
-#[inline(always)]
-fn walk(memory: &mut WalkMemory, root: &Root, header: u64) -> WalkResult {
+/// Walks a task. A function of its own, as the begins of polls and of panics walk.
+#[inline(never)]
+pub(crate) fn walk(memory: &mut WalkMemory, root: &Root, header: u64) -> WalkResult {
     if let Walk::Nothing = begin(&mut memory.scratch, &mut Memory, root, header) {
         return if root.node == tracer_common::walk::NO_STATE {
             WalkResult::NotDescribed
@@ -212,7 +213,7 @@ fn output(memory: &mut WalkMemory, words: u32, cpu: u32, wake_at: u64) -> bool {
 }
 
 #[inline(always)]
-fn memory_of(kernel_tid: u32) -> Option<*mut WalkMemory> {
+pub(crate) fn memory_of(kernel_tid: u32) -> Option<*mut WalkMemory> {
     if let Some(memory) = WALKS.get_ptr_mut(kernel_tid) {
         return Some(memory);
     }
