@@ -72,13 +72,8 @@ pub(crate) fn begin_and_send(
 #[inline(always)]
 fn read_location(site: &mut [u64; BUFFER_WORDS], at: u64) -> bool {
     // SAFETY: writes 24 bytes of the buffer; the helper checks the address and never faults.
-    let failed = unsafe {
-        bpf_probe_read_user(
-            site.as_mut_ptr().add(1).cast(),
-            24,
-            at as *const c_void,
-        )
-    };
+    let failed =
+        unsafe { bpf_probe_read_user(site.as_mut_ptr().add(1).cast(), 24, at as *const c_void) };
     if failed != 0 || !is_location(site[1], site[2], site[3]) {
         return false;
     }

@@ -442,7 +442,23 @@ fn a_panic_is_told_with_the_poll_it_is_in_and_not_outside() {
     assert_eq!(kinds(&panic), [RecordKind::Panic]);
     assert_eq!((panic[0].task_id, panic[0].poll), (7, begin));
     let mut outside = World::new();
-    assert!(outside.hit(ProbeKind::Panic, 0, 0x800).is_empty());
+    let panic = outside.hit(ProbeKind::Panic, 0, 0x800);
+    assert_eq!((panic[0].task, panic[0].by, panic[0].poll), (0, 0, 0));
+}
+
+#[test]
+fn the_begin_of_a_panic_names_the_poll_and_where_its_location_may_be() {
+    let (mut world, begin) = in_poll_of_a();
+    let panic = world.hit(ProbeKind::PanicBegin, 0x100c, 0x800);
+    assert_eq!(kinds(&panic), [RecordKind::PanicBegin]);
+    assert_eq!((panic[0].task, panic[0].task_id), (A, 7));
+    assert_eq!((panic[0].poll, panic[0].probe), (begin, ProbeKind::TaskPoll as u32));
+    // rdx, and rcx for Rust before 1.81.
+    assert_eq!((panic[0].state, panic[0].by), (0x100c, 0x200c));
+    let mut outside = World::new();
+    let panic = outside.hit(ProbeKind::PanicBegin, 0x100c, 0x800);
+    assert_eq!((panic[0].task, panic[0].poll), (0, 0));
+    assert_eq!(panic[0].probe, u32::MAX, "no poll, no walk");
 }
 
 #[test]

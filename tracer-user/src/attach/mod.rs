@@ -33,7 +33,7 @@ pub use error::{AttachError, VerifierLog};
 pub use links::LinkKind;
 
 use crate::plan::{Method, Plan, Unseen};
-use crate::stream::{Rings, Tree};
+use crate::stream::{PanicTold, Rings, Tree};
 use object::{Entry, Loaded, SettingsValue, Sizes, WalkMaps};
 
 /// Names of the programs in the object.
@@ -109,6 +109,8 @@ pub struct Finished {
     pub records: Vec<Record>,
     /// Trees that they name, as far as they are new.
     pub trees: Vec<Tree>,
+    /// What the records of panics among them say.
+    pub panics: Vec<PanicTold>,
     /// Final counts for each CPU.
     pub counters: Vec<Counters>,
     /// Final cost.
@@ -232,6 +234,12 @@ impl Session {
         self.rings.take_trees()
     }
 
+    /// Takes what the records of panics say, as [`Session::take_trees`].
+    #[must_use]
+    pub fn take_panics(&mut self) -> Vec<PanicTold> {
+        self.rings.take_panics()
+    }
+
     /// Takes the probes out and returns what is left. With perf links this blocks for about 0.1 s a
     /// probe.
     #[must_use]
@@ -253,6 +261,7 @@ impl Session {
         Finished {
             records,
             trees: rings.take_trees(),
+            panics: rings.take_panics(),
             counters: counters(&loaded),
             overhead: counters_before,
             detach_time,

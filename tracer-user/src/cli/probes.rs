@@ -304,6 +304,7 @@ const fn kind(kind: ProbeKind) -> &'static str {
         ProbeKind::TimerFired => "timer_fired",
         ProbeKind::Abort => "abort",
         ProbeKind::Panic => "panic",
+        ProbeKind::PanicBegin => "panic_begin",
         ProbeKind::PollExit => "poll_exit",
     }
 }

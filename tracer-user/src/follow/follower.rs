@@ -14,15 +14,15 @@ use super::reader::{Moment, Reading};
 use super::recorder::{Closed, Entry, Progress, Recorder};
 use super::table_maker::TableMaker;
 use crate::address::Address;
-use crate::rebuild::event::Event;
+use crate::rebuild::event::{Event, PanicLocation};
 use crate::rebuild::nested::NestedPolls;
 use crate::rebuild::snapshot::{RuntimeInfo, Snapshot};
 use crate::rebuild::suspension::Suspension;
-use crate::rebuild::tracker::{Options, Statistics, TaskKey, Tracker};
+use crate::rebuild::tracker::{Options, PanicDetail, Statistics, TaskKey, Tracker};
 use crate::show::live::format;
 use crate::show::live::model::TreeReading;
 use crate::show::live::table::{RecordingStatus, Status, Table};
-use crate::stream::Tree;
+use crate::stream::{PanicTold, Tree};
 use crate::walk::flat::{Decoder, Told};
 
 /// A snapshot waits this long, so that the records from before it have come (nanoseconds). They
@@ -124,6 +124,30 @@ impl Follower {
         for tree in trees {
             let suspension = Arc::new(decoder.decode(&tree.words));
             self.tracker.tree(tree.hash, suspension);
+        }
+    }
+
+    /// The process that is followed.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.about.pid
+    }
+
+    /// Takes what the records of panics of the next batch say.
+    pub fn take_panics(&mut self, panics: Vec<PanicTold>) {
+        for panic in panics {
+            let location = panic.site.and_then(|site| {
+                Some(Arc::new(PanicLocation {
+                    file: site.file?,
+                    line: site.line,
+                    column: site.column,
+                }))
+            });
+            let detail = PanicDetail {
+                location,
+                message: panic.message,
+            };
+            self.tracker.panic_told(panic.tid, panic.time, detail);
         }
     }
 

@@ -15,11 +15,12 @@ use super::outlet::{Outlet, Showing};
 use super::reader::{self, ReadTasks, Reading, Rhythm};
 use super::recorder::{Closed, Progress, Sink, recorder, recorder_of};
 use crate::attach::{Finished, LinkKind, Session};
+use crate::memory::LiveMemory;
 use crate::rebuild::nested::NestedPolls;
 use crate::rebuild::tracker::{Options, Statistics};
 use crate::show::live::exchange::Exchange;
 use crate::show::live::terminal;
-use crate::stream::monotonic_ns;
+use crate::stream::{FileNames, monotonic_ns};
 use crate::walk::flat::Decoder;
 
 /// Tables for the view are made this often at most.
@@ -210,6 +211,8 @@ async fn follow(
     // The session keeps a sender of its own, so that the channel stays open.
     let outlet = Outlet::open(showing, Arc::clone(exchange), ends.clone())
         .context("cannot start a thread")?;
+    let mut names = FileNames::default();
+    let memory = LiveMemory::new(follower.pid());
     let started = Instant::now();
     let mut time_up = pin!(tokio::time::sleep(limits.duration.unwrap_or(Duration::MAX)));
     let mut next_table = pin!(tokio::time::sleep(Duration::ZERO));
@@ -224,6 +227,9 @@ async fn follow(
             () = &mut time_up => break Ending::TimeUp,
             records = session.next_batch() => {
                 follower.take_trees(session.take_trees());
+                let mut panics = session.take_panics();
+                names.complete(&mut panics, &memory);
+                follower.take_panics(panics);
                 // After the records: what was lost before this may be missing among them.
                 follower.take_batch(&records, &session.losses(), monotonic_ns());
                 if records.is_empty() || session.target_has_ended() {
@@ -279,6 +285,9 @@ async fn follow(
     let finished = tokio::task::block_in_place(|| session.finish());
     let lost: Vec<u64> = finished.counters.iter().map(|cpu| cpu.lost).collect();
     follower.take_trees(finished.trees.clone());
+    let mut panics = finished.panics.clone();
+    names.complete(&mut panics, &memory);
+    follower.take_panics(panics);
     follower.take_batch(&finished.records, &lost, monotonic_ns());
     let last = async {
         while let Some(reading) = readings.recv().await {

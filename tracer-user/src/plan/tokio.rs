@@ -115,6 +115,7 @@ fn by_symbols(symbols: &Binary) -> BTreeMap<LinkAddress, Candidate> {
                 "15process_at_time",
                 "12remote_abort",
                 "10rust_panic",
+                "panic_with_hook",
             ]
             .iter()
             .any(|part| symbol.name.contains(part))
@@ -140,6 +141,9 @@ fn by_symbols(symbols: &Binary) -> BTreeMap<LinkAddress, Candidate> {
 
 fn classify(name: &str) -> Option<(ProbeKind, ArgumentRegister)> {
     if let Some(kind) = origin(name) {
+        if kind == ProbeKind::PanicBegin {
+            return Some((kind, ArgumentRegister::Rdx));
+        }
         return Some((kind, ArgumentRegister::Rdi));
     }
     for (path, kind, argument) in FUNCTIONS {
@@ -190,6 +194,14 @@ fn origin(name: &str) -> Option<ProbeKind> {
         || (name.contains("::join::JoinHandle<") && name.ends_with(">::abort"));
     if aborts {
         return is_in("tokio::runtime::task").then_some(ProbeKind::Abort);
+    }
+    // std's first function of a panic that knows where it began; `rust_panic_with_hook` until 1.94.
+    // Not generic, `optimize(size)` and diverging: of its own in dev, release and fat LTO.
+    if matches!(
+        name,
+        "std::panicking::panic_with_hook" | "std::panicking::rust_panic_with_hook"
+    ) {
+        return Some(ProbeKind::PanicBegin);
     }
     // std's last function before a panic unwinds, for its users' breakpoints: never inlined.
     (name == "rust_panic" || name == "__rustc::rust_panic").then_some(ProbeKind::Panic)
@@ -270,6 +282,7 @@ fn missing(tokio: &Tokio) -> Vec<Unseen> {
             ProbeKind::Panic,
             "whether a task that ended returned or panicked",
         ),
+        (ProbeKind::PanicBegin, "where a panic began"),
     ] {
         if !has(kind) {
             say(what, reason, remedy.clone());

@@ -12,6 +12,7 @@
 //! | await changed, poll end, blocked, unblocked, gap | the task | - (order says it) |
 //! | finished | the task | the abort that had it cancelled, otherwise - |
 //! | wake, waker cloned, waker dropped, spawned, aborted | the task or thread that did it | the poll it was done in; outside polls, what the thread was doing: an origin's *fired* |
+//! | panic began, panic raised | the task or thread that panics | the poll it is in |
 //! | fired | the origin | - |
 //! | future poll | the task whose poll it is in | that poll |
 //!
@@ -166,6 +167,17 @@ impl EndSeen {
     }
 }
 
+/// Where a panic began: `std::panic::Location`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub struct PanicLocation {
+    /// The source file, as the compiler was called with it.
+    pub file: Arc<str>,
+    /// The line, 1-based.
+    pub line: u32,
+    /// The column, 1-based.
+    pub column: u32,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventKind {
@@ -239,6 +251,23 @@ pub enum EventKind {
     Finished {
         /// How; never [`Outcome::Pending`].
         outcome: Outcome,
+    },
+    /// A panic began in its poll, or on the thread outside any. It may be caught, and the task go
+    /// on.
+    PanicBegan {
+        /// Where, where that is known.
+        location: Option<Arc<PanicLocation>>,
+        /// Its futures at that moment, each at its last suspension: a future that runs keeps that
+        /// state. As far as memory has them as the poll found them; what is missing is said.
+        suspension: Arc<Suspension>,
+        /// What tells them from others at the same places.
+        marks: Marks,
+    },
+    /// A panic is on its way, after its hook: it unwinds, or aborts the process. Without a begin
+    /// before it in this poll, it was raised again (`std::panic::resume_unwind`).
+    PanicRaised {
+        /// What it says, where that is known; the first 256 bytes.
+        message: Option<Arc<str>>,
     },
     /// Events of this unit are missing here.
     Gap {

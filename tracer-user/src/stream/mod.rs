@@ -6,11 +6,13 @@
 //! rings and one batch; when nobody reads, the rings fill up and the programs count what they lose.
 
 mod order;
+mod panics;
 mod rings;
 
 use std::time::Duration;
 
 pub use order::Order;
+pub use panics::{FileNames, PanicTold, SiteTold};
 pub use rings::{Rings, Tree, monotonic_ns};
 
 /// How often the rings are read.

@@ -11,8 +11,10 @@ use aya::maps::{MapData, RingBuf};
 use rustix::event::epoll;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tracer_common::Record;
+use tracer_common::panic::{Payload, Site, TREE_BYTES};
+use tracer_common::{Record, RecordKind};
 
+use super::panics::{PanicTold, SiteTold, message};
 use super::{Order, PERIOD, SLACK};
 
 /// Records taken from one ring at a time: bounds a batch, and lets every ring have its turn.
@@ -28,7 +30,7 @@ pub struct Rings {
     reactor: Option<AsyncFd<OwnedFd>>,
     foreign: u64,
     read: u64,
-    trees: Vec<Tree>,
+    beside: Beside,
 }
 
 /// A tree that the kernel's walk told, which records name by its hash from then on.
@@ -54,6 +56,46 @@ impl Tree {
     }
 }
 
+/// What is read beside the records.
+#[derive(Debug, Default)]
+struct Beside {
+    trees: Vec<Tree>,
+    panics: Vec<PanicTold>,
+}
+
+impl Beside {
+    /// What follows a record.
+    fn take(&mut self, record: &Record, rest: &[u8]) {
+        let mut panic = PanicTold {
+            tid: record.tid,
+            time: record.time,
+            site: None,
+            message: None,
+        };
+        match RecordKind::from_u8(record.kind) {
+            Some(RecordKind::PollBegin) => {
+                self.trees.push(Tree::of(record.path, rest));
+                return;
+            }
+            Some(RecordKind::PanicBegin) => {
+                let Some((words, site)) = rest.split_at_checked(TREE_BYTES) else {
+                    return;
+                };
+                let used = words.get(..usize::from(record.reserved) * 4);
+                if let Some(words) = used.filter(|_| record.path != 0) {
+                    self.trees.push(Tree::of(record.path, words));
+                }
+                panic.site = Site::decode(site).and_then(|site| SiteTold::of(&site));
+            }
+            Some(RecordKind::Panic) => {
+                panic.message = Payload::decode(rest).and_then(|payload| message(&payload));
+            }
+            _ => return,
+        }
+        self.panics.push(panic);
+    }
+}
+
 impl Rings {
     /// Takes the rings over.
     ///
@@ -72,7 +114,7 @@ impl Rings {
             reactor: None,
             foreign: 0,
             read: 0,
-            trees: Vec::new(),
+            beside: Beside::default(),
         })
     }
 
@@ -129,12 +171,12 @@ impl Rings {
         let mut last = 0;
         for _ in 0..limit {
             let item = ring.next()?;
-            let Some((record, words)) = Record::decode(&item) else {
+            let Some((record, rest)) = Record::decode(&item) else {
                 self.foreign += 1;
                 continue;
             };
-            if !words.is_empty() {
-                self.trees.push(Tree::of(record.path, words));
+            if !rest.is_empty() {
+                self.beside.take(&record, rest);
             }
             last = record.time;
             self.read += 1;
@@ -143,10 +185,15 @@ impl Rings {
         Some(last)
     }
 
+    /// Takes what was read of panics since the last call, as for trees.
+    pub fn take_panics(&mut self) -> Vec<PanicTold> {
+        std::mem::take(&mut self.beside.panics)
+    }
+
     /// Takes the trees that were read since the last call. Records may name them before they are
     /// passed on themselves.
     pub fn take_trees(&mut self) -> Vec<Tree> {
-        std::mem::take(&mut self.trees)
+        std::mem::take(&mut self.beside.trees)
     }
 
     /// Records read so far.

@@ -298,6 +298,8 @@ impl Collector {
             | EventKind::Fired
             | EventKind::WakerCloned { .. }
             | EventKind::WakerDropped { .. }
+            | EventKind::PanicBegan { .. }
+            | EventKind::PanicRaised { .. }
             | EventKind::FuturePoll { .. } => self.touch(unit, event.time),
         }
     }

@@ -20,6 +20,7 @@ mod hand;
 mod lost_wake;
 mod model;
 mod moments;
+mod panicked;
 mod past;
 mod place;
 mod preorder;
@@ -45,6 +46,7 @@ type Analysis = fn(&Case<'_>) -> Vec<Sighting>;
 const ANALYSES: &[Analysis] = &[
     lost_wake::find,
     blocked_worker::find,
+    panicked::find,
     busy_poll::find,
     slow_to_run::find,
     task_growth::find,

@@ -66,6 +66,8 @@ pub struct Builder {
     from: u64,
     until: u64,
     gaps: usize,
+    /// Rows of panics that are not on their way yet, innermost last.
+    pub(super) open_panics: HashMap<UnitIndex, Vec<usize>>,
 }
 
 /// A unit, beside its history.
@@ -106,6 +108,7 @@ impl Builder {
             from: 0,
             until: u64::MAX,
             gaps: 0,
+            open_panics: HashMap::new(),
         }
     }
 
@@ -282,6 +285,14 @@ impl Builder {
             }
             EventKind::WakerDropped { task } => {
                 self.count_waker(unit, *task, Deed::Dropped, event.cause, time);
+            }
+            EventKind::PanicBegan {
+                location,
+                suspension,
+                ..
+            } => self.panic_began(unit, event, location.as_ref(), suspension),
+            EventKind::PanicRaised { message } => {
+                self.panic_raised(unit, event, message.as_ref());
             }
             EventKind::Fired | EventKind::FuturePoll { .. } => {}
         }

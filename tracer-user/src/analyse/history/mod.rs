@@ -15,6 +15,7 @@ mod fate;
 mod moment;
 mod order;
 mod outlast;
+mod panics;
 mod polls;
 #[cfg(test)]
 mod property_tests;
@@ -37,8 +38,8 @@ pub use self::current::Current;
 pub use self::wakers::{AwaitWakers, Probed, TaskWakers, WakerCounts, Wakers};
 
 use crate::address::Address;
-use crate::rebuild::event::{EndSeen, EventId, Origin, Outcome, UnitId, WakeEffect};
-use crate::rebuild::suspension::Place;
+use crate::rebuild::event::{EndSeen, EventId, Origin, Outcome, PanicLocation, UnitId, WakeEffect};
+use crate::rebuild::suspension::{Place, Suspension};
 use crate::rebuild::tree::NodeKind;
 
 /// Index into [`History::units`].
@@ -68,6 +69,8 @@ pub struct History {
     pub polls: Vec<Poll>,
     /// When polls were off the CPU, in order of the polls and then of time.
     pub off_cpu: Vec<OffCpu>,
+    /// Panics in order of time.
+    pub panics: Vec<Panic>,
     /// Await instances; a parent stands before its children.
     pub awaits: Vec<Await>,
     /// Wake-ups in order of time.
@@ -234,6 +237,29 @@ pub struct OffCpu {
     pub preempted: bool,
     /// Number of the system call it was in; `None` in none (a page fault), or not known.
     pub syscall: Option<u32>,
+}
+
+/// A panic that was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Panic {
+    /// The task or thread that panicked.
+    pub unit: UnitIndex,
+    /// The poll it was in; `None` outside any, or when its begin was not seen.
+    pub poll: Option<PollIndex>,
+    /// The event that tells it.
+    pub event: EventId,
+    /// When.
+    pub time: u64,
+    /// Where; `None` when it was raised again (`resume_unwind`), or that is not known.
+    pub location: Option<Arc<PanicLocation>>,
+    /// The task's futures then, see
+    /// [`PanicBegan`](crate::rebuild::event::EventKind::PanicBegan); `None` when its begin was not
+    /// seen.
+    pub stood: Option<Arc<Suspension>>,
+    /// What it says, the first 256 bytes.
+    pub message: Option<Arc<str>>,
+    /// It was seen on its way, after its hook: unwinding, or aborting the process.
+    pub raised: bool,
 }
 
 /// What had a task scheduled.

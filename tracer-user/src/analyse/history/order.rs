@@ -25,6 +25,7 @@ pub(super) fn settle(history: &mut History) {
         place(&mut history.wakers.awaits, &places.awaits);
         place(&mut history.wakes, &places.wakes);
     }
+    history.panics.sort_by_key(|panic| panic.time);
     history.off_cpu.sort_by_key(|off| (off.poll, off.from));
     let awaits = &history.awaits;
     let polls = &history.polls;
@@ -114,6 +115,9 @@ impl Places {
                 self.wake(wake);
             }
             poll.waited_in.iter_mut().for_each(|row| self.row(row));
+        }
+        for panic in &mut history.panics {
+            panic.poll.iter_mut().for_each(|poll| self.poll(poll));
         }
         for off in &mut history.off_cpu {
             self.poll(&mut off.poll);

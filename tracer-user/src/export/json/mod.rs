@@ -47,6 +47,7 @@ pub fn write(source: &Source<'_>, out: &mut dyn Write) -> io::Result<()> {
         units: Each(|| history.units.iter().map(views::unit)),
         polls: Each(|| history.polls.iter().map(views::poll)),
         off_cpu: Each(|| history.off_cpu.iter().map(views::off_cpu)),
+        panics: Each(|| history.panics.iter().map(views::panic)),
         awaits: Each(|| {
             let views = history.awaits.iter();
             views.map(|instance| views::instance(instance, awaited.number(&instance.awaited)))
@@ -60,12 +61,13 @@ pub fn write(source: &Source<'_>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 #[derive(Serialize)]
-struct Whole<'a, A, U, P, O, I, W, R>
+struct Whole<'a, A, U, P, O, N, I, W, R>
 where
     A: Serialize,
     U: Serialize,
     P: Serialize,
     O: Serialize,
+    N: Serialize,
     I: Serialize,
     W: Serialize,
     R: Serialize,
@@ -84,6 +86,7 @@ where
     units: U,
     polls: P,
     off_cpu: O,
+    panics: N,
     awaits: I,
     wakes: W,
     requests: R,

@@ -3,14 +3,14 @@
 use serde::Serialize;
 
 use crate::analyse::history::{
-    Await, AwaitOutcome, Awaited, Doer, OffCpu, Poll, PollCause, UnitHistory, UnitKind, Wake,
+    Await, AwaitOutcome, Awaited, Doer, OffCpu, Panic, Poll, PollCause, UnitHistory, UnitKind, Wake,
 };
 use crate::analyse::requests::Request;
 use crate::export::source::outcome_word;
 use crate::locate::syscall_name;
-use crate::rebuild::event::{EndSeen, EventId, Origin, WakeEffect};
+use crate::rebuild::event::{EndSeen, EventId, Origin, PanicLocation, WakeEffect};
 use crate::rebuild::suspension::Place;
-use crate::rebuild::tree::NodeKind;
+use crate::rebuild::tree::{NodeKind, NodeState};
 
 #[derive(Serialize)]
 pub(super) struct AwaitedView<'a> {
@@ -215,6 +215,56 @@ pub(super) fn off_cpu(off: &OffCpu) -> OffCpuView {
         preempted: off.preempted,
         syscall: off.syscall,
         syscall_name: off.syscall.and_then(syscall_name),
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct PanicView<'a> {
+    unit: u32,
+    poll: Option<u32>,
+    event: EventView,
+    time_ns: u64,
+    location: Option<&'a PanicLocation>,
+    message: Option<&'a str>,
+    raised: bool,
+    stood: Option<Vec<StoodView<'a>>>,
+    stood_missing: Option<&'a str>,
+}
+
+/// A future of a task that panicked.
+#[derive(Serialize)]
+struct StoodView<'a> {
+    depth: u16,
+    future: &'a str,
+    kind: NodeKind,
+    state: NodeState,
+    file: Option<&'a str>,
+    line: Option<u32>,
+}
+
+pub(super) fn panic(panic: &Panic) -> PanicView<'_> {
+    let stood = panic.stood.as_deref();
+    PanicView {
+        unit: panic.unit.0,
+        poll: panic.poll.map(|poll| poll.0),
+        event: event(panic.event),
+        time_ns: panic.time,
+        location: panic.location.as_deref(),
+        message: panic.message.as_deref(),
+        raised: panic.raised,
+        stood: stood.map(|stood| {
+            let futures = stood.futures.iter();
+            let views = futures.map(|future| StoodView {
+                depth: future.depth,
+                future: &future.state.future,
+                kind: future.state.kind,
+                state: future.state.state,
+                file: future.state.file.as_deref(),
+                line: future.state.line,
+            });
+            views.collect()
+        }),
+        stood_missing: stood.and_then(|stood| stood.missing.as_deref()),
     }
 }
 

@@ -78,6 +78,15 @@ impl Told {
         }
     }
 
+    /// Counts futures that an event places.
+    pub(super) fn place(&mut self, futures: usize) -> Result<(), Reason> {
+        self.placed += futures;
+        if self.placed > MAX_PLACED {
+            return Err("a packet places more futures than it may");
+        }
+        Ok(())
+    }
+
     /// Takes what an event of the unit has.
     pub(super) fn decode(
         &mut self,
@@ -106,10 +115,7 @@ impl Told {
             }
         }
         let suspension = if packed & PLACES != 0 {
-            self.placed += shape.len();
-            if self.placed > MAX_PLACED {
-                return Err("a packet places more futures than it may");
-            }
+            self.place(shape.len())?;
             let mut told = Vec::with_capacity(shape.outside);
             for _ in 0..shape.outside {
                 let distance = unzigzag(argument()?);

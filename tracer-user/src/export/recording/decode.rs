@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use super::awaits::Told;
 use super::kinds::{
-    BEGAN_HERE, BEGAN_TOLD, CAUSE_ELSEWHERE, CAUSE_HERE, FIRST_ADDED_KIND, KIND_MASK, SEEN_SHIFT,
-    effect, outcome, seen, unzigzag,
+    BEGAN_HERE, BEGAN_TOLD, CAUSE_ELSEWHERE, CAUSE_HERE, FIRST_ADDED_KIND, KIND_MASK, PANIC_FIXED,
+    SEEN_SHIFT, effect, outcome, seen, unzigzag,
 };
 use super::strings::Strings;
 use super::tables::Tables;
 use crate::address::Address;
 use crate::proto::{self, Kind};
 use crate::rebuild::event::{
-    Event, EventId, EventKind, Origin, TaskUnit, ThreadUnit, Unit, UnitId,
+    Event, EventId, EventKind, Origin, PanicLocation, TaskUnit, ThreadUnit, Unit, UnitId,
 };
+use crate::rebuild::suspension::Marks;
 
 /// Why a packet does not hold together.
 pub(super) type Reason = &'static str;
@@ -128,10 +129,7 @@ impl Columns<'_> {
 
     fn kind(&mut self, kind: u8, owner: usize, time: u64) -> Result<Option<EventKind>, Reason> {
         if kind >= FIRST_ADDED_KIND {
-            for _ in 0..self.argument()? {
-                self.argument()?;
-            }
-            return Ok(None);
+            return self.added(kind);
         }
         Ok(Some(match Kind::try_from(i32::from(kind)) {
             Ok(Kind::Described) => {
@@ -197,8 +195,50 @@ impl Columns<'_> {
                 },
                 depth: u8::try_from(self.argument()?).unwrap_or(u8::MAX),
             },
-            Ok(Kind::Unspecified) | Err(_) => return Err("an event has no known kind"),
+            Ok(Kind::Unspecified | Kind::PanicBegan | Kind::PanicRaised) | Err(_) => {
+                return Err("an event has no known kind");
+            }
         }))
+    }
+
+    /// A kind that came with a minor version. What is not known is passed over.
+    fn added(&mut self, kind: u8) -> Result<Option<EventKind>, Reason> {
+        const MISSING: Reason = "a panic has fewer arguments than it takes";
+        let count = usize::try_from(self.argument()?).unwrap_or(usize::MAX);
+        if count > self.arguments.len() {
+            return Err("a packet has fewer arguments than its events take");
+        }
+        let told: Vec<u64> = self.arguments.by_ref().take(count).collect();
+        Ok(match Kind::try_from(i32::from(kind)) {
+            Ok(Kind::PanicBegan) => {
+                let (fixed, outside) = told.split_first_chunk::<PANIC_FIXED>().ok_or(MISSING)?;
+                let [file, line, column, id, low, high] = *fixed;
+                let number = |value| u32::try_from(value).unwrap_or(0);
+                let location = self.tables.strings.get(file)?.map(|file| {
+                    Arc::new(PanicLocation {
+                        file,
+                        line: number(line),
+                        column: number(column),
+                    })
+                });
+                let id = u32::try_from(id).unwrap_or(u32::MAX);
+                let shape = self.tables.suspension(id)?;
+                if shape.outside != outside.len() {
+                    return Err("the addresses of a panic's futures are not told");
+                }
+                self.awaits.place(shape.len())?;
+                let halves = u128::from(high) << 64 | u128::from(low);
+                Some(EventKind::PanicBegan {
+                    location,
+                    suspension: shape.at(outside),
+                    marks: Marks(halves.to_le_bytes()),
+                })
+            }
+            Ok(Kind::PanicRaised) => Some(EventKind::PanicRaised {
+                message: self.tables.strings.get(*told.first().ok_or(MISSING)?)?,
+            }),
+            _ => None,
+        })
     }
 
     fn syscall(&mut self) -> Result<Option<u32>, Reason> {

@@ -8,10 +8,11 @@ use std::collections::HashMap;
 
 use super::awaits::Told;
 use super::kinds::{
-    BEGAN_HERE, BEGAN_TOLD, CAUSE_ELSEWHERE, CAUSE_HERE, SEEN_SHIFT, effect_number, outcome_number,
-    seen_number, zigzag,
+    BEGAN_HERE, BEGAN_TOLD, CAUSE_ELSEWHERE, CAUSE_HERE, PANIC_FIXED, SEEN_SHIFT, effect_number,
+    outcome_number, seen_number, zigzag,
 };
 use super::strings;
+use super::suspensions::addresses;
 use super::tables::Interner;
 use crate::proto::{self, Kind};
 use crate::rebuild::event::{Event, EventId, EventKind, Origin, Unit, UnitId};
@@ -217,6 +218,32 @@ impl Columns<'_> {
             EventKind::Gap { lost } => {
                 self.argument(*lost);
                 Kind::Gap
+            }
+            EventKind::PanicBegan {
+                location,
+                suspension,
+                marks,
+            } => {
+                let place = location.as_deref();
+                let file = self.tables.strings.id(place.map(|place| &place.file));
+                let id = self.tables.suspension(suspension);
+                let outside: Vec<u64> = addresses(suspension).collect();
+                self.argument((PANIC_FIXED + outside.len()) as u64);
+                self.argument(file.into());
+                self.argument(place.map_or(0, |place| place.line).into());
+                self.argument(place.map_or(0, |place| place.column).into());
+                self.argument(id.into());
+                let halves = u128::from_le_bytes(marks.0);
+                self.argument((halves & u128::from(u64::MAX)) as u64);
+                self.argument((halves >> 64) as u64);
+                self.packet.arguments.extend(outside);
+                Kind::PanicBegan
+            }
+            EventKind::PanicRaised { message } => {
+                let message = self.tables.strings.id(message.as_ref());
+                self.argument(1);
+                self.argument(message.into());
+                Kind::PanicRaised
             }
             EventKind::FuturePoll {
                 future,

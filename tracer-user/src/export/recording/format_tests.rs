@@ -304,13 +304,13 @@ fn a_later_minor_version_is_read_and_a_later_major_one_refused() {
     assert!(error.to_string().contains("format 2.0"), "{error}");
 
     // A content with field number 99, a field with number 90 beside known content, and an event of
-    // kind 24 with two arguments between two that are known.
+    // kind 30 with two arguments between two that are known.
     let unknown_content = encode(&proto::Packet::default(), &[0x9a, 0x06, 2, 1, 2]);
     let columns = proto::Events {
         time: 7,
         units: vec![5],
         sequences: vec![9],
-        kinds: vec![12, 24, 12],
+        kinds: vec![12, 30, 12],
         owners: vec![0, 0, 0],
         times: vec![0, 1, 1],
         arguments: vec![2, 1_000, 2_000],

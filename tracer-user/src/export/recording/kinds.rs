@@ -13,6 +13,8 @@ pub(super) const CAUSE_HERE: u8 = 0x40;
 pub(super) const CAUSE_ELSEWHERE: u8 = 0x80;
 /// The first of the kinds that later minor versions may add.
 pub(super) const FIRST_ADDED_KIND: u8 = 24;
+/// `PANIC_BEGAN`: arguments before the addresses.
+pub(super) const PANIC_FIXED: usize = 6;
 
 /// `POLL_END`: from this bit on, how the end was seen.
 pub(super) const SEEN_SHIFT: u32 = 6;

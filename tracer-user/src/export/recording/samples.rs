@@ -11,8 +11,8 @@ use crate::address::Address;
 use crate::export::recording::{Ending, Item};
 use crate::plan::Unseen;
 use crate::rebuild::event::{
-    EndSeen, Event, EventId, EventKind, Origin, Outcome, TaskUnit, ThreadUnit, Unit, UnitId,
-    WakeEffect,
+    EndSeen, Event, EventId, EventKind, Origin, Outcome, PanicLocation, TaskUnit, ThreadUnit, Unit,
+    UnitId, WakeEffect,
 };
 use crate::rebuild::snapshot::{
     Coverage, DebugInfoLevel, ProcessInfo, RuntimeInfo, SCHEMA, Snapshot, TaskInfo, TaskState,
@@ -495,6 +495,29 @@ pub(super) fn any_events() -> impl Strategy<Value = Vec<Event>> {
         ),
         unit().prop_map(|task| EventKind::Aborted { task }),
         Just(EventKind::Fired),
+        prop::option::of("[a-z]{0,4}").prop_map(|message| EventKind::PanicRaised {
+            message: message.filter(|text| !text.is_empty()).map(Into::into)
+        }),
+        (
+            any_await(),
+            prop::option::of(("[a-z]{1,4}", any::<u32>(), any::<u32>()))
+        )
+            .prop_map(|(stands, place)| {
+                let EventKind::AwaitChanged { suspension, marks } = stands else {
+                    return EventKind::Fired;
+                };
+                EventKind::PanicBegan {
+                    location: place.map(|(file, line, column)| {
+                        Arc::new(PanicLocation {
+                            file: file.into(),
+                            line,
+                            column,
+                        })
+                    }),
+                    suspension,
+                    marks,
+                }
+            }),
         (unit(), any::<bool>(), effect).prop_map(|(task, by_value, effect)| EventKind::Wake {
             task,
             by_value,

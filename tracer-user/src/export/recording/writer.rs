@@ -473,6 +473,7 @@ struct Unwritten(u64, RecordingError);
 fn placed(event: &Event) -> usize {
     match &event.kind {
         EventKind::AwaitChanged { suspension, .. } => awaits::placed(suspension),
+        EventKind::PanicBegan { suspension, .. } => suspension.futures.len(),
         _ => 0,
     }
 }

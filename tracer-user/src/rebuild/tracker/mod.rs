@@ -17,6 +17,7 @@
 //!   [gap](crate::rebuild::event::EventKind::Gap), and no pending cause survives it.
 
 mod origin;
+mod panic;
 mod poll;
 mod seed;
 mod standing;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 
 use tracer_common::{Record, RecordKind};
 
+pub use self::panic::PanicDetail;
 pub use self::seed::key_of_listed;
 pub use self::standing::Standing;
 pub use self::task::{Actor, LastWake, Task, TaskKey};
@@ -134,6 +136,7 @@ pub struct Tracker {
     threads: Threads,
     trees: Trees,
     origins: Origins,
+    panics: panic::Details,
     /// Whether panics are seen: only then a poll that ends its task without one returned a value.
     sees_panics: bool,
     next_unit: u64,
@@ -157,6 +160,7 @@ impl Tracker {
             threads: Threads::new(options.max_threads),
             trees: Trees::new(),
             origins: Origins::default(),
+            panics: panic::Details::new(),
             sees_panics: options.sees_panics,
             next_unit: 0,
             now: 0,
@@ -282,7 +286,8 @@ impl Tracker {
             RecordKind::Spawn => self.spawn(record, into),
             RecordKind::FuturePoll => self.future_poll(record, into),
             RecordKind::Abort => self.abort(record, into),
-            RecordKind::Panic => self.panic(record),
+            RecordKind::Panic => self.panic(record, into),
+            RecordKind::PanicBegin => self.panic_begin(record, into),
         };
         if done.is_none() {
             self.late(record, into);
@@ -299,7 +304,9 @@ impl Tracker {
                 RecordKind::PollBegin
                 | RecordKind::PollEnd
                 | RecordKind::OffCpu
-                | RecordKind::OnCpu,
+                | RecordKind::OnCpu
+                | RecordKind::Panic
+                | RecordKind::PanicBegin,
             ) => (record.task, record.task_id),
             _ => (record.by, record.by_id),
         };

@@ -142,13 +142,4 @@ impl Tracker {
         task.schedule(effect, event, record.time, clean_since);
         Some(())
     }
-
-    pub(super) fn panic(&mut self, record: &Record) -> Option<()> {
-        let key = TaskKey::of(record.task, record.task_id);
-        let clean_since = self.clean_since;
-        let task = self.table.get_mut(&key)?;
-        let began = task.poll_of(record.tid, record.poll, clean_since)?.began;
-        task.panicked = Some(began);
-        Some(())
-    }
 }

@@ -132,7 +132,7 @@ impl Tracker {
     }
 
     /// Where the task stood until this poll; `None` when the session does not tell such things.
-    fn stood(&self, record: &Record) -> Option<(Arc<Suspension>, Marks)> {
+    pub(super) fn stood(&self, record: &Record) -> Option<(Arc<Suspension>, Marks)> {
         let reason = match WalkResult::from_u8(record.aux)? {
             WalkResult::NoTables => return None,
             WalkResult::Walked if record.path == 0 => return None,
