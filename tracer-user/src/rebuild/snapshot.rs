@@ -184,6 +184,14 @@ pub struct ThreadInfo {
     pub switches: (u64, u64),
     /// Nanoseconds that it was on a CPU.
     pub cpu_time: u64,
+    /// Nanoseconds that it could have run and had no CPU; `None` where the kernel does not count
+    /// them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_delay: Option<u64>,
+    /// It polls a task and has left its runtime for that while (`block_in_place`): another thread
+    /// does its work.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub aside: bool,
 }
 
 /// How much debug information the binary has.

@@ -315,6 +315,8 @@ pub(super) fn snapshot(tasks: u64, depth: usize) -> Snapshot {
                 parked: false,
                 switches: (17, 3),
                 cpu_time: 5_000_000,
+                run_delay: Some(7_000),
+                aside: true,
             },
             ThreadInfo {
                 parked: true,

@@ -127,6 +127,8 @@ fn thread(info: &ThreadInfo, strings: &mut strings::Interner) -> proto::Snapshot
         switches_voluntary: info.switches.0,
         switches_involuntary: info.switches.1,
         cpu_time: info.cpu_time,
+        run_delay: info.run_delay,
+        aside: info.aside,
     }
 }
 
@@ -238,5 +240,7 @@ fn thread_info(
         parked: thread.parked,
         switches: (thread.switches_voluntary, thread.switches_involuntary),
         cpu_time: thread.cpu_time,
+        run_delay: thread.run_delay,
+        aside: thread.aside,
     })
 }

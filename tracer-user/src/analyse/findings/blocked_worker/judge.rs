@@ -2,16 +2,18 @@
 //!
 //! | it was kept by | sure when |
 //! |---|---|
-//! | a call that waits by nature (`clock_nanosleep`, `poll`, `fsync`, ...) | always: proved |
-//! | computing, or a call that does work (`read`, `write`, `openat`, ...) | 5 times the threshold, or 3 such polls that are 1 % of those at the place |
-//! | a lock (`futex`), the address space (`munmap`) | 20 times the threshold, or 3 such polls that are 10 %: likely; 5 that are half of all: proved |
+//! | computing | 5 times the threshold, or 3 such polls that are 1 % of those at the place |
+//! | a call that waits by nature (`clock_nanosleep`, `poll`, `fsync`, ...) | waits for a CPU do not explain it |
+//! | a call that does work (`read`, `write`, `openat`, ...) | nor those, and 3 such polls that are 1 %, or 100 times the threshold |
+//! | a lock (`futex`), the address space (`munmap`) | nor those, and 3 such polls that are 10 %, or 100 times the threshold: likely; 5 that are half of all: proved |
 //! | something unknown, page faults | never: possible |
 //!
-//! The reason is in the table's second column: on a machine with more to do than CPUs, a lock's
-//! holder loses its CPU for some ten milliseconds now and then, and all who want the lock wait. A
-//! hypervisor takes CPUs in the same way, which looks like computing.
+//! On a machine with more to do than CPUs, a lock's holder loses its CPU for some ten milliseconds
+//! now and then, and all who want the lock wait; whoever has slept waits for a CPU when that is over
+//! (see [`Starved`]). A hypervisor takes CPUs in the same way, which looks like computing.
 
 use super::length::Length;
+use super::starved::Starved;
 use crate::analyse::findings::model::Certainty;
 use crate::analyse::findings::told::is_share;
 
@@ -26,6 +28,8 @@ pub(super) struct All {
     pub(super) threshold: u64,
     /// Events are missing.
     pub(super) missing: bool,
+    /// Whether waits for a CPU explain their sleeps.
+    pub(super) starved: Starved,
 }
 
 /// How sure, and why not surer.
@@ -41,17 +45,17 @@ const SEVERAL: u64 = 3;
 /// Long polls from which on, where they are half of all at the place, no accident explains them.
 const MOSTLY: u64 = 5;
 
+const IN_PLACE: &str = "a block_in_place went on meanwhile: if it was in this poll, another thread has taken the worker over";
+const ROOT: &str = "its thread may run block_on, whose own future is polled unseen between the polls of tasks: that may be what took the time";
+const FAULT: &str = "it was asleep outside system calls, or it is not known in which: a page fault looks like that, and would be the machine's fault";
+const STARVED: &str = "its thread waited for a CPU so much that this may be what made its sleeps long: the machine has more to do than CPUs";
+const LOCK: &str = "it waited for a lock whose holder may have been without a CPU, which happens on a busy machine";
+const OUTLIER: &str =
+    "it is an outlier: other polls at this place are short, so that the machine may be to blame";
+const LOST: &str = "events were lost: the end of the poll may be among them";
+
 /// Judges one poll among those with its cause.
 pub(super) fn judge(length: &Length, all: &All) -> Verdict {
-    let possible = |doubt| Verdict {
-        certainty: Certainty::Possible,
-        doubt: Some(doubt),
-    };
-    if length.in_place {
-        return possible(
-            "a block_in_place went on meanwhile: if it was in this poll, another thread has taken the worker over",
-        );
-    }
     // What was on the CPU after the last thing seen inside the poll may have been after the poll.
     let tail = length.net().saturating_sub(length.least);
     let on_cpu = if length.trusted {
@@ -60,53 +64,49 @@ pub(super) fn judge(length: &Length, all: &All) -> Verdict {
         length.on_cpu.saturating_sub(tail)
     };
     let own = length.asked + length.work + on_cpu;
-    if own <= all.threshold && !length.trusted && length.on_cpu > on_cpu {
-        return possible(
-            "its thread may run block_on, whose own future is polled unseen between the polls of tasks: that may be what took the time",
-        );
-    }
-    if own <= all.threshold && own + length.shared <= all.threshold {
-        return possible(
-            "it was asleep outside system calls, or it is not known in which: a page fault looks like that, and would be the machine's fault",
-        );
-    }
-    let several = |percent| all.long >= SEVERAL && is_share(all.long, all.polls, percent);
     let times = |factor: u64| all.threshold.saturating_mul(factor);
-    if own <= all.threshold {
-        let certainty = if all.long >= MOSTLY
-            && several(50)
-            && length.least > all.threshold
-            && !all.missing
-        {
-            Certainty::Proved
-        } else if own + length.shared >= times(20) || several(10) {
-            Certainty::Likely
-        } else {
-            return possible(
-                "it waited for a lock whose holder may have been without a CPU, which happens on a busy machine",
-            );
-        };
+    let several = |percent| all.long >= SEVERAL && is_share(all.long, all.polls, percent);
+    let computes = on_cpu > all.threshold;
+    let asks = length.asked + on_cpu > all.threshold;
+    let locks = own <= all.threshold;
+    let doubt = if length.in_place {
+        Some(IN_PLACE)
+    } else if locks && length.on_cpu > on_cpu && own + tail > all.threshold {
+        Some(ROOT)
+    } else if locks && own + length.shared <= all.threshold {
+        Some(FAULT)
+    } else if !computes && all.starved == Starved::Maybe {
+        Some(STARVED)
+    } else if locks {
+        (own + length.shared < times(100) && !several(10)).then_some(LOCK)
+    } else if computes {
+        (on_cpu < times(5) && !several(1)).then_some(OUTLIER)
+    } else if asks {
+        None
+    } else {
+        (own < times(100) && !several(1)).then_some(OUTLIER)
+    };
+    if let Some(doubt) = doubt {
         return Verdict {
-            certainty,
-            doubt: None,
+            certainty: Certainty::Possible,
+            doubt: Some(doubt),
         };
-    }
-    let asked = length.asked > all.threshold;
-    if !asked && own < times(5) && !several(1) {
-        return possible(
-            "it is an outlier: other polls at this place are short, so that the machine may be to blame",
-        );
     }
     // With events missing, the end of the poll or of its sleep may be among them.
-    let proved = length.least > all.threshold && !all.missing;
+    let seen = length.least > all.threshold && length.least >= own.min(times(2)) && !all.missing;
+    let slept = match all.starved {
+        Starved::No => true,
+        Starved::Unknown => own + length.shared >= times(3),
+        Starved::Hardly | Starved::Maybe => false,
+    };
+    let mostly = all.long >= MOSTLY && several(50);
+    let proved = seen && (computes || slept) && (!locks || mostly);
     Verdict {
-        certainty: if proved && (asked || length.least >= own.min(times(2))) {
+        certainty: if proved {
             Certainty::Proved
         } else {
             Certainty::Likely
         },
-        doubt: all
-            .missing
-            .then_some("events were lost: the end of the poll may be among them"),
+        doubt: all.missing.then_some(LOST),
     }
 }

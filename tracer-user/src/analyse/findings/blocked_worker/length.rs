@@ -83,6 +83,8 @@ const fn sleep_in(syscall: u32) -> Sleep {
 pub(super) struct Foreign {
     /// Threads that may run a `block_on` between polls.
     roots: HashSet<u32>,
+    /// Threads that were seen in `block_in_place`, and when.
+    aside: HashSet<(u32, u64)>,
     /// Begins of polls that take over a worker from a thread that blocks in place.
     takeovers: Vec<u64>,
 }
@@ -122,7 +124,23 @@ impl Foreign {
             }
         }
         foreign.takeovers.sort_unstable();
+        for moment in case.moments {
+            let threads = moment.snapshot.threads.iter().filter(|thread| thread.aside);
+            foreign
+                .aside
+                .extend(threads.map(|thread| (thread.tid, moment.time)));
+        }
         foreign
+    }
+
+    /// Whether a thread was seen aside in a poll.
+    fn was_aside(&self, history: &History, poll: &Poll, end: u64) -> bool {
+        let tid = match poll.thread.map(|thread| &history[thread].kind) {
+            Some(UnitKind::Thread { tid, .. }) => *tid,
+            _ => return false,
+        };
+        let mut seen = self.aside.iter();
+        seen.any(|(thread, time)| *thread == tid && poll.begin <= *time && *time <= end)
     }
 
     fn is_root(&self, history: &History, poll: &Poll) -> bool {
@@ -163,6 +181,9 @@ pub(super) fn of(
     };
     let whole = end.saturating_sub(poll.begin);
     if !poll.begin_known || whole.saturating_sub(poll.preempted) <= threshold {
+        return None;
+    }
+    if foreign.was_aside(history, poll, end) {
         return None;
     }
     let whiles = history.off_cpu_of(index);

@@ -10,6 +10,7 @@
 mod judge;
 mod length;
 mod moments;
+mod starved;
 #[cfg(test)]
 mod tests;
 mod waited;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use self::judge::Verdict;
 use self::length::Length;
+use self::starved::{Starved, Waits};
 use super::case::Case;
 use super::model::{Kind, Role, Sighting, Site};
 use super::place::{self, Place};
@@ -90,10 +92,12 @@ fn from_history(case: &Case<'_>) -> Vec<Sighting> {
         return Vec::new();
     }
     let all = polls_by_begin(history);
+    let waits = Waits::of(case);
     let mut found = Vec::new();
     for (cause, group) in groups {
         let of_all = group.began.iter().filter_map(|began| all.get(began)).sum();
-        report(case, &cause, group, of_all, &mut found);
+        let starved = waits.explain(history, &group.polls, case.thresholds.long_poll);
+        report(case, &cause, group, (of_all, starved), &mut found);
     }
     found
 }
@@ -137,7 +141,7 @@ fn report(
     case: &Case<'_>,
     cause: &str,
     mut group: Group<'_>,
-    of_all: u64,
+    (of_all, starved): (u64, Starved),
     found: &mut Vec<Sighting>,
 ) {
     let history = case.history;
@@ -146,6 +150,7 @@ fn report(
         polls: of_all.max(group.polls.len() as u64),
         threshold: case.thresholds.long_poll,
         missing: case.events_are_missing(),
+        starved,
     };
     let mut verdicts: Vec<(Verdict, Length)> = group
         .polls

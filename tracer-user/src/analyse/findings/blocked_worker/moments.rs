@@ -79,7 +79,7 @@ fn by_id(snapshot: &Snapshot) -> HashMap<&str, &TaskInfo> {
 fn polled<'a>(thread: &ThreadInfo, tasks: &HashMap<&str, &'a TaskInfo>) -> Option<&'a TaskInfo> {
     let task = tasks.get(thread.polls.as_deref()?)?;
     let running = matches!(task.state, TaskState::Running);
-    (thread.in_runtime && !thread.parked && running).then_some(*task)
+    (thread.in_runtime && !thread.parked && !thread.aside && running).then_some(*task)
 }
 
 /// The first of the looks since which the thread polls the same task without another in between.

@@ -1,11 +1,12 @@
 //! Long polls are told with their cause, and what looks like one is not.
 
 use super::find;
-use crate::analyse::findings::case::{Case, Thresholds};
+use crate::analyse::findings::case::{Case, Moment, Thresholds};
 use crate::analyse::findings::model::{Certainty, Kind, Role, Sighting};
 use crate::analyse::history::{AwaitIndex, History, OffCpu, PollIndex, UnitIndex};
 use crate::analyse::sample::Sample;
 use crate::rebuild::event::EndSeen;
+use crate::rebuild::snapshot::{Snapshot, ThreadInfo};
 
 const MS: u64 = 1_000_000;
 const CLOCK_NANOSLEEP: u32 = 230;
@@ -74,7 +75,13 @@ impl Made {
     }
 
     fn found(&self) -> Vec<Sighting> {
-        judged(&self.sample.history)
+        judged(&self.sample.history, &looks(Some(0)))
+    }
+
+    /// As [`Made::surest`], on a thread that waited so long for a CPU, where that is known.
+    fn surest_with(&self, run_delay: Option<u64>) -> Option<Certainty> {
+        let found = judged(&self.sample.history, &looks(run_delay));
+        found.iter().map(|sighting| sighting.certainty).max()
     }
 
     fn surest(&self) -> Option<Certainty> {
@@ -82,10 +89,30 @@ impl Made {
     }
 }
 
-fn judged(history: &History) -> Vec<Sighting> {
+/// Two looks, in between which the worker waited so long for a CPU, in 1,000 turns.
+fn looks(run_delay: Option<u64>) -> Vec<Moment> {
+    let look = |time: u64, delay: u64, turns: u64| Moment {
+        time,
+        snapshot: std::sync::Arc::new(Snapshot {
+            threads: vec![ThreadInfo {
+                tid: 7,
+                run_delay: run_delay.map(|_| delay),
+                switches: (turns, 0),
+                ..ThreadInfo::default()
+            }],
+            ..Snapshot::empty(time)
+        }),
+    };
+    vec![
+        look(0, 5, 10),
+        look(1_000_000 * MS, 5 + run_delay.unwrap_or(0), 1_010),
+    ]
+}
+
+fn judged(history: &History, moments: &[Moment]) -> Vec<Sighting> {
     find(&Case {
         history,
-        moments: &[],
+        moments,
         thresholds: Thresholds::default(),
     })
 }
@@ -269,4 +296,51 @@ fn lost_events_prove_nothing_about_an_end() {
     assert_eq!(made.surest(), Some(Certainty::Proved));
     made.sample.history.missing.records_lost = 1;
     assert_eq!(made.surest(), Some(Certainty::Likely));
+}
+
+#[test]
+fn sleeps_that_waits_for_a_cpu_explain_are_possible_only() {
+    let mut made = Made::new();
+    for _ in 0..20 {
+        let poll = made.poll(14 * MS);
+        made.off(poll, 13 * MS, false, Some(CLOCK_NANOSLEEP));
+    }
+    // 20 polls are 4 ms longer than the threshold.
+    assert_eq!(made.surest_with(Some(79 * MS)), Some(Certainty::Proved));
+    assert_eq!(made.surest_with(Some(81 * MS)), Some(Certainty::Possible));
+    assert_eq!(made.surest_with(None), Some(Certainty::Likely), "not known");
+    let poll = made.poll(200 * MS);
+    made.off(poll, 199 * MS, false, Some(CLOCK_NANOSLEEP));
+    assert_eq!(
+        made.surest_with(None),
+        Some(Certainty::Proved),
+        "it is too long"
+    );
+    // One wait took 0.5 ms on average.
+    assert_eq!(made.surest_with(Some(500 * MS)), Some(Certainty::Likely));
+}
+
+#[test]
+fn a_thread_that_was_seen_aside_blocks_nobody() {
+    let mut made = Made::new();
+    let poll = made.poll(80 * MS);
+    made.off(poll, 79 * MS, false, Some(CLOCK_NANOSLEEP));
+    let mut moments = looks(Some(0));
+    let time = made.sample.history.polls[poll.0 as usize].begin + 5;
+    let thread = ThreadInfo {
+        tid: 7,
+        aside: true,
+        ..ThreadInfo::default()
+    };
+    moments.insert(
+        1,
+        Moment {
+            time,
+            snapshot: std::sync::Arc::new(Snapshot {
+                threads: vec![thread],
+                ..Snapshot::empty(time)
+            }),
+        },
+    );
+    assert!(judged(&made.sample.history, &moments).is_empty());
 }

@@ -41,14 +41,13 @@ pub(super) fn meanwhile(history: &History, polls: &[PollIndex]) -> Option<String
     tasks.dedup();
     let looked = polls.len().min(MAX_POLLS);
     Some(format!(
-        "meanwhile {} woken and not polled before the end: {}, which waited {} in all{}",
-        if waits == 1 {
-            "1 task was".to_owned()
-        } else {
-            format!("tasks were {waits} times")
+        "{} woken meanwhile and not polled before the end: {} of waiting in {}{}",
+        match tasks.len() {
+            1 => "1 task was".to_owned(),
+            count => format!("{count} tasks were"),
         },
-        plural(tasks.len() as u64, "task"),
         duration(total),
+        plural(waits, "wake-up"),
         if looked < polls.len() {
             format!(" (in the {looked} longest polls)")
         } else {
