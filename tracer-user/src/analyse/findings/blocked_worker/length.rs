@@ -78,9 +78,24 @@ const fn sleep_in(syscall: u32) -> Sleep {
     }
 }
 
+/// Nanoseconds that a poll slept in calls that do not wait by nature: a lock's holder, the disk, or
+/// the scheduler may be to blame for these.
+pub(in crate::analyse::findings) fn slept_for_others(history: &History, index: PollIndex) -> u64 {
+    let poll = &history[index];
+    if poll.blocked == 0 {
+        return 0;
+    }
+    let whiles = history.off_cpu_of(index).iter();
+    let asked = whiles
+        .filter(|off| !off.preempted && off.syscall.map(sleep_in) == Some(Sleep::Asked))
+        .map(|off| off.to.saturating_sub(off.from));
+    poll.blocked
+        .saturating_sub(asked.fold(0, u64::saturating_add))
+}
+
 /// What is known of the threads, and of blocking in place.
 #[derive(Debug, Default)]
-pub(super) struct Foreign {
+pub(in crate::analyse::findings) struct Foreign {
     /// Threads that may run a `block_on` between polls.
     roots: HashSet<u32>,
     /// Threads that were seen in `block_in_place`, and when.
@@ -94,7 +109,7 @@ pub(super) struct Foreign {
 const TAKEOVER: &str = "block_in_place";
 
 impl Foreign {
-    pub(super) fn of(case: &Case<'_>) -> Self {
+    pub(in crate::analyse::findings) fn of(case: &Case<'_>) -> Self {
         let history = case.history;
         let mut foreign = Self::default();
         let now = case.now().map(|moment| &moment.snapshot);
@@ -143,7 +158,8 @@ impl Foreign {
         seen.any(|(thread, time)| *thread == tid && poll.begin <= *time && *time <= end)
     }
 
-    fn is_root(&self, history: &History, poll: &Poll) -> bool {
+    /// Whether the thread of a poll may run something unseen between the polls of tasks.
+    pub(in crate::analyse::findings) fn is_root(&self, history: &History, poll: &Poll) -> bool {
         match poll.thread.map(|thread| &history[thread].kind) {
             Some(UnitKind::Thread { tid, .. }) => self.roots.contains(tid),
             _ => true,

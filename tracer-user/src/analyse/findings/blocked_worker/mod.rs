@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use self::judge::Verdict;
 use self::length::Length;
+pub(super) use self::length::{Foreign, slept_for_others};
 use self::starved::{Starved, Waits};
 use super::case::Case;
 use super::model::{Kind, Role, Sighting, Site};

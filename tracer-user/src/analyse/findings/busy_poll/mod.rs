@@ -17,6 +17,7 @@
 
 mod excuse;
 mod idle;
+mod pair;
 #[cfg(test)]
 mod tests;
 
@@ -61,6 +62,7 @@ pub(super) fn find(case: &Case<'_>) -> Vec<Sighting> {
             }
         }
     }
+    found.extend(pair::find(case));
     found
 }
 

@@ -163,3 +163,38 @@ fn awaits_that_end_are_progress() {
     };
     assert_eq!(surest(&load), None);
 }
+
+/// Two tasks that wake each other; `others` of 100 wake-ups come from a thread.
+fn conversation(others: u64) -> Option<Certainty> {
+    let mut sample = Sample::default();
+    let worker = sample.thread("tokio-rt-worker");
+    let tasks = [sample.task("app::one"), sample.task("app::two")];
+    let roots = tasks.map(|task| sample.instance(task, None, "app::x", 0, None, (0, MS)));
+    let mut before: Option<PollIndex> = None;
+    for number in 0..40_000_u64 {
+        let at = usize::from(number % 2 == 0);
+        let begin = MS + number * 5_000;
+        let poll = sample.poll(tasks[at], begin, begin + 2_000);
+        if let Some(before) = before {
+            let by = if number % 100 < others {
+                thread_by(worker, None)
+            } else {
+                task_in(tasks[1 - at], before, roots[1 - at])
+            };
+            sample.wake(tasks[at], begin - 100, by, poll);
+        }
+        before = Some(poll);
+    }
+    let found = find(&Case {
+        history: &sample.history,
+        moments: &[],
+        thresholds: Thresholds::default(),
+    });
+    found.iter().map(|sighting| sighting.certainty).max()
+}
+
+#[test]
+fn two_that_wake_each_other_are_possible_only() {
+    assert_eq!(conversation(0), Some(Certainty::Possible));
+    assert_eq!(conversation(20), None);
+}

@@ -58,7 +58,7 @@ pub(super) fn find(case: &Case<'_>) -> Vec<Sighting> {
     if delays.is_empty() {
         return Vec::new();
     }
-    let busy = Busy::of(history, case.thresholds.long_poll);
+    let busy = Busy::of(case);
     let mut found = Vec::new();
     for (future, mut delays) in delays {
         delays.sort_by_key(|delay| (Reverse(delay.length()), delay.from, delay.task));

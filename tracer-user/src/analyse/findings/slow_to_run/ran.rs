@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
+use crate::analyse::findings::blocked_worker::{Foreign, slept_for_others};
+use crate::analyse::findings::case::Case;
 use crate::analyse::findings::place::{self, Place};
 use crate::analyse::findings::told::{duration, is_share, percent, plural};
 use crate::analyse::history::{History, PollIndex, UnitIndex, UnitKind};
@@ -31,7 +33,7 @@ struct Spent {
     poll: PollIndex,
     begin: u64,
     end: u64,
-    /// Nanoseconds of it that the scheduler did not take.
+    /// Nanoseconds of it on the CPU, or asleep because it asked for that.
     net: u64,
     /// `net` of all polls of the thread before it, and of those that were not short.
     before: u64,
@@ -53,7 +55,7 @@ pub(super) enum Instead {
 #[derive(Clone, Debug)]
 struct Thread {
     unit: UnitIndex,
-    /// Nanoseconds in polls, without what the scheduler took.
+    /// Nanoseconds in polls, without what the scheduler, locks and disks took.
     busy: u64,
     /// Of that in polls that are not short.
     in_long: u64,
@@ -80,8 +82,10 @@ pub(super) struct Ran {
 }
 
 impl<'h> Busy<'h> {
-    pub(super) fn of(history: &'h History, long_poll: u64) -> Self {
-        let not_short = long_poll / NOT_SHORT;
+    pub(super) fn of(case: &Case<'h>) -> Self {
+        let history = case.history;
+        let not_short = case.thresholds.long_poll / NOT_SHORT;
+        let foreign = Foreign::of(case);
         let mut threads: HashMap<UnitIndex, Vec<Spent>> = HashMap::new();
         for (number, poll) in (0..).zip(&history.polls) {
             let Some(thread) = poll.thread else { continue };
@@ -93,13 +97,20 @@ impl<'h> Busy<'h> {
             let row = threads.entry(thread).or_default();
             let last = row.last().copied();
             let begin = poll.begin.max(last.map_or(0, |last| last.end));
-            let end = poll.end.unwrap_or(history.span.end).max(begin);
+            // What a thread may do unseen after a poll is not the poll's.
+            let end = if foreign.is_root(history, poll) {
+                history.known_until(PollIndex(number))
+            } else {
+                poll.end.unwrap_or(history.span.end)
+            };
+            let end = end.max(begin);
+            let others = slept_for_others(history, PollIndex(number));
             let long = |spent: Spent| if spent.net >= not_short { spent.net } else { 0 };
             row.push(Spent {
                 poll: PollIndex(number),
                 begin,
                 end,
-                net: (end - begin).saturating_sub(poll.preempted),
+                net: (end - begin).saturating_sub(poll.preempted.saturating_add(others)),
                 before: last.map_or(0, |last| last.before.saturating_add(last.net)),
                 long_before: last.map_or(0, |last| last.long_before.saturating_add(long(last))),
             });

@@ -151,3 +151,37 @@ fn lost_events_leave_it_possible() {
     made.sample.history.missing.records_lost = 1;
     assert_eq!(made.surest(), Some(Certainty::Possible));
 }
+
+#[test]
+fn a_lock_that_the_machine_kept_is_not_the_programs_fault() {
+    let mut made = Made::new();
+    let hog = made.sample.task("app::hog");
+    let poll = made.poll(hog, 10 * MS, 209 * MS);
+    made.sample.history.polls[poll.0 as usize].blocked = 198 * MS;
+    made.sample
+        .history
+        .off_cpu
+        .push(crate::analyse::history::OffCpu {
+            poll,
+            from: 10 * MS,
+            to: 208 * MS,
+            preempted: false,
+            syscall: Some(202),
+        });
+    made.victim(210 * MS);
+    assert_eq!(made.surest(), Some(Certainty::Possible));
+    // It slept because it asked for it.
+    made.sample.history.off_cpu[0].syscall = Some(230);
+    assert_eq!(made.surest(), Some(Certainty::Likely));
+}
+
+#[test]
+fn what_a_thread_does_unseen_is_not_the_last_polls() {
+    let mut made = Made::new();
+    made.worker = made.sample.thread("main");
+    let last = made.sample.task("app::last");
+    let poll = made.poll(last, 10 * MS, 209 * MS);
+    made.sample.history.polls[poll.0 as usize].seen = crate::rebuild::event::EndSeen::NextEvent;
+    made.victim(210 * MS);
+    assert_eq!(made.surest(), Some(Certainty::Possible));
+}
