@@ -385,7 +385,7 @@ fn live_a_session_and_its_recording_say_the_same() {
     );
     let (mut live, mut recorded) = (json(&live), json(&recorded));
     assert_eq!(live["source"]["kind"], "live");
-    assert!(live["coverage"]["looks"].as_u64() >= Some(3));
+    assert!(live["coverage"]["looks"].as_u64() >= Some(2));
     assert!(live["findings"].as_array().unwrap().len() > 3);
     // A session says in its warnings what a recording has in its header.
     for one in [&mut live, &mut recorded] {

@@ -38,6 +38,9 @@ fn merge(mut sightings: Vec<Sighting>) -> Option<(u64, Finding)> {
         rank(one)
             .cmp(&rank(other))
             .then_with(|| one.tasks.cmp(&other.tasks))
+            // The same whatever order they came in.
+            .then_with(|| one.evidence.cmp(&other.evidence))
+            .then_with(|| one.sites.cmp(&other.sites))
     });
     let count = sightings.len() as u64;
     let weight = sightings.iter().map(|sighting| sighting.weight).max()?;
@@ -50,6 +53,7 @@ fn merge(mut sightings: Vec<Sighting>) -> Option<(u64, Finding)> {
     let mut others = sightings.split_off(1).into_iter();
     let first = sightings.pop()?;
     let mut tasks = first.tasks;
+    tasks.truncate(MAX_TASKS);
     for task in others
         .by_ref()
         .filter_map(|other| other.tasks.into_iter().next())
@@ -76,3 +80,7 @@ fn merge(mut sightings: Vec<Sighting>) -> Option<(u64, Finding)> {
     };
     Some((weight, finding))
 }
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod tests;

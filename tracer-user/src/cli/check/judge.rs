@@ -26,19 +26,79 @@ const DURATION: Duration = Duration::from_secs(5);
 const LOOKS: usize = 3;
 const BETWEEN: Duration = Duration::from_millis(200);
 
+/// What is judged, looked at.
+struct Seen {
+    header: Header,
+    history: History,
+    moments: Moments,
+    looked: Looked,
+    source: Source,
+    warnings: Vec<String>,
+}
+
 /// Judges what the user named.
 ///
 /// # Errors
 /// Any stage's.
 pub(super) fn judge(arguments: &Arguments) -> Result<Check> {
+    let seen = seen(arguments)?;
+    let case = seen.case(arguments);
+    let mut found = findings::find(&case);
+    let coverage = findings::coverage(&case, seen.looked, &found);
+    let all = found.len();
+    found.retain(|finding| arguments.wants(finding.kind, finding.certainty));
+    let mut warnings = seen.warnings.clone();
+    if let Some(moment) = case.now() {
+        warnings.extend(moment.snapshot.warnings.iter().cloned());
+    }
+    let began = case.history.span.start;
+    Ok(Check {
+        schema: SCHEMA,
+        source: seen.source.clone(),
+        process: seen.header.process.clone(),
+        span: Span {
+            began_ns: began,
+            ended_ns: case.end(),
+            began_unix_ns: seen.header.realtime(began),
+        },
+        thresholds: case.thresholds.into(),
+        coverage,
+        left_out: (all - found.len()) as u64,
+        findings: found,
+        warnings,
+    })
+}
+
+fn seen(arguments: &Arguments) -> Result<Seen> {
     match arguments.source.judged() {
-        Judged::File(file) => of_file(arguments, file),
-        Judged::Target(target) if arguments.now => of_memory(arguments, &target),
-        Judged::Target(target) => of_session(arguments, target),
+        Judged::File(file) => in_file(file),
+        Judged::Target(target) if arguments.now => in_memory(arguments, &target),
+        Judged::Target(target) => in_session(arguments, target),
     }
 }
 
-fn of_file(arguments: &Arguments, path: &Path) -> Result<Check> {
+impl Seen {
+    fn of(gathered: Gathered, source: Source, warnings: Vec<String>) -> Self {
+        Self {
+            looked: gathered.looked(),
+            header: gathered.header,
+            history: gathered.history,
+            moments: gathered.moments,
+            source,
+            warnings,
+        }
+    }
+
+    fn case(&self, arguments: &Arguments) -> Case<'_> {
+        Case {
+            history: &self.history,
+            moments: self.moments.kept(),
+            thresholds: arguments.thresholds(),
+        }
+    }
+}
+
+fn in_file(path: &Path) -> Result<Seen> {
     let mut evidence: Option<Evidence> = None;
     let window = Window::default();
     let read = recorded::go_through(path, |header, item| {
@@ -61,10 +121,10 @@ fn of_file(arguments: &Arguments, path: &Path) -> Result<Check> {
             read.skipped
         ));
     }
-    Ok(of_gathered(arguments, &gathered, source, warnings))
+    Ok(Seen::of(gathered, source, warnings))
 }
 
-fn of_session(arguments: &Arguments, target: TargetSelector) -> Result<Check> {
+fn in_session(arguments: &Arguments, target: TargetSelector) -> Result<Seen> {
     let duration = arguments.duration.unwrap_or(DURATION);
     let request = Request {
         target,
@@ -95,10 +155,10 @@ fn of_session(arguments: &Arguments, target: TargetSelector) -> Result<Check> {
     if let Some(failure) = summary.file.and_then(|file| file.failure) {
         warnings.push(format!("the recording is incomplete: {failure}"));
     }
-    Ok(of_gathered(arguments, &gathered, Source::Live, warnings))
+    Ok(Seen::of(gathered, Source::Live, warnings))
 }
 
-fn of_memory(arguments: &Arguments, target: &TargetSelector) -> Result<Check> {
+fn in_memory(arguments: &Arguments, target: &TargetSelector) -> Result<Seen> {
     let process = Process::find(target)?;
     let mut moments = Moments::default();
     look(&process, arguments.debug_file.as_deref(), |look| {
@@ -127,79 +187,22 @@ fn of_memory(arguments: &Arguments, target: &TargetSelector) -> Result<Check> {
     let header = Header::new(info, "tokio");
     let began = kept.first().map_or(header.started, |moment| moment.time);
     let ended = kept.last().map_or(began, |moment| moment.time);
-    let history = History {
-        span: began..ended,
-        ..History::default()
-    };
-    let case = Case {
-        history: &history,
-        moments: kept,
-        thresholds: arguments.thresholds(),
-    };
-    let looked = Looked {
-        events_watched: false,
-        events: 0,
-        looks: moments.taken(),
-        debug_info: None,
-    };
-    Ok(of_case(
-        arguments,
-        &case,
-        looked,
-        &header,
-        Source::Memory,
-        Vec::new(),
-    ))
-}
-
-fn of_gathered(
-    arguments: &Arguments,
-    gathered: &Gathered,
-    source: Source,
-    warnings: Vec<String>,
-) -> Check {
-    let case = gathered.case(arguments.thresholds());
-    of_case(
-        arguments,
-        &case,
-        gathered.looked(),
-        &gathered.header,
-        source,
-        warnings,
-    )
-}
-
-fn of_case(
-    arguments: &Arguments,
-    case: &Case<'_>,
-    looked: Looked,
-    header: &Header,
-    source: Source,
-    mut warnings: Vec<String>,
-) -> Check {
-    let mut found = findings::find(case);
-    let coverage = findings::coverage(case, looked, &found);
-    let all = found.len();
-    found.retain(|finding| arguments.wants(finding.kind, finding.certainty));
-    if let Some(moment) = case.now() {
-        warnings.extend(moment.snapshot.warnings.iter().cloned());
-    }
-    let began = case.history.span.start;
-    Check {
-        schema: SCHEMA,
-        source,
-        process: header.process.clone(),
-        span: Span {
-            began_ns: began,
-            ended_ns: case.end(),
-            began_unix_ns: header.realtime(began),
+    Ok(Seen {
+        header,
+        history: History {
+            span: began..ended,
+            ..History::default()
         },
-        thresholds: case.thresholds.into(),
-        coverage,
-        left_out: (all - found.len()) as u64,
-        findings: found,
-        warnings,
-    }
+        looked: Looked {
+            events_watched: false,
+            events: 0,
+            looks: moments.taken(),
+            debug_info: None,
+        },
+        moments,
+        source: Source::Memory,
+        warnings: Vec::new(),
+    })
 }
 
 /// Probes are not permitted, but reading memory is.
