@@ -7,6 +7,7 @@
 //! What is missing in the case (lost events, torn reads, unknown layouts) may hide a finding or
 //! lower its certainty, and never makes one.
 
+mod abandoned_future;
 mod alive;
 mod blocked_worker;
 mod busy_poll;
@@ -14,9 +15,12 @@ mod case;
 mod coverage;
 #[cfg(test)]
 mod events_property_tests;
+mod futurelock;
+mod graph;
 mod group;
 #[cfg(test)]
 mod hand;
+mod kept;
 mod lost_wake;
 mod model;
 mod moments;
@@ -24,16 +28,20 @@ mod panicked;
 mod past;
 mod place;
 mod preorder;
+#[cfg(test)]
+mod property_tests;
 mod slow_to_run;
 mod source;
 mod stalled;
 mod still;
 mod task_growth;
 mod told;
+mod wait_cycle;
 mod watch;
 
 pub use case::{Case, Moment, Thresholds};
 pub use coverage::{Coverage, Looked, NotJudged, coverage};
+pub use graph::{GraphEdge, GraphEdgeKind, GraphNode, GraphNodeKind, Root, WaitGraph, graph};
 pub use group::group;
 pub use model::{Certainty, Finding, Kind, Role, Sighting, Site, Subject};
 pub use moments::Moments;
@@ -45,8 +53,11 @@ type Analysis = fn(&Case<'_>) -> Vec<Sighting>;
 /// All analyses, in the order of [`Kind`].
 const ANALYSES: &[Analysis] = &[
     lost_wake::find,
+    wait_cycle::find,
+    futurelock::find,
     blocked_worker::find,
     panicked::find,
+    abandoned_future::find,
     busy_poll::find,
     slow_to_run::find,
     task_growth::find,

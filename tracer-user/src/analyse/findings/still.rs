@@ -35,8 +35,6 @@ pub(super) struct Still<'a> {
 pub(super) struct Standing<'a> {
     /// In the order of the last look.
     pub tasks: Vec<Still<'a>>,
-    /// Looks that were compared.
-    pub looks: usize,
 }
 
 impl<'a> Standing<'a> {
@@ -45,7 +43,6 @@ impl<'a> Standing<'a> {
         let Some((last, earlier)) = case.moments.split_last() else {
             return Self::default();
         };
-        let looks = case.moments.len();
         let mut tasks: Vec<Still<'a>> = last
             .snapshot
             .tasks
@@ -90,7 +87,7 @@ impl<'a> Standing<'a> {
             let unit = units.get(&TaskName::of(task.now)).copied();
             task.past = Past::of(case, unit);
         }
-        Self { tasks, looks }
+        Self { tasks }
     }
 }
 

@@ -3,17 +3,22 @@
 //! - [`nothing_left`]: no waker of it is left. The reference count proves it.
 //! - [`ready`]: what it waits for is there, and no wake-up came.
 //! - [`lost_arm`]: one of several futures that it waits for has kept no waker.
+//! - [`never_cloned`]: the future that it waits in cloned none in its only poll.
+//! - [`unlike_others`]: it waits for much longer than its equals did.
 //! - [`wrong_waker`]: what it waits for would wake another task, or none.
 //!
 //! What is told of a task is the surest of these. Abort handles count as wakers, so that the first
 //! can hide a loss, never make one.
 
 mod blame;
+mod downstream;
 mod lost_arm;
+mod never_cloned;
 mod nothing_left;
 mod ready;
 #[cfg(test)]
 mod tests;
+mod unlike_others;
 mod wrong_waker;
 
 use super::case::Case;
@@ -34,7 +39,9 @@ struct Suspect<'c, 'a> {
 /// Idle tasks that nothing can wake, or nobody will.
 pub(super) fn find(case: &Case<'_>) -> Vec<Sighting> {
     let standing = Standing::of(case);
-    standing
+    let peers = unlike_others::Peers::of(case);
+    let clones = never_cloned::Clones::of(case);
+    let mut sightings: Vec<Sighting> = standing
         .tasks
         .into_iter()
         .filter(|task| !task.now.cancelled)
@@ -55,6 +62,8 @@ pub(super) fn find(case: &Case<'_>) -> Vec<Sighting> {
                 ready::judge(&suspect),
                 wrong_waker::judge(&suspect),
                 lost_arm::judge(&suspect),
+                never_cloned::judge(&suspect, &clones),
+                unlike_others::judge(&suspect, &peers),
             ]
             .into_iter()
             .flatten()
@@ -67,5 +76,7 @@ pub(super) fn find(case: &Case<'_>) -> Vec<Sighting> {
                 }
             })
         })
-        .collect()
+        .collect();
+    downstream::tell(case, &mut sightings);
+    sightings
 }

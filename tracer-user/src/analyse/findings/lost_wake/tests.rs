@@ -296,3 +296,71 @@ fn a_waker_of_another_task_wakes_that_one() {
     let wrapped = body("app::f", 3, combinator("app::Group", vec![none]));
     assert!(certainties(&Hand::twice(vec![task(1, wrapped)])).is_empty());
 }
+
+/// Twenty-five calls at one place, a second apart and 2 ms long each, and one that does not end.
+fn calls(clones: bool) -> crate::analyse::history::History {
+    use crate::analyse::history::Probed;
+    use crate::analyse::history::sample;
+    use crate::rebuild::event::EventKind;
+
+    let mut trace = Trace::new();
+    let worker = trace.thread(7, "worker", 1);
+    let unit = trace.task(1, "app::f", 2, true);
+    let other = trace.task(2, "app::f", 2, true);
+    let stands = |trace: &mut Trace, unit, at, leaf: Option<u64>| {
+        let mut futures = vec![sample::body(0, 0, "app::f", 3)];
+        match leaf {
+            Some(_) => futures.push(sample::leaf(1, 8, "app::Lost", "")),
+            None => futures.push(sample::sleep(1, 8, 1)),
+        }
+        trace.stands(unit, at, &futures);
+    };
+    for call in 1..=25_u64 {
+        let at = call * 100_000_000;
+        // From the sleep into the call, polled once more there, and out of it.
+        stands(&mut trace, other, at, None);
+        trace.poll(other, worker, at, at + 9, None);
+        let again = at + 1_000_000;
+        stands(&mut trace, other, again, Some(call));
+        let poll = trace.poll(other, worker, again, again + 9, None);
+        if clones {
+            let cloned = EventKind::WakerCloned { task: other };
+            trace.event(other, again + 9, cloned, Some(poll));
+        }
+        stands(&mut trace, other, at + 2_000_000, Some(call));
+        trace.poll(other, worker, at + 2_000_000, at + 2_000_009, None);
+    }
+    stands(&mut trace, unit, 3 * SECOND, None);
+    trace.poll(unit, worker, 3 * SECOND, 3 * SECOND + 9, None);
+    stands(&mut trace, unit, 9 * SECOND, Some(0));
+    let mut history = trace.history(0, 20 * SECOND);
+    history.wakers.probed = Probed::by_kinds(["waker_clone"]);
+    history
+}
+
+#[test]
+fn a_future_that_waits_for_much_longer_than_its_equals_may_be_lost() {
+    let slow = task(1, body("app::f", 3, leaf("app::Lost")));
+    let hand = Hand::twice(vec![slow.clone()]).with(calls(false));
+    let found = only(&hand.case());
+    assert_eq!(found.certainty, Certainty::Possible, "{found:#?}");
+    assert!(found.evidence[0].contains("24 others"), "{found:#?}");
+    assert_eq!(found.began, Some(3 * SECOND + 9));
+    // Without equals there is nothing to be told.
+    assert!(certainties(&Hand::twice(vec![slow])).is_empty());
+}
+
+#[test]
+fn who_waits_for_what_a_lost_task_holds_is_told() {
+    use super::super::hand::{holding, lock};
+    let mut holder = lost();
+    let tree = holder.tree.take().unwrap();
+    holder.tree = Some(holding(tree, lock(0x10)));
+    let waiter = |id| task(id, body("app::g", 5, acquire(0x10)));
+    let found = only(&Hand::twice(vec![holder, waiter(2), waiter(3)]).case());
+    let told = found.evidence.join("\n");
+    assert!(
+        told.contains("2 tasks wait for the mutex at 0x10 that it holds in `guard`"),
+        "{told}"
+    );
+}
