@@ -105,7 +105,8 @@ fn all_is_ready(build: Build, arguments: &[&str]) {
         );
         // What wakes takes the waker out. A oneshot wakes by reference, and a task that has
         // finished keeps the waker of who awaited it as long as its handle is kept.
-        let wakers = u64::from(name.starts_with("oneshot") || name == "join");
+        let wakers =
+            u64::from(name.starts_with("oneshot") || matches!(&**name, "join" | "hand_own"));
         complaints.unless(
             task["wakers"].as_u64() == Some(wakers),
             format!("{name}: wakers {}, not {wakers}", task["wakers"]),

@@ -19,6 +19,8 @@ const PLACE: Style = AnsiColor::Green.on_default();
 const HOLDS: Style = AnsiColor::Magenta.on_default();
 const WARNING: Style = AnsiColor::Yellow.on_default();
 
+/// Threads that are shown in a poll.
+const POLLING: usize = 64;
 /// Task ids that are named for a group of equal tasks.
 const NAMED: usize = 4;
 /// A name longer than this is shown without its generic arguments.
@@ -85,6 +87,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         "{STRONG}{total} {tasks}{STRONG:#}: {}",
         states.join(", ")
     )?;
+    threads(snapshot, out)?;
     let level = match snapshot.coverage.debug_info {
         DebugInfoLevel::Full => None,
         DebugInfoLevel::Symbols => Some("the binary has symbols but no types: no await trees"),
@@ -95,6 +98,28 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         .chain(snapshot.warnings.iter().map(String::as_str))
     {
         writeln!(out, "{WARNING}note: {}{WARNING:#}", escape(warning))?;
+    }
+    Ok(())
+}
+
+/// The threads that poll, with what each is doing there.
+fn threads(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+    let polling = || {
+        let threads = snapshot.threads.iter();
+        threads.filter_map(|thread| Some((thread, thread.polls.as_deref()?)))
+    };
+    for (thread, task) in polling().take(POLLING) {
+        let name = escape(&thread.name);
+        write!(out, "thread {} {name} polls {task}", thread.tid)?;
+        match (&thread.syscall, thread.state.as_str()) {
+            (Some(call), _) => writeln!(out, ", in {}", escape(call))?,
+            (None, "R") => writeln!(out, ", running")?,
+            (None, state) => writeln!(out, ", {FAINT}state {}{FAINT:#}", escape(state))?,
+        }
+    }
+    let more = polling().skip(POLLING).count();
+    if more > 0 {
+        writeln!(out, "{FAINT}and {more} more threads that poll{FAINT:#}")?;
     }
     Ok(())
 }
@@ -389,7 +414,7 @@ fn shown_name(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::address::Address;
-    use crate::rebuild::snapshot::{Coverage, ProcessInfo, RuntimeInfo, SCHEMA};
+    use crate::rebuild::snapshot::{Coverage, ProcessInfo, RuntimeInfo, SCHEMA, ThreadInfo};
     use crate::rebuild::tree::WaitsFor;
 
     fn leaf(deadline: u64) -> AwaitNode {
@@ -460,7 +485,20 @@ mod tests {
         let snapshot = Snapshot {
             schema: SCHEMA,
             time: 0,
-            threads: Vec::new(),
+            threads: vec![
+                ThreadInfo {
+                    tid: 8,
+                    name: "wor\u{1b}[2Jker".into(),
+                    polls: Some("tokio/10002".into()),
+                    syscall: Some("clock_nanosleep".into()),
+                    ..ThreadInfo::default()
+                },
+                ThreadInfo {
+                    tid: 9,
+                    parked: true,
+                    ..ThreadInfo::default()
+                },
+            ],
             process: ProcessInfo {
                 pid: 7,
                 exe: "/srv/app".into(),

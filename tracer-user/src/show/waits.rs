@@ -42,6 +42,13 @@ pub fn describe(waits_for: &WaitsFor) -> String {
         "join" => join(waits_for),
         "io" => io(waits_for),
         "yield" => "its turn (it yielded)".to_owned(),
+        "hand_written" => match text("waker_kept") {
+            Some("none") => "something of its own, and it keeps no waker".to_owned(),
+            Some("other") => {
+                "something of its own, and it keeps a waker of another task".to_owned()
+            }
+            _ => "something of its own".to_owned(),
+        },
         "never" => "nothing: it is pending for ever".to_owned(),
         kind => {
             let mut phrase = kind.to_owned();

@@ -45,16 +45,40 @@ fn describe_tree(node: &mut AwaitNode, describe: &mut impl FnMut(i64) -> Option<
         && waits_for.kind == "io"
         && let Some(fd) = waits_for.details.get("fd").and_then(Json::as_i64)
     {
+        let guessed = waits_for.details.get("guessed") == Some(&Json::Bool(true));
         match describe(fd) {
+            // A number that is called like a descriptor, and is one that can be waited for.
+            Some(descriptor) if guessed && !can_be_waited_for(&descriptor) => not_io(node),
+            None if guessed => not_io(node),
             Some(descriptor) => tell(waits_for, &descriptor),
             None => node
                 .notes
                 .push(format!("descriptor {fd} is not open any more")),
         }
     }
-    for child in &mut node.children {
+    for child in node.children.iter_mut().chain(&mut node.not_awaited) {
         describe_tree(child, describe);
     }
+}
+
+fn can_be_waited_for(descriptor: &Descriptor) -> bool {
+    match descriptor {
+        Descriptor::Internet(_) | Descriptor::Unix(_) | Descriptor::Event { .. } => true,
+        Descriptor::Other(text) => ["socket:", "pipe:", "anon_inode:"]
+            .iter()
+            .any(|kind| text.starts_with(kind)),
+    }
+}
+
+/// The guess was wrong: what is left is what is known of the future otherwise.
+fn not_io(node: &mut AwaitNode) {
+    let Some(mut waits_for) = node.waits_for.take() else {
+        return;
+    };
+    waits_for.kind = "hand_written";
+    waits_for.details.remove("fd");
+    waits_for.details.remove("guessed");
+    node.waits_for = waits_for.text("waker_kept").is_some().then_some(waits_for);
 }
 
 /// Adds what a descriptor is to a wait for it.
@@ -106,9 +130,11 @@ fn judge(waits_for: &mut WaitsFor, descriptor: &Descriptor) {
     if waits_for.ready() == Some(true) {
         return;
     }
-    let reads = waits_for
-        .text("interest")
-        .is_some_and(|interest| interest.starts_with("read"));
+    let reads = match waits_for.text("interest") {
+        Some(interest) => interest.starts_with("read"),
+        // A hand-written future does not say: ready if it is both ways.
+        None => can_be_written(descriptor),
+    };
     let because = match descriptor {
         Descriptor::Internet(socket) if reads => readable(socket),
         Descriptor::Unix(socket) if reads => unix_readable(socket),
@@ -118,7 +144,9 @@ fn judge(waits_for: &mut WaitsFor, descriptor: &Descriptor) {
         }),
         _ => None,
     };
+    let knows = waits_for.details.contains_key("interest");
     match because {
+        Some(None) if !knows => {}
         None => {}
         Some(None) => {
             waits_for
@@ -130,6 +158,17 @@ fn judge(waits_for: &mut WaitsFor, descriptor: &Descriptor) {
             put(&mut waits_for.details, "ready", Some(true));
             put(&mut waits_for.details, "ready_because", Some(because));
         }
+    }
+}
+
+/// Whether the kernel would take more, whoever asks; an eventfd is only ever waited for to be read.
+fn can_be_written(descriptor: &Descriptor) -> bool {
+    match descriptor {
+        Descriptor::Internet(socket) => {
+            socket.state.as_deref() == Some("established") && socket.send_queue == 0
+        }
+        Descriptor::Event { .. } => true,
+        Descriptor::Unix(_) | Descriptor::Other(_) => false,
     }
 }
 

@@ -91,6 +91,54 @@ pub(super) struct ThreadContext {
     pub handle: Handle,
 }
 
+/// What a thread's context says that it does. Of one moment only if two readings agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ThreadFacts {
+    /// It has entered a runtime: a worker, or in `block_on` (`Context.runtime: EnterRuntime`).
+    pub entered: bool,
+    /// The id of the task that it polls, of a closure on the blocking pool, or of the blocking task
+    /// that a worker is (`Context.current_task_id`).
+    pub task_id: Option<u64>,
+}
+
+impl ThreadFacts {
+    /// Reads what the thread with this thread pointer does. `None` where its context cannot be read,
+    /// or has not these fields.
+    #[must_use]
+    pub(super) fn read(
+        info: &DebugInfo<'_>,
+        memory: &dyn Memory,
+        segment: &TlsSegment,
+        variables: &[ContextVariable],
+        thread_pointer: Address,
+    ) -> Option<Self> {
+        // The storage that the linker kept is the one in which a handle was found, on some thread;
+        // of one thread without a handle that is not known: the first that reads well.
+        variables.iter().find_map(|variable| {
+            let address = tls_address(thread_pointer, segment, variable.tls_offset)?;
+            let context = Value {
+                info,
+                memory,
+                type_die: variable.type_die,
+                address,
+            };
+            let entered = context
+                .field("runtime")
+                .and_then(Value::variant_name)
+                .ok()?;
+            // `Cell<Option<Id>>`, and an `Id` is never 0.
+            let task_id = context
+                .field("current_task_id")
+                .and_then(Value::word)
+                .ok()?;
+            Some(Self {
+                entered: entered.starts_with("Entered"),
+                task_id: (task_id != 0).then_some(task_id),
+            })
+        })
+    }
+}
+
 /// Reads the context of each thread. Threads outside any runtime have none.
 pub(super) fn of_threads<'a>(
     info: &DebugInfo<'a>,

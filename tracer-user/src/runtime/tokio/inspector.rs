@@ -23,6 +23,7 @@ use super::leaves::{LocalSetSeen, TokioLeaves};
 use super::lists::{self, Listing};
 use super::roots::{RootError, RootType, Roots};
 use super::task::TaskReader;
+use super::threads;
 
 /// Readings of a runtime's lists before a difference to its counter is accepted.
 const LIST_ATTEMPTS: u32 = 4;
@@ -116,7 +117,8 @@ impl<'d, 'a> Inspector<'d, 'a> {
         let leaves = self.leaves();
         let reader = self.reader(&leaves);
         let threads: Vec<i32> = process.threads().iter().map(|thread| thread.tid).collect();
-        let contexts = self.contexts_of(&threads, memory, &mut found);
+        let pointers = self.pointers_of(&threads, memory, &mut found);
+        let contexts = self.contexts_of(&pointers, memory, &mut found);
         let mut seen = HashSet::new();
         for (handle, inside) in handles::distinct(&contexts) {
             let value = self.value(handle.type_die, handle.address, memory);
@@ -134,6 +136,7 @@ impl<'d, 'a> Inspector<'d, 'a> {
         self.read_local_sets(&leaves, &reader, memory, &mut seen, &mut found);
         claims::settle(&mut found.tasks);
         describe_descriptors(self.pid, &mut found.tasks);
+        self.look_at_threads(&pointers, &contexts, memory, &mut found);
         found
     }
 
@@ -223,23 +226,21 @@ impl<'d, 'a> Inspector<'d, 'a> {
         }
     }
 
-    fn contexts_of(
+    fn segment(&self) -> Option<locate::TlsSegment> {
+        let tls = self.tls?;
+        Some(locate::TlsSegment {
+            memory_size: tls.memory_size,
+            align: tls.align,
+            address: tls.address,
+        })
+    }
+
+    fn pointers_of(
         &self,
         threads: &[i32],
         memory: &dyn Memory,
         found: &mut Found,
-    ) -> Vec<handles::ThreadContext> {
-        let Some(tls) = self.tls else {
-            found
-                .warnings
-                .push("the executable has no thread-local segment".to_owned());
-            return Vec::new();
-        };
-        let segment = locate::TlsSegment {
-            memory_size: tls.memory_size,
-            align: tls.align,
-            address: tls.address,
-        };
+    ) -> Vec<(i32, Address)> {
         let mut pointers = Vec::new();
         for (tid, pointer) in locate::thread_pointers(self.pid, memory, threads) {
             match pointer {
@@ -250,13 +251,40 @@ impl<'d, 'a> Inspector<'d, 'a> {
                 )),
             }
         }
-        handles::of_threads(
-            self.futures.info(),
-            memory,
-            &segment,
-            &self.contexts,
-            &pointers,
-        )
+        pointers
+    }
+
+    fn contexts_of(
+        &self,
+        pointers: &[(i32, Address)],
+        memory: &dyn Memory,
+        found: &mut Found,
+    ) -> Vec<handles::ThreadContext> {
+        let Some(segment) = self.segment() else {
+            found
+                .warnings
+                .push("the executable has no thread-local segment".to_owned());
+            return Vec::new();
+        };
+        let info = self.futures.info();
+        handles::of_threads(info, memory, &segment, &self.contexts, pointers)
+    }
+
+    fn look_at_threads(
+        &self,
+        pointers: &[(i32, Address)],
+        contexts: &[handles::ThreadContext],
+        memory: &dyn Memory,
+        found: &mut Found,
+    ) {
+        let locals = self.segment().map(|segment| threads::ThreadLocals {
+            info: self.futures.info(),
+            segment,
+            variables: &self.contexts,
+            pointers,
+        });
+        let inside = contexts.iter().map(|context| context.tid).collect();
+        found.threads = threads::look(self.pid, locals.as_ref(), &found.tasks, &inside, memory);
     }
 
     /// Lists a runtime's tasks, again when the lists changed meanwhile, and reads each.

@@ -15,6 +15,7 @@ mod lists;
 mod roots;
 mod shape;
 mod task;
+mod threads;
 mod walk_plan;
 
 pub use conventions::TokioConventions;

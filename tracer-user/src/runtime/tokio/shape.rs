@@ -17,6 +17,7 @@ use super::handles::Scheduler;
 use super::inspector::Found;
 use super::layout::StateWord;
 use super::task::state_of;
+use super::threads;
 use crate::address::{Address, LoadBias};
 use crate::locate::{self, Process};
 use crate::memory::Memory;
@@ -94,10 +95,12 @@ impl ShapeInspector {
         let mut seen_handles = HashSet::new();
         let mut seen_lists = HashSet::new();
         let threads: Vec<i32> = process.threads().iter().map(|thread| thread.tid).collect();
+        let mut candidates: Vec<(i32, Address)> = Vec::new();
         for (tid, pointer) in locate::thread_pointers(self.pid, memory, &threads) {
             match pointer {
                 Ok(pointer) => {
                     for candidate in self.candidates(pointer, memory) {
+                        candidates.push((tid, candidate.handle));
                         if seen_handles.insert(candidate.handle) {
                             self.handle(&candidate, memory, &mut seen_lists, &mut found);
                         }
@@ -108,6 +111,18 @@ impl ShapeInspector {
                 )),
             }
         }
+        // Where a runtime was found, every thread with a pointer to it is inside.
+        let runtimes: HashSet<Address> = found
+            .runtimes
+            .iter()
+            .map(|runtime| runtime.address)
+            .collect();
+        let inside = candidates
+            .into_iter()
+            .filter(|(_, handle)| runtimes.contains(handle))
+            .map(|(tid, _)| tid)
+            .collect();
+        found.threads = threads::look(self.pid, None, &found.tasks, &inside, memory);
         found.warnings.push(
             "found by the shape of tokio's structures: tasks of a LocalSet, the futures of \
              block_on and await trees need debug information (debug = 2 in the Cargo profile)"

@@ -1,9 +1,11 @@
 //! What tokio's leaf futures wait for. Recognised by type path; every offset by field name.
 
 mod channels;
+mod hand_written;
 mod held;
 mod io;
 mod join;
+mod kept;
 mod sync;
 mod time;
 mod waker;
@@ -43,6 +45,7 @@ pub(in crate::runtime::tokio) struct TokioLeaves<'d, 'a> {
     channels: Finder<'d, 'a>,
     senders: Finder<'d, 'a>,
     watches: Finder<'d, 'a>,
+    kept: kept::Search<'d, 'a>,
     /// `CLOCK_MONOTONIC` in nanoseconds, that deadlines are told against. Asked at each leaf: the
     /// first walk compiles what it meets, which takes longer than many a deadline.
     now: fn() -> u64,
@@ -66,6 +69,7 @@ impl<'d, 'a> TokioLeaves<'d, 'a> {
             channels: Finder::new(info, bias, &["tokio::sync::mpsc::chan::Rx"]),
             senders: Finder::new(info, bias, &["tokio::sync::mpsc::chan::Tx"]),
             watches: Finder::new(info, bias, &["tokio::sync::watch::Shared"]),
+            kept: kept::Search::new(info, bias),
             now,
             local_sets: RefCell::new(Vec::new()),
         }
@@ -216,7 +220,8 @@ impl Leaves for TaskLeaves<'_, '_, '_> {
                 ..Leaf::default()
             }),
             // Any other leaf that holds an I/O resource waits for that.
-            None => io::holder(step, value, &leaves.resources, &waiting),
+            None => io::holder(step, value, &leaves.resources, &waiting)
+                .or_else(|| hand_written::describe(step, value, &leaves.kept, &waiting)),
         }
     }
 
