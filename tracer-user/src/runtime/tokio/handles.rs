@@ -122,8 +122,9 @@ impl ThreadFacts {
                 type_die: variable.type_die,
                 address,
             };
-            let entered = context
-                .field("runtime")
+            let runtime = context.field("runtime").ok()?;
+            let entered = runtime
+                .part("EnterRuntime", |this, _| this.name == "EnterRuntime")
                 .and_then(Value::variant_name)
                 .ok()?;
             // `Cell<Option<Id>>`, and an `Id` is never 0.
