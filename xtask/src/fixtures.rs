@@ -44,17 +44,18 @@ const BUILDS: &[Build] = &[
             "grace",
             "single_flight",
             "shared_window",
+            "ready",
         ],
     },
     Build {
         profile: "plain",
         folder: "plain",
-        programs: &["leaves", "busy"],
+        programs: &["leaves", "busy", "stuck"],
     },
 ];
 
 /// Programs that are traced without their symbols.
-const STRIPPED: &[&str] = &["leaves", "busy"];
+const STRIPPED: &[&str] = &["leaves", "busy", "stuck"];
 
 /// Programs that carry a witness: tokio's own task dump, which needs a tokio of its own.
 const WITNESSES: &[&str] = &["shapes", "leaves"];
