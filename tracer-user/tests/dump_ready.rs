@@ -24,7 +24,7 @@ const CURRENT: &[&str] = &["--current-thread"];
 fn waits(task: &Value) -> Vec<&Value> {
     nodes(&task["tree"])
         .into_iter()
-        .filter(|node| node["state"] == "suspended")
+        .filter(|node| !matches!(node["state"].as_str(), Some("unresumed" | "returned")))
         .map(|node| &node["waits_for"])
         .filter(|wait| !wait.is_null())
         .collect()
