@@ -4,7 +4,7 @@
 //! one is told first; where all wait, they are one entry with a count.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::case::Case;
@@ -54,12 +54,12 @@ pub(super) fn find(case: &Case<'_>) -> Vec<Sighting> {
         .unwrap_or_default();
     let mut equals: HashMap<Option<Arc<str>>, Equals> = HashMap::new();
     let mut stalled = Vec::new();
-    let mut known: HashMap<&str, ()> = HashMap::new();
+    let mut known: HashSet<&str> = HashSet::new();
     for (index, unit) in (0..).zip(&history.units) {
         let Some(task) = unit.task().filter(|task| !task.blocking) else {
             continue;
         };
-        known.insert(&task.name, ());
+        known.insert(&task.name);
         let equal = equals.entry(task.future.clone()).or_default();
         let info = looked.get(task.name.as_ref()).copied();
         match of_unit(case, UnitIndex(index), unit, task, info) {
@@ -72,7 +72,7 @@ pub(super) fn find(case: &Case<'_>) -> Vec<Sighting> {
     }
     let end = case.end();
     for (id, info) in looked {
-        if known.contains_key(id) {
+        if known.contains(id) {
             continue;
         }
         let equal = equals.entry(Some(Arc::clone(&info.future))).or_default();
