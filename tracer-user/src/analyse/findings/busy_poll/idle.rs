@@ -40,15 +40,14 @@ pub(super) struct Idle {
     pub(super) goes_on: bool,
 }
 
+/// The leaf, how the polls came about, and they.
+pub(super) type Found = (Option<AwaitIndex>, Way, Idle);
+
 /// The task's polls that changed nothing and that it had caused itself, by the leaf it stood in.
 /// Leaves of one kind at one place count together: another instance is another round.
-pub(super) fn idle_polls(
-    history: &History,
-    unit: UnitIndex,
-) -> Vec<(Option<AwaitIndex>, Way, Idle)> {
+pub(super) fn idle_polls(history: &History, unit: UnitIndex) -> Vec<Found> {
     let polls = &history[unit].polls;
-    let mut by_place: HashMap<(Option<*const Awaited>, Way), (Option<AwaitIndex>, Way, Idle)> =
-        HashMap::new();
+    let mut by_place: HashMap<(Option<*const Awaited>, Way), Found> = HashMap::new();
     let mut at = 0;
     while at + 1 < polls.len() {
         let begin = at;

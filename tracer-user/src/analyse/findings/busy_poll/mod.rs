@@ -85,7 +85,7 @@ fn sighting(
     let place = leaf.map(|leaf| place::of_await(history, leaf));
     let at = place
         .as_ref()
-        .map_or_else(|| place::future_of(task).to_owned(), |place| place.text());
+        .map_or_else(|| place::future_of(task).to_owned(), place::Place::text);
     let leaf_name = leaf.map(|leaf| &history[leaf].awaited.future);
     let rate = u128::from(idle.polls) * 1_000_000_000 / u128::from(idle.time.max(1));
     let span = history.span.end.saturating_sub(history.span.start);
