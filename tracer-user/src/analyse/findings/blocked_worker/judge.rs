@@ -2,7 +2,7 @@
 //!
 //! | it was kept by | sure when |
 //! |---|---|
-//! | computing | 5 times the threshold, or 3 such polls that are 1 % of those at the place |
+//! | computing | 5 times the threshold (100 times where the scheduler took the CPU for half as long), or 3 such polls that are 1 % of those at the place |
 //! | a call that waits by nature (`clock_nanosleep`, `poll`, `fsync`, ...) | waits for a CPU do not explain it |
 //! | a call that does work (`read`, `write`, `openat`, ...) | nor those, and 3 such polls that are 1 %, or 100 times the threshold |
 //! | a lock (`futex`), the address space (`munmap`) | nor those, and 3 such polls that are 10 %, or 100 times the threshold: likely; 5 that are half of all: proved |
@@ -80,7 +80,11 @@ pub(super) fn judge(length: &Length, all: &All) -> Verdict {
     } else if locks {
         (own + length.shared < times(100) && !several(10)).then_some(LOCK)
     } else if computes {
-        (on_cpu < times(5) && !several(1)).then_some(OUTLIER)
+        // A thread that hardly gets a CPU computes slowly too: caches are cold, the kernel's own
+        // work is done in its time.
+        let starves = length.preempted > on_cpu / 2;
+        let long = on_cpu >= times(if starves { 100 } else { 5 });
+        (!long && !several(1)).then_some(OUTLIER)
     } else if asks {
         None
     } else {

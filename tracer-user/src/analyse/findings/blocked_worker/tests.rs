@@ -344,3 +344,17 @@ fn a_thread_that_was_seen_aside_blocks_nobody() {
     );
     assert!(judged(&made.sample.history, &moments).is_empty());
 }
+
+#[test]
+fn who_hardly_gets_a_cpu_computes_slowly() {
+    // mini-redis on a machine with ten times more to do than CPUs.
+    let mut made = Made::new();
+    for _ in 0..1_000 {
+        made.poll(10_000);
+    }
+    let poll = made.poll(2_200 * MS);
+    made.off(poll, 1_960 * MS, true, None);
+    assert_eq!(made.surest(), Some(Certainty::Possible));
+    made.poll(240 * MS);
+    assert_eq!(made.surest(), Some(Certainty::Proved), "it had the CPU");
+}
