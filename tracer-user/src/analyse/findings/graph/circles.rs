@@ -1,6 +1,7 @@
 //! Circles of waits among stuck tasks: strongly connected components (Tarjan), and the shortest way
 //! around in each.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use petgraph::algo::tarjan_scc;
@@ -191,8 +192,8 @@ fn shortest<K: Ord>(
                 around.reverse();
                 return Some(around);
             }
-            if !before.contains_key(&next) {
-                before.insert(next, at);
+            if let Entry::Vacant(unseen) = before.entry(next) {
+                unseen.insert(at);
                 queue.push_back(next);
             }
         }
