@@ -139,6 +139,124 @@ fn live_exact_polls_survive_a_thousand_panics_and_tell_them() {
     let panicked = outcomes.get(&Outcome::Panicked).copied().unwrap_or(0);
     assert!((995..=1000).contains(&panicked), "{outcomes:?}");
     assert_eq!(outcomes.get(&Outcome::Ready), None, "{outcomes:?}");
+    let told = panics(&events);
+    assert!((995..=1000).contains(&told.len()), "{}", told.len());
+    let messages: HashSet<_> = told.iter().map(|panic| panic.number()).collect();
+    assert_eq!(messages.len(), told.len(), "each with its own message");
+    for panic in &told {
+        panic.is_planned(panic.number());
+    }
+}
+
+/// A panic as the recording tells it.
+#[derive(Debug)]
+struct Told {
+    place: String,
+    futures: Vec<String>,
+    message: Option<String>,
+}
+
+impl Told {
+    /// The number in its message.
+    fn number(&self) -> u64 {
+        let message = self.message.as_ref().expect("a message");
+        message.strip_prefix("planned ").unwrap().parse().unwrap()
+    }
+
+    /// It is one of the fixture's: those with an even number were suspended before.
+    fn is_planned(&self, number: u64) {
+        let (file, line) = self.place.rsplit_once(':').unwrap();
+        assert!(file.ends_with("src/bin/panics.rs"), "{self:?}");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/src/bin/panics.rs");
+        let source = std::fs::read_to_string(source).unwrap();
+        let at = source
+            .lines()
+            .nth(line.parse::<usize>().unwrap() - 1)
+            .unwrap();
+        assert!(at.contains("panic!(\"planned"), "{self:?}: {at}");
+        let bodies: Vec<&str> = self
+            .futures
+            .iter()
+            .filter_map(|future| future.strip_prefix("panics::"))
+            .collect();
+        if number.is_multiple_of(2) {
+            assert_eq!(bodies, ["outermost", "middle", "innermost"], "{self:?}");
+        } else {
+            assert_eq!(bodies, ["outermost"], "never suspended: {self:?}");
+        }
+    }
+}
+
+/// The panics that began and were on their way.
+fn panics(events: &[Event]) -> Vec<Told> {
+    let mut told = Vec::new();
+    let mut begun: HashMap<UnitId, Told> = HashMap::new();
+    for event in events {
+        match &event.kind {
+            EventKind::PanicBegan {
+                location,
+                suspension,
+                ..
+            } => {
+                let at = location.as_ref().expect("a location");
+                let futures = suspension.futures.iter();
+                let one = Told {
+                    place: format!("{}:{}", at.file, at.line),
+                    futures: futures.map(|it| it.state.future.to_string()).collect(),
+                    message: None,
+                };
+                begun.insert(event.id.unit, one);
+            }
+            EventKind::PanicRaised { message } => {
+                let mut one = begun.remove(&event.id.unit).expect("it began");
+                one.message = message.as_ref().map(ToString::to_string);
+                told.push(one);
+            }
+            _ => {}
+        }
+    }
+    told
+}
+
+/// One panic: in a build that aborts it is the last thing that the process does.
+fn one_panic(build: Build) -> (Option<i32>, Vec<Event>) {
+    let arguments = ["--pause-ms", "4000", "--once", "8"];
+    let mut fixture = Fixture::start(build, "panics", &arguments);
+    let recording = Recording::start(fixture.pid(), &[]);
+    let code = fixture.wait(PATIENCE);
+    let events = recording.events();
+    let told = panics(&events);
+    assert_eq!(told.len(), 1, "{told:?}");
+    told[0].is_planned(8);
+    // With fat LTO and `panic = "abort"` the compiler leaves the unused payload out of the call.
+    assert!(build == Build::Lto || told[0].number() == 8, "{told:?}");
+    (code, events)
+}
+
+#[test]
+fn live_the_panic_that_aborts_the_process_is_told() {
+    if !permitted() {
+        return;
+    }
+    let (code, events) = one_panic(Build::Lto);
+    assert_eq!(code, None, "a signal ended it");
+    let outcome = Outcome::Ready;
+    let returned = |event: &Event| event.kind == EventKind::Finished { outcome };
+    assert!(
+        !events.iter().any(returned),
+        "nothing is said to have returned"
+    );
+}
+
+#[test]
+fn live_a_panic_in_a_development_build_is_told() {
+    if permitted() {
+        let (code, events) = one_panic(Build::Dev);
+        assert_eq!(code, Some(0), "the panic reached the JoinHandle");
+        let outcome = Outcome::Panicked;
+        let over = |event: &Event| event.kind == EventKind::Finished { outcome };
+        assert_eq!(events.iter().filter(|event| over(event)).count(), 1);
+    }
 }
 
 #[test]
