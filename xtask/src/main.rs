@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod bpf;
 mod demo;
+mod false_alarms;
 mod fixtures;
 mod lint;
 mod permission;
@@ -55,6 +56,8 @@ enum Task {
         #[arg(short, long, default_value_t = 5)]
         rounds: u32,
     },
+    /// Check healthy programs under load, for a minute each: no finding may be sure.
+    FalseAlarms(false_alarms::Arguments),
     /// Check formatting, lints and documentation.
     Lint,
 }
@@ -73,6 +76,7 @@ fn main() -> Result<()> {
         Task::Demo { duration } => demo::demo(&folders, duration),
         Task::Test { further } => test::test(&folders, &further),
         Task::Bench { what, rounds } => bench::bench(&folders, &what, rounds),
+        Task::FalseAlarms(arguments) => false_alarms::run(&folders, &arguments),
         Task::Lint => lint::lint(&folders),
     }
 }
