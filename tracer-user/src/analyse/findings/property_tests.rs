@@ -877,7 +877,7 @@ proptest! {
     fn strangers_change_nothing(
         scene in any_scene(),
         stranger in any_plan(),
-        polls in prop::collection::vec((0..50_u64, any::<bool>()), 0..20),
+        polls in prop::collection::btree_map(0..50_u64, any::<bool>(), 0..20),
     ) {
         let (trace, end) = events(&scene);
         let alone = found(&looks(&scene, end, None, false).with(trace.history(START, end)));
