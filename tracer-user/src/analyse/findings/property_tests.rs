@@ -113,7 +113,7 @@ use proptest::prelude::*;
 use super::case::{Case, Thresholds};
 use super::hand::{Hand, acquire, busy, combinator, detail, holding, keeping, leaf, lock, parked};
 use super::hand::{body, sleep, task, waits};
-use super::model::{Certainty, Finding};
+use super::model::{Certainty, Finding, Kind};
 use crate::address::Address;
 use crate::analyse::history::History;
 use crate::analyse::history::sample::{self, Trace};
@@ -833,10 +833,13 @@ fn proved(findings: &[Finding]) -> BTreeSet<String> {
 }
 
 /// What is found that is not about the stranger. Not the evidence: it may say that the stranger,
-/// too, had to wait for a worker.
+/// too, had to wait for a worker. Nor who was slow to run: the stranger's thread is a worker, and
+/// that it was free meanwhile is part of the answer.
 fn without_stranger(findings: Vec<Finding>) -> BTreeSet<String> {
     let id = format!("tokio/{STRANGER}");
-    let ours = |finding: &Finding| finding.tasks.iter().all(|task| *task.id != *id);
+    let ours = |finding: &Finding| {
+        finding.kind != Kind::SlowToRun && finding.tasks.iter().all(|task| *task.id != *id)
+    };
     let tell = |finding: Finding| {
         format!(
             "{} {} x{} {:?} {:?} {:?} {:?}",
