@@ -22,6 +22,7 @@ Examples:
   asynctrace check --pid 1234 --now             by its memory alone: no probes, no root
   sudo asynctrace check -p 1234 -d 60 -o t.astrace --min-certainty likely
   asynctrace check t.astrace --only lost_wake,wait_cycle --json
+  asynctrace check --pid 1234 --now --graph dot | dot -Tsvg -o waits.svg
   sudo asynctrace check -- ./my-server --port 8080
 
 Kinds: lost_wake, wait_cycle, futurelock, blocked_worker, panicked, abandoned_future, busy_poll,
@@ -59,6 +60,10 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
 
+    /// Print the graph of waits instead: which tasks wait for what, who holds it, and where that ends
+    #[arg(long, value_name = "FORMAT", value_enum, conflicts_with_all = ["json", "only"])]
+    graph: Option<GraphFormat>,
+
     /// Only findings of these kinds [default: all]
     #[arg(
         long,
@@ -83,6 +88,15 @@ pub(super) struct Arguments {
     /// A task that is not polled for longer is a finding
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = with_unit)]
     stalled: u64,
+}
+
+/// How the graph of waits is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum GraphFormat {
+    /// For Graphviz: `| dot -Tsvg -o waits.svg`
+    Dot,
+    /// For scripts
+    Json,
 }
 
 impl Arguments {
@@ -129,6 +143,14 @@ impl ValueEnum for Certainty {
 /// # Errors
 /// Any stage's.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(format) = arguments.graph {
+        let graph = judge::graph(arguments)?;
+        match format {
+            GraphFormat::Dot => output::print(|out| out.write_all(graph.to_dot().as_bytes()))?,
+            GraphFormat::Json => output::print_json(&graph)?,
+        }
+        return Ok(ExitCode::Done);
+    }
     let check = judge::judge(arguments)?;
     if arguments.json {
         output::print_json(&check)?;

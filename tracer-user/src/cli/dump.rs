@@ -50,6 +50,10 @@ impl Advice for NoSuchTask {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let process = Process::find(&arguments.target.selector())?;
     let debug_file = arguments.target.debug_file.as_deref();
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method alone is not general enough over its lifetimes"
+    )]
     let mut snapshot = look(&process, debug_file, |look| look.first_snapshot())?;
     if let Some(wanted) = &arguments.task {
         let count = snapshot.tasks.len();

@@ -201,6 +201,7 @@ mod tests {
             "asynctrace check file --only lost_wake,stalled --min-certainty likely",
             "asynctrace check -p 1 -d 60 --long-poll 250ms --stalled 2m --slow-to-run 1.5s",
             "asynctrace check -n server --now --json --debug-file server.debug",
+            "asynctrace check -n server --now --graph dot",
             "asynctrace check -o file -- ./server --port 1 -p 2",
             "asynctrace export file --format perfetto -o out --level requests --request handle",
         ] {
@@ -227,6 +228,8 @@ mod tests {
             "asynctrace check file -p 1",
             "asynctrace check file -d 5",
             "asynctrace check file --now",
+            "asynctrace check file --graph svg",
+            "asynctrace check file --graph json --json",
             "asynctrace check -p 1 --now -d 5",
             "asynctrace check -p 1 --now -o file",
             "asynctrace check file --only lost_wakes",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Arguments;
 use super::source::Judged;
-use crate::analyse::findings::{self, Case, Looked, Moment, Moments};
+use crate::analyse::findings::{self, Case, Looked, Moment, Moments, WaitGraph};
 use crate::analyse::history::History;
 use crate::cli::look::look;
 use crate::cli::recorded::{self, ending_in_words};
@@ -67,6 +67,15 @@ pub(super) fn judge(arguments: &Arguments) -> Result<Check> {
         findings: found,
         warnings,
     })
+}
+
+/// The graph of waits in what the user named.
+///
+/// # Errors
+/// Any stage's.
+pub(super) fn graph(arguments: &Arguments) -> Result<WaitGraph> {
+    let seen = seen(arguments)?;
+    Ok(findings::graph(&seen.case(arguments)))
 }
 
 fn seen(arguments: &Arguments) -> Result<Seen> {

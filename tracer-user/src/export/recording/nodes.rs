@@ -94,7 +94,7 @@ fn nodes<'a>(
     }
     let mut told = notes(&node.notes);
     let deeper = depth + 1 < MAX_DEPTH;
-    if !deeper && !(node.children.is_empty() && node.not_awaited.is_empty()) {
+    if !(deeper || node.children.is_empty() && node.not_awaited.is_empty()) {
         told.push("what it waits for is nested too deep for a recording".to_owned());
     }
     let number = before + into.len();

@@ -269,7 +269,7 @@ fn aside(level: usize) -> (Vec<Held>, Vec<AwaitNode>) {
     let held = Held {
         local: "guard".into(),
         what: WaitsFor::new("lock").with("address", "0x7f0010"),
-        doubt: (level % 2 == 0).then(|| "it may have been moved out".to_owned()),
+        doubt: (level.is_multiple_of(2)).then(|| "it may have been moved out".to_owned()),
     };
     let second = AwaitNode {
         not_awaited: vec![named("app::third".into()), named("app::fourth".into())],
