@@ -36,6 +36,7 @@ const BUILDS: &[Build] = &[
         programs: &[
             "shapes",
             "leaves",
+            "kept",
             "runtimes",
             "roots",
             "busy",

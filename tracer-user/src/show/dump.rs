@@ -304,12 +304,13 @@ fn node(node: &AwaitNode, lead: &str, branch: &str, out: &mut dyn Write) -> io::
         writeln!(out)?;
     }
     if !node.not_awaited.is_empty() {
-        writeln!(out, "{lead}{HOLDS}kept, not awaited here:{HOLDS:#}")?;
-        let lead = if node.children.is_empty() {
-            format!("{lead}   ")
+        let (branch, below) = if node.children.is_empty() {
+            ("└─ ", "   ")
         } else {
-            format!("{lead}│  ")
+            ("├─ ", "│  ")
         };
+        writeln!(out, "{lead}{branch}{HOLDS}kept, not awaited here:{HOLDS:#}")?;
+        let lead = format!("{lead}{below}");
         branches(&node.not_awaited, &lead, out)?;
     }
     branches(&node.children, lead, out)

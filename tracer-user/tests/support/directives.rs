@@ -38,6 +38,24 @@ struct Raw {
     times: usize,
 }
 
+/// Where a marker stands in the sources of the fixture `name`.
+///
+/// # Panics
+/// If it is nowhere.
+pub(crate) fn marker(name: &str, marker: &str) -> Place {
+    let base = workspace().join("fixtures");
+    for path in sources(&base.join("src/bin"), name) {
+        let text = fs::read_to_string(&path).expect("a source");
+        let wanted = format!("//@ {marker}");
+        let mut lines = text.lines().zip(1_u32..);
+        if let Some((_, line)) = lines.find(|(line, _)| line.trim_end().ends_with(&wanted)) {
+            let file = path.strip_prefix(&base).expect("below").to_string_lossy();
+            return (file.to_string(), line);
+        }
+    }
+    panic!("{name} has no marker {marker}");
+}
+
 impl Truth {
     /// Reads the sources of the fixture `name`.
     ///

@@ -123,7 +123,7 @@ fn check_wait(announced: &Announced, task: &Value, to: &mut Complaints) {
 }
 
 /// One value of a fixture's `waits_for` against what was seen.
-fn fits(name: &str, expected: &Value, seen: &Value) -> bool {
+pub(crate) fn fits(name: &str, expected: &Value, seen: &Value) -> bool {
     match name {
         // The fixture reads two clocks one after the other.
         "deadline_ns" => near(expected.as_u64(), seen[name].as_u64(), 1_000),

@@ -5,6 +5,7 @@
 //! gave it to another task.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::address::Address;
 use crate::rebuild::snapshot::TaskInfo;
@@ -52,7 +53,8 @@ pub(super) fn settle(tasks: &mut [TaskInfo]) {
             }
         });
     }
-    let awaited: HashSet<Address> = if keeps_any {
+    // The first local of a body lies where the body does: an address alone names no future.
+    let awaited: HashSet<(Address, Arc<str>)> = if keeps_any {
         tasks.iter().flat_map(awaited).collect()
     } else {
         HashSet::new()
@@ -67,7 +69,7 @@ pub(super) fn settle(tasks: &mut [TaskInfo]) {
                 }
             }
             node.not_awaited
-                .retain(|kept| kept.address.is_none_or(|at| !awaited.contains(&at)));
+                .retain(|kept| name(kept).is_none_or(|name| !awaited.contains(&name)));
         });
     }
 }
@@ -85,12 +87,16 @@ fn doubt(held: &Held, count: u64, places: u64) -> String {
 }
 
 /// Futures that a task awaits.
-fn awaited(task: &TaskInfo) -> Vec<Address> {
+fn awaited(task: &TaskInfo) -> Vec<(Address, Arc<str>)> {
     let mut found = Vec::new();
     if let Some(tree) = &task.tree {
-        tree.visit(&mut |node| found.extend(node.address));
+        tree.visit(&mut |node| found.extend(name(node)));
     }
     found
+}
+
+fn name(node: &AwaitNode) -> Option<(Address, Arc<str>)> {
+    Some((node.address?, Arc::clone(&node.future)))
 }
 
 /// Every node, those of kept futures, too. Trees are as deep as the walk's limit at most.
@@ -188,7 +194,11 @@ mod tests {
             address: Some(Address(address)),
             ..AwaitNode::default()
         };
-        let mut giver = at(0x100);
+        let mut giver = AwaitNode {
+            future: "app::giver".into(),
+            ..at(0x300)
+        };
+        // The last one lies where its body begins.
         giver.not_awaited = vec![at(0x200), at(0x300)];
         let mut taker = at(0x400);
         taker.children = vec![at(0x200)];
