@@ -10,10 +10,9 @@
 //! (`rustc_abi::layout::coroutine`), and never overlap with anything. Such a flag that was there at
 //! an earlier await already, where the local was not yet, is not the local's.
 
+use crate::address::Address;
 use crate::dwarf::{DebugInfo, Kind, Member, Type};
 use crate::memory::Memory;
-
-use crate::address::Address;
 
 /// Whether a member is a `bool` without a name: a flag, or a temporary.
 pub(super) fn is_flag(info: &DebugInfo<'_>, member: &Member<'_>) -> bool {
@@ -79,13 +78,24 @@ pub(super) fn of_local(
 
 /// How many of the flags of a body at `base` are off; one that cannot be read counts as off.
 pub(super) fn off(flags: &[u64], base: Address, memory: &dyn Memory) -> usize {
-    flags
-        .iter()
-        .filter(|flag| {
-            memory
-                .u8(base.add(**flag))
-                .is_ok_and(|on| on == 1)
-                .eq(&false)
-        })
-        .count()
+    let is_on = |flag: u64| memory.u8(base.add(flag)) == Ok(1);
+    flags.iter().filter(|flag| !is_on(**flag)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::FakeMemory;
+
+    #[test]
+    fn a_flag_is_on_when_it_reads_one() {
+        let mut memory = FakeMemory::default();
+        memory.map(Address(0x1000), [0, 1, 7]);
+        let at = |flags: &[u64]| off(flags, Address(0x1000), &memory);
+        assert_eq!(at(&[]), 0);
+        assert_eq!(at(&[1]), 0);
+        assert_eq!(at(&[0, 1]), 1);
+        // What no `bool` can be, and what is not mapped.
+        assert_eq!(at(&[2, 3]), 2);
+    }
 }

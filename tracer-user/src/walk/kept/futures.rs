@@ -161,3 +161,60 @@ fn is_woken_by_someone(node: &AwaitNode) -> bool {
     let waker = node.waits_for.as_ref().and_then(|wait| wait.text("waker"));
     matches!(waker, Some("own" | "other"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rebuild::tree::WaitsFor;
+
+    fn node(kind: NodeKind, state: NodeState, children: Vec<AwaitNode>) -> AwaitNode {
+        AwaitNode {
+            kind,
+            state,
+            children,
+            ..AwaitNode::default()
+        }
+    }
+
+    fn leaf(waits_for: WaitsFor) -> AwaitNode {
+        AwaitNode {
+            waits_for: Some(waits_for),
+            ..node(NodeKind::Leaf, NodeState::Unknown, Vec::new())
+        }
+    }
+
+    #[test]
+    fn an_async_body_tells_by_its_state_whether_it_was_started() {
+        let body = |state| node(NodeKind::AsyncFn, state, Vec::new());
+        for (state, started) in [
+            (NodeState::Suspended, true),
+            (NodeState::Unresumed, false),
+            (NodeState::Returned, false),
+            (NodeState::Panicked, false),
+            (NodeState::Unknown, false),
+        ] {
+            assert_eq!(is_started(&body(state)), started, "{state:?}");
+            // A wrapper is started when what it holds is.
+            let wrapper = node(NodeKind::Future, NodeState::Unknown, vec![body(state)]);
+            assert_eq!(is_started(&wrapper), started, "{state:?} inside");
+        }
+        let inside = vec![body(NodeState::Suspended)];
+        assert!(!is_started(&node(
+            NodeKind::Future,
+            NodeState::Returned,
+            inside
+        )));
+    }
+
+    #[test]
+    fn a_leaf_that_is_kept_counts_where_it_is_in_others_way() {
+        let lock = |queued: bool| leaf(WaitsFor::new("lock").with("queued", queued));
+        assert!(is_started(&lock(true)));
+        assert!(!is_started(&lock(false)));
+        let sleep = || leaf(WaitsFor::new("sleep").with("waker", "own"));
+        assert!(!is_started(&sleep()), "a sleep alone is in nobody's way");
+        let handmade = |leaf| node(NodeKind::Future, NodeState::Unknown, vec![leaf]);
+        assert!(is_started(&handmade(sleep())));
+        assert!(!is_started(&handmade(leaf(WaitsFor::new("sleep")))));
+    }
+}
