@@ -156,7 +156,7 @@ pub struct AwaitNode {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<Held>,
     /// Futures that it keeps in saved locals and does not await here: started and not finished, and
-    /// nobody polls them while it stands here. One whose own notes say so may be gone already.
+    /// nobody polls them while it stands here. Of one that may be gone already only a note tells.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_awaited: Vec<AwaitNode>,
     /// The futures this one waits for.

@@ -226,8 +226,9 @@ impl Walker<'_, '_, '_> {
         for edge in active.edges() {
             self.follow(walk, *edge, address, below, &mut children);
         }
+        let mut notes = Vec::new();
         let not_awaited = if is_body {
-            self.not_awaited(walk, &step, active.state, &children, place)
+            self.not_awaited(walk, &step, active.state, &children, place, &mut notes)
         } else {
             Vec::new()
         };
@@ -252,7 +253,7 @@ impl Walker<'_, '_, '_> {
             file: location.as_ref().map(|location| Arc::clone(&location.file)),
             line: location.map(|location| location.line),
             waits_for: leaf.waits_for,
-            notes: leaf.notes,
+            notes: leaf.notes.into_iter().chain(notes).collect(),
             address: Some(address),
             defined: node.defined.clone(),
             holds,

@@ -15,7 +15,8 @@ const MAX_NODES: u32 = 2_048;
 
 impl Walker<'_, '_, '_> {
     /// The trees of the futures that the body at `step` keeps and that are not in `awaited`, the
-    /// trees of those that it awaits.
+    /// trees of those that it awaits. Where it cannot be told whether one is still there, `notes` gets
+    /// a sentence instead.
     pub(in crate::walk) fn not_awaited(
         &self,
         walk: &Walk<'_>,
@@ -23,6 +24,7 @@ impl Walker<'_, '_, '_> {
         state: Option<&State>,
         awaited: &[AwaitNode],
         place: Place<'_>,
+        notes: &mut Vec<String>,
     ) -> Vec<AwaitNode> {
         let held = self.futures.held(self.leaves.held_types());
         let keeps = state
@@ -63,20 +65,15 @@ impl Walker<'_, '_, '_> {
                 }
             }
             found.retain(|tree| is_started(tree) && !is_among(tree, &known));
-            for mut tree in found {
+            for tree in found {
                 addresses(&tree, &mut known);
-                if local.is_argument {
-                    tree.notes.push(
-                        "it lies where an argument was passed, which is moved at once: perhaps it \
-                         is not here any more"
-                            .to_owned(),
-                    );
-                }
-                if off > 0 {
-                    tree.notes.push(
-                        "a drop flag that may be its is off: then it was dropped or moved out"
-                            .to_owned(),
-                    );
+                if off > 0 || local.is_argument {
+                    notes.push(format!(
+                        "{} has the bytes of {}, which was started: it was moved out or dropped, or \
+                         it is kept and not awaited",
+                        local.name, tree.future
+                    ));
+                    continue;
                 }
                 trees.push(tree);
             }

@@ -59,6 +59,7 @@ pub(in crate::walk) struct HeldLocal {
 /// A local that leads to futures.
 #[derive(Clone, Debug)]
 pub(in crate::walk) struct KeptLocal {
+    pub name: Arc<str>,
     /// From the start of the body.
     pub edges: Vec<Edge>,
     /// Offsets of the drop flags that may be its.
@@ -190,6 +191,7 @@ impl<'a> Futures<'_, 'a> {
                 }
                 if !edges.is_empty() {
                     keeps.futures.push(KeptLocal {
+                        name: member.name.into(),
                         edges,
                         flags,
                         is_alone: owners == 1,
