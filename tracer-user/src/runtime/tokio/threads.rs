@@ -83,6 +83,7 @@ fn of_kernel(pid: i32, thread: &Task) -> Option<(ThreadInfo, Option<&'static str
         }) => u32::try_from(number).ok().and_then(syscall_name),
         _ => None,
     };
+    let times = thread.schedstat().ok();
     let info = ThreadInfo {
         tid: u32::try_from(thread.tid).ok()?,
         name: stat.comm.as_str().into(),
@@ -90,14 +91,15 @@ fn of_kernel(pid: i32, thread: &Task) -> Option<(ThreadInfo, Option<&'static str
         syscall: call.map(Into::into),
         switches: switches.unwrap_or_default(),
         // The scheduler's own count; in clock ticks where the kernel was built without it.
-        cpu_time: thread.schedstat().map_or_else(
-            |_| {
+        cpu_time: times.as_ref().map_or_else(
+            || {
                 let ticks = stat.utime.saturating_add(stat.stime);
                 let second = procfs::ticks_per_second().max(1);
                 ticks.saturating_mul(1_000_000_000 / second)
             },
-            |stat| stat.sum_exec_runtime,
+            |times| times.sum_exec_runtime,
         ),
+        run_delay: times.map(|times| times.run_delay),
         ..ThreadInfo::default()
     };
     Some((info, call))
@@ -124,6 +126,7 @@ fn joined(
     info.in_runtime = polls.is_some() || entered.unwrap_or_else(|| in_runtime.contains(&tid));
     info.parked =
         info.in_runtime && polls.is_none() && (in_driver || in_futex && entered == Some(true));
+    info.aside = polls.is_some() && entered == Some(false);
     info.polls = polls;
     info
 }
