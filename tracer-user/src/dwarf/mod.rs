@@ -55,6 +55,9 @@ impl Advice for DwarfError {
     }
 }
 
+/// A path that was looked for in a type, and what was found.
+type FoundField = (Box<str>, Option<Field>);
+
 /// The debug information of one binary.
 pub struct DebugInfo<'a> {
     units: Units<'a>,
@@ -65,7 +68,7 @@ pub struct DebugInfo<'a> {
     lines: lines::Lines,
     definitions: OnceCell<definitions::Definitions>,
     /// Fields by type and path that were looked for: leaves ask for the same ones of each task.
-    fields: RefCell<HashMap<DieRef, Vec<(Box<str>, Option<Field>)>>>,
+    fields: RefCell<HashMap<DieRef, Vec<FoundField>>>,
 }
 
 impl<'a> DebugInfo<'a> {

@@ -291,7 +291,6 @@ impl ShapeInspector {
             wakers: state.wakers_left(),
             cancelled: state.is_cancelled(),
             joined_by: self.joined_by(header, vtable, state, memory),
-            ..TaskInfo::default()
         })
     }
 
