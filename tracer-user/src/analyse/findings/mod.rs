@@ -15,6 +15,8 @@ mod case;
 mod coverage;
 #[cfg(test)]
 mod events_property_tests;
+#[cfg(test)]
+mod every_property_tests;
 mod futurelock;
 mod graph;
 mod group;

@@ -54,7 +54,7 @@ pub(super) fn find(case: &Case<'_>) -> Vec<Sighting> {
     let history = case.history;
     let span = history.span.end.saturating_sub(history.span.start);
     let growths = if span >= MIN_SPAN && !history.units.is_empty() {
-        by_events(history)
+        by_events(case)
     } else {
         by_moments(case.moments)
     };
@@ -72,15 +72,23 @@ fn borders(from: u64, to: u64) -> impl Iterator<Item = u64> {
     (0..=WINDOWS).map(move |number| from + span / WINDOWS * number)
 }
 
-fn by_events(history: &History) -> BTreeMap<&Arc<str>, Growth> {
+fn by_events<'a>(case: &Case<'a>) -> BTreeMap<&'a Arc<str>, Growth> {
+    let history = case.history;
     let (from, to) = (history.span.start, history.span.end);
+    // Where memory was not looked at near the begin, a task that is first seen when it is polled may
+    // be an old one that has slept.
+    let known = case
+        .moments
+        .first()
+        .is_some_and(|first| first.time <= from + (to - from) / WINDOWS);
     let mut units: BTreeMap<&Arc<str>, Vec<(u64, u64, UnitIndex)>> = BTreeMap::new();
     for (index, unit) in (0..).zip(&history.units) {
         let Some(task) = unit.task().filter(|task| !task.blocking) else {
             continue;
         };
         let Some(future) = &task.future else { continue };
-        let begin = if task.existing { 0 } else { unit.first };
+        let is_new = !task.existing && (known || task.spawned.is_some());
+        let begin = if is_new { unit.first } else { 0 };
         let end = task.end.map_or(u64::MAX, |end| end.time);
         units
             .entry(future)
@@ -455,6 +463,18 @@ mod tests {
             .iter()
             .map(|sighting| sighting.certainty)
             .max()
+    }
+
+    /// As in a process with very many tasks, whose memory was not read in time.
+    #[test]
+    fn old_tasks_that_are_first_seen_when_they_are_polled_are_no_growth() {
+        let mut sample = spawned("lock", None, false);
+        for unit in &mut sample.history.units {
+            if let UnitKind::Task(task) = &mut unit.kind {
+                task.spawned = None;
+            }
+        }
+        assert_eq!(surest(&sample), None);
     }
 
     #[test]

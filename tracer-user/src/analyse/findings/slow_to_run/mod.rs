@@ -9,16 +9,18 @@ mod ran;
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use self::ran::{Busy, Instead};
-use super::case::Case;
+use super::case::{Case, TaskName};
 use super::model::{Certainty, Kind, Role, Sighting};
 use super::place;
 use super::told::{duration, plural};
 use crate::analyse::history::{History, PollCause, PollIndex, TaskHistory, UnitIndex};
 use crate::analyse::profile::Spread;
 use crate::rebuild::event::WakeEffect;
+use crate::rebuild::snapshot::TaskState;
 
 /// A task that waited for a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,15 +41,51 @@ impl Delay {
 /// Delays of tasks of one future that are explained one by one.
 const MAX_EXPLAINED: usize = 16;
 
+/// The tasks that were in a run queue, or being polled, when memory was looked at last. Events alone
+/// do not tell that a task still waits: its end may not have been seen.
+#[derive(Debug, Default)]
+struct Queued {
+    /// When that was; `None` without a look.
+    time: Option<u64>,
+    tasks: HashSet<TaskName>,
+}
+
+impl Queued {
+    fn of(case: &Case<'_>) -> Self {
+        let Some(now) = case.now() else {
+            return Self::default();
+        };
+        let waits = |state| !matches!(state, TaskState::Idle | TaskState::Complete);
+        let tasks = now.snapshot.tasks.iter();
+        Self {
+            time: Some(now.time),
+            tasks: tasks
+                .filter(|task| waits(task.state))
+                .map(TaskName::of)
+                .collect(),
+        }
+    }
+
+    /// Whether memory shows that a task does not wait since `from`: it is idle, or gone.
+    fn denies(&self, task: &TaskHistory, from: u64) -> bool {
+        let name = TaskName {
+            address: task.address,
+            id: Arc::clone(&task.name),
+        };
+        self.time.is_some_and(|time| time > from) && !self.tasks.contains(&name)
+    }
+}
+
 /// All of them.
 pub(super) fn find(case: &Case<'_>) -> Vec<Sighting> {
     let history = case.history;
+    let queued = Queued::of(case);
     let mut delays: HashMap<Option<&str>, Vec<Delay>> = HashMap::new();
     for (index, unit) in (0..).zip(&history.units) {
         let Some(task) = unit.task().filter(|task| !task.blocking) else {
             continue;
         };
-        let of_task = slow(case, UnitIndex(index), task);
+        let of_task = slow(case, &queued, UnitIndex(index), task);
         if !of_task.is_empty() {
             delays
                 .entry(task.future.as_deref())
@@ -68,7 +106,7 @@ pub(super) fn find(case: &Case<'_>) -> Vec<Sighting> {
 }
 
 /// The delays of one task that are longer than the threshold.
-fn slow(case: &Case<'_>, unit: UnitIndex, task: &TaskHistory) -> Vec<Delay> {
+fn slow(case: &Case<'_>, queued: &Queued, unit: UnitIndex, task: &TaskHistory) -> Vec<Delay> {
     let history = case.history;
     let row = &history[unit];
     let threshold = case.thresholds.slow_to_run;
@@ -97,12 +135,18 @@ fn slow(case: &Case<'_>, unit: UnitIndex, task: &TaskHistory) -> Vec<Delay> {
         }
         free = poll.end.unwrap_or(u64::MAX);
     }
-    found.extend(still(case, unit, task, free));
+    found.extend(still(case, queued, unit, task, free));
     found
 }
 
 /// It was woken, and not polled until the end.
-fn still(case: &Case<'_>, unit: UnitIndex, task: &TaskHistory, free: u64) -> Option<Delay> {
+fn still(
+    case: &Case<'_>,
+    queued: &Queued,
+    unit: UnitIndex,
+    task: &TaskHistory,
+    free: u64,
+) -> Option<Delay> {
     let history = case.history;
     let row = &history[unit];
     if task.end.is_some() || free == u64::MAX {
@@ -119,6 +163,9 @@ fn still(case: &Case<'_>, unit: UnitIndex, task: &TaskHistory, free: u64) -> Opt
     };
     let to = history.span.end;
     let is_slow = to.saturating_sub(from) > case.thresholds.slow_to_run;
+    if is_slow && queued.denies(task, from) {
+        return None;
+    }
     (is_slow && !has_gap(&row.gaps, from, to)).then_some(Delay {
         task: unit,
         from,

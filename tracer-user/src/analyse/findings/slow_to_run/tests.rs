@@ -1,10 +1,13 @@
 //! A task that waits is told with what ran instead; load and starved machines are not the program's.
 
 use super::find;
+use crate::address::Address;
 use crate::analyse::findings::case::{Case, Thresholds};
+use crate::analyse::findings::hand::{self, Hand};
 use crate::analyse::findings::model::{Certainty, Sighting};
 use crate::analyse::history::{UnitIndex, WakeIndex};
 use crate::analyse::sample::{Sample, thread_by};
+use crate::rebuild::snapshot::{TaskInfo, TaskState};
 
 const MS: u64 = 1_000_000;
 
@@ -184,4 +187,28 @@ fn what_a_thread_does_unseen_is_not_the_last_polls() {
     made.sample.history.polls[poll.0 as usize].seen = crate::rebuild::event::EndSeen::NextEvent;
     made.victim(210 * MS);
     assert_eq!(made.surest(), Some(Certainty::Possible));
+}
+
+/// Where the end of a task was not seen, events alone have it wait for ever.
+#[test]
+fn what_memory_shows_idle_or_gone_does_not_wait() {
+    let mut made = Made::new();
+    let by = thread_by(made.worker, None);
+    let victim = made.sample.spawn("app::victim", 10 * MS, by);
+    made.sample.history.span = 0..500 * MS;
+    let id = made.sample.history[victim].task().unwrap().name.to_string();
+    let in_state = |state| TaskInfo {
+        id: id.clone(),
+        address: Address(0x1000),
+        state,
+        ..hand::task(1, hand::leaf("app::Leaf"))
+    };
+    let found = |hand: Hand| find(&hand.with(made.sample.history.clone()).case()).len();
+    assert_eq!(found(Hand::new()), 1);
+    assert_eq!(found(Hand::new().look(5 * MS, Vec::new())), 1);
+    assert_eq!(found(Hand::new().look(400 * MS, Vec::new())), 0);
+    for (state, expected) in [(TaskState::Idle, 0), (TaskState::Scheduled, 1)] {
+        let look = Hand::new().look(400 * MS, vec![in_state(state)]);
+        assert_eq!(found(look), expected, "{state:?}");
+    }
 }
