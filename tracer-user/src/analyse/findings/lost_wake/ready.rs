@@ -70,6 +70,14 @@ fn certainty(
             Runtime::Unknown => return Some(Certainty::Possible),
         }
     }
+    if waits.kind == "io" && !stood(suspect, before, waits) {
+        evidence.push(
+            "memory does not tell whether it was polled between the looks: a connection under load \
+             looks the same whenever it is looked at"
+                .to_owned(),
+        );
+        return Some(Certainty::Possible);
+    }
     if is_handmade(now) {
         // Which of its descriptors a hand-written future waits for, and for what, is a guess.
         let unread = match (
@@ -84,6 +92,19 @@ fn certainty(
         }
     }
     Some(Certainty::Likely)
+}
+
+/// Whether a task that waits for a descriptor stood between two looks that show it at one place. A
+/// loop that reads requests comes back to it thousands of times a second, and the next request is
+/// in the kernel's queue before the task is woken.
+fn stood(suspect: &Suspect<'_, '_>, before: &WaitsFor, now: &WaitsFor) -> bool {
+    // Events would have told of a poll.
+    let history = suspect.case.history;
+    let watched = !history.polls.is_empty() && !suspect.case.events_are_missing();
+    // A descriptor that a hand-written future holds without tokio's driver has no tick.
+    let (tick, same) = (now.number("driver_tick"), before.number("driver_tick"));
+    let guessed = now.details.contains_key("guessed");
+    watched || (tick == same && (tick.is_some() || guessed))
 }
 
 /// What is there, in words.

@@ -248,6 +248,28 @@ fn a_socket_that_stays_unread_speaks_for_the_hand_written_future_that_has_it() {
     assert_eq!(certainties(&brief), [Certainty::Possible]);
 }
 
+/// A server's loop comes back to the same read with the same descriptor, and whenever it is looked
+/// at, the next request is in the kernel's queue.
+#[test]
+fn a_connection_under_load_looks_the_same_whenever_it_is_looked_at() {
+    let read = |tick: Option<u64>| {
+        let read = waits("tokio::io::util::read_buf::ReadBuf<app::Stream>", "io");
+        let read = ready(detail(detail(read, "fd", 11), "receive_queue", 36));
+        let read = match tick {
+            Some(tick) => detail(read, "driver_tick", tick),
+            None => read,
+        };
+        vec![task(1, body("app::f", 3, read))]
+    };
+    let looks = |one, other| {
+        let hand = Hand::new().look(10 * SECOND, read(one));
+        certainties(&hand.look(11 * SECOND, read(other)))
+    };
+    assert_eq!(looks(Some(7), Some(9)), [Certainty::Possible]);
+    assert_eq!(looks(None, None), [Certainty::Possible]);
+    assert_eq!(looks(Some(7), Some(7)), [Certainty::Likely]);
+}
+
 fn own(node: AwaitNode) -> AwaitNode {
     detail(node, "waker", "own")
 }

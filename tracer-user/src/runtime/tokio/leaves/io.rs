@@ -20,6 +20,9 @@ const WRITABLE: u64 = 2;
 /// lower 16 bits of `ScheduledIo.readiness`).
 const READY_TO_READ: u64 = 0b0101;
 const READY_TO_WRITE: u64 = 0b1010;
+/// Above the readiness: the driver's tick, which changes with each event that it sees of this
+/// resource, and whether it shut down (tokio 1.0 to 1.54.1, `scheduled_io.rs`).
+const TICK_SHIFT: u32 = 16;
 
 /// `scheduled_io::Readiness { scheduled_io: &ScheduledIo, state, waiter: Waiter { waker, interest,
 /// is_ready } }`.
@@ -137,6 +140,14 @@ fn describe(
     // What wakes it is known by this address.
     if let Some(scheduled) = scheduled {
         waits_for = waits_for.with("record", scheduled.address.to_string());
+        // Two looks with the same one: no event in between.
+        if let Some(word) = scheduled
+            .field("readiness")
+            .ok()
+            .and_then(|it| it.word().ok())
+        {
+            waits_for = waits_for.with("driver_tick", word >> TICK_SHIFT);
+        }
     }
     if let Some(interest) = interest {
         waits_for = waits_for.with("interest", interest);
