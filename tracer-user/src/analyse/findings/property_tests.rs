@@ -175,6 +175,7 @@ fn deeds(world: &[Planned]) -> Vec<(u8, u64, bool)> {
         deeds.extend(planned.wakes.iter().map(|&at| (at, id, false)));
     }
     deeds.sort_unstable();
+    deeds.dedup();
     deeds
 }
 
@@ -189,11 +190,12 @@ fn history(deeds: &[(u8, u64, bool)], tasks: &[u64]) -> History {
             (id, unit)
         })
         .collect();
-    for (step, &(second, id, polled)) in deeds.iter().enumerate() {
+    for &(second, id, polled) in deeds {
         let Some(&(_, unit)) = units.iter().find(|(other, _)| *other == id) else {
             continue;
         };
-        let at = u64::from(second) * SECOND + step as u64 * 100;
+        // What others do must not move it.
+        let at = u64::from(second) * SECOND + id * 1_000 + u64::from(polled) * 100;
         if polled {
             trace.poll(unit, worker, at, at + 9, None);
         } else {

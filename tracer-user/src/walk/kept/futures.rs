@@ -48,6 +48,7 @@ impl Walker<'_, '_, '_> {
             state: NodeState::Unknown,
         };
         let mut trees = Vec::new();
+        let mut doubted: Vec<(&str, AwaitNode)> = Vec::new();
         for local in &keeps.futures {
             // A coroutine that was polled is pinned: where it lies, it stays until its place ends.
             let off = if local.is_pinned {
@@ -66,16 +67,23 @@ impl Walker<'_, '_, '_> {
             }
             found.retain(|tree| is_started(tree) && !is_among(tree, &known));
             for tree in found {
-                addresses(&tree, &mut known);
                 if off > 0 || local.is_argument {
-                    notes.push(format!(
-                        "{} has the bytes of {}, which was started: it was moved out or dropped, or \
-                         it is kept and not awaited",
-                        local.name, tree.future
-                    ));
-                    continue;
+                    doubted.push((&local.name, tree));
+                } else {
+                    addresses(&tree, &mut known);
+                    trees.push(tree);
                 }
-                trees.push(tree);
+            }
+        }
+        // What another local leads to as well, the reference that `pin!` gave among them, is there.
+        for (local, tree) in doubted {
+            if !is_among(&tree, &known) {
+                addresses(&tree, &mut known);
+                notes.push(format!(
+                    "{local} has the bytes of {}, which was started: it was moved out or dropped, or \
+                     it is kept and not awaited",
+                    tree.future
+                ));
             }
         }
         walk.budget
