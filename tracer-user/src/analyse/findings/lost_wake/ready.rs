@@ -2,6 +2,7 @@
 
 use super::super::alive::{Runtime, runtime};
 use super::super::model::{Certainty, Sighting};
+use super::super::past::duration;
 use super::super::preorder::Placed;
 use super::Suspect;
 use super::blame::{blame, is_handmade, looks, sighting};
@@ -87,8 +88,19 @@ fn certainty(
             (Some(before), Some(now)) => before > 0 && now >= before,
             _ => false,
         };
-        if !unread || suspect.task.duration() < UNREAD {
+        let quiet = if same_bytes(suspect, before, waits) {
+            last_received(waits).unwrap_or(0)
+        } else {
+            0
+        };
+        if !unread || suspect.task.duration().max(quiet) < UNREAD {
             return Some(Certainty::Possible);
+        }
+        if quiet > 0 {
+            evidence.push(format!(
+                "nothing came on that socket for {}, so that the same bytes wait since then",
+                duration(quiet)
+            ));
         }
     }
     Some(Certainty::Likely)
@@ -104,7 +116,24 @@ fn stood(suspect: &Suspect<'_, '_>, before: &WaitsFor, now: &WaitsFor) -> bool {
     // A descriptor that a hand-written future holds without tokio's driver has no tick.
     let (tick, same) = (now.number("driver_tick"), before.number("driver_tick"));
     let guessed = now.details.contains_key("guessed");
-    watched || (tick == same && (tick.is_some() || guessed))
+    watched || (tick == same && (tick.is_some() || guessed)) || same_bytes(suspect, before, now)
+}
+
+/// Whether a socket has the same bytes to be read in both looks: as many, and none came since before
+/// the first one. Whoever was polled in between has not read them.
+fn same_bytes(suspect: &Suspect<'_, '_>, before: &WaitsFor, now: &WaitsFor) -> bool {
+    let queued = now.number("receive_queue");
+    let apart = suspect.task.to.saturating_sub(suspect.task.from);
+    queued > Some(0)
+        && queued == before.number("receive_queue")
+        && last_received(now).is_some_and(|quiet| quiet >= apart)
+}
+
+/// How long ago the last data came on a socket, as the kernel tells: nanoseconds.
+fn last_received(waits: &WaitsFor) -> Option<u64> {
+    waits
+        .number("last_received_ms")
+        .map(|quiet| quiet.saturating_mul(1_000_000))
 }
 
 /// What is there, in words.

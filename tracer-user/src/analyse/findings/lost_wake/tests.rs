@@ -270,6 +270,31 @@ fn a_connection_under_load_looks_the_same_whenever_it_is_looked_at() {
     assert_eq!(looks(Some(7), Some(7)), [Certainty::Likely]);
 }
 
+/// What the kernel counts tells more than the looks: no byte came between them, and as many are there.
+#[test]
+fn the_same_bytes_in_both_looks_were_not_read_in_between() {
+    let read = |queue: u64, quiet: u64| {
+        let read = detail(waits("app::Reply", "io"), "by", "hand_written");
+        let read = ready(detail(detail(read, "fd", 11), "receive_queue", queue));
+        let read = detail(read, "last_received_ms", quiet);
+        vec![task(1, body("app::f", 3, read))]
+    };
+    let looks = |one, other| {
+        let hand = Hand::new().threads(vec![parked()]).look(10 * SECOND, one);
+        certainties(&hand.look(10 * SECOND + SECOND / 2, other))
+    };
+    assert_eq!(
+        looks(read(28, 60_000), read(28, 60_500)),
+        [Certainty::Likely]
+    );
+    // Bytes came in between: others may have been read.
+    assert_eq!(looks(read(28, 300), read(28, 20)), [Certainty::Possible]);
+    assert_eq!(
+        looks(read(28, 60_000), read(12, 60_500)),
+        [Certainty::Possible]
+    );
+}
+
 fn own(node: AwaitNode) -> AwaitNode {
     detail(node, "waker", "own")
 }
