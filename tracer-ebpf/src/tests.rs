@@ -452,7 +452,10 @@ fn the_begin_of_a_panic_names_the_poll_and_where_its_location_may_be() {
     let panic = world.hit(ProbeKind::PanicBegin, 0x100c, 0x800);
     assert_eq!(kinds(&panic), [RecordKind::PanicBegin]);
     assert_eq!((panic[0].task, panic[0].task_id), (A, 7));
-    assert_eq!((panic[0].poll, panic[0].probe), (begin, ProbeKind::TaskPoll as u32));
+    assert_eq!(
+        (panic[0].poll, panic[0].probe),
+        (begin, ProbeKind::TaskPoll as u32)
+    );
     // rdx, and rcx for Rust before 1.81.
     assert_eq!((panic[0].state, panic[0].by), (0x100c, 0x200c));
     let mut outside = World::new();
