@@ -94,6 +94,7 @@ impl Evidence {
             snapshot.runtimes.clone_from(&part.runtimes);
             snapshot.warnings.clone_from(&part.warnings);
             snapshot.threads.clone_from(&part.threads);
+            snapshot.stolen = part.stolen;
         }
         snapshot.tasks.extend_from_slice(&part.tasks);
         if part.last {

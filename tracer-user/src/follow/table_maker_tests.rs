@@ -48,6 +48,7 @@ pub(in crate::follow) fn snapshot(tasks: Vec<TaskInfo>) -> Snapshot {
         schema: SCHEMA,
         time: 0,
         threads: Vec::new(),
+        stolen: None,
         process: ProcessInfo {
             pid: 1,
             exe: "/app".to_owned(),

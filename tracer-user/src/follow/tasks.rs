@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use procfs::{CurrentSI as _, KernelStats};
+
 use super::reader::ReadTasks;
 use crate::address::Address;
 use crate::locate::Process;
@@ -68,6 +70,13 @@ impl<'p, 'd, 'a> TokioTasks<'p, 'd, 'a> {
     }
 }
 
+/// CPU time that a hypervisor took from this machine: see [`Snapshot::stolen`].
+fn stolen() -> Option<u64> {
+    let ticks = KernelStats::current().ok()?.total.steal?;
+    let second = procfs::ticks_per_second().max(1);
+    Some(ticks.saturating_mul(1_000_000_000 / second))
+}
+
 impl ReadTasks for TokioTasks<'_, '_, '_> {
     fn all(&mut self) -> Result<Snapshot, String> {
         self.check_alive()?;
@@ -97,6 +106,7 @@ impl ReadTasks for TokioTasks<'_, '_, '_> {
             runtimes: found.runtimes,
             tasks: found.tasks,
             threads: found.threads,
+            stolen: stolen(),
             warnings: found.warnings,
         })
     }

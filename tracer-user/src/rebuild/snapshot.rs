@@ -23,6 +23,10 @@ pub struct Snapshot {
     pub tasks: Vec<TaskInfo>,
     /// Its threads.
     pub threads: Vec<ThreadInfo>,
+    /// CPU time that a hypervisor took from this machine since it started, of all CPUs together:
+    /// nanoseconds (`steal` of `/proc/stat`). `None` where the kernel does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stolen: Option<u64>,
     /// What was seen and what was not.
     pub coverage: Coverage,
     /// What the reader should know, in sentences.
@@ -47,6 +51,7 @@ impl Snapshot {
             runtimes: Vec::new(),
             tasks: Vec::new(),
             threads: Vec::new(),
+            stolen: None,
             coverage: Coverage {
                 debug_info: DebugInfoLevel::None,
                 tasks_listed: 0,

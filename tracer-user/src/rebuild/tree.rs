@@ -156,9 +156,18 @@ pub struct AwaitNode {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<Held>,
     /// Futures that it keeps in saved locals and does not await here: started and not finished, and
-    /// nobody polls them while it stands here. Of one that may be gone already only a note tells.
+    /// nobody polls them while it stands here. Of one that may be gone already only a note tells,
+    /// unless it stands in a queue for a lock.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_awaited: Vec<AwaitNode>,
+    /// Of a future that is kept and not awaited: it may be gone, moved out or dropped.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub in_doubt: bool,
+    /// Where it is polled with wakers of its own (`FuturesUnordered` of futures-util 0.3, and what is
+    /// built on it): how many of them are left. 0 holds at that moment: its group never polls it
+    /// again. `None` elsewhere, and while it is in line to be polled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_wakers: Option<u64>,
     /// The futures this one waits for.
     pub children: Vec<AwaitNode>,
 }
@@ -178,6 +187,8 @@ impl Default for AwaitNode {
             defined: None,
             holds: Vec::new(),
             not_awaited: Vec::new(),
+            in_doubt: false,
+            own_wakers: None,
             children: Vec::new(),
         }
     }

@@ -486,6 +486,7 @@ mod tests {
         let snapshot = Snapshot {
             schema: SCHEMA,
             time: 0,
+            stolen: None,
             threads: vec![
                 ThreadInfo {
                     tid: 8,

@@ -393,6 +393,7 @@ impl<'d, 'a> Futures<'d, 'a> {
         let via = Via::TaskList {
             future: future.offset,
             next: next.offset,
+            queued: self.info.field(task, "queued").map(|flag| flag.offset),
         };
         Some(Edge {
             offset: head.offset,

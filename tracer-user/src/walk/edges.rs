@@ -3,7 +3,7 @@
 use super::table::{Edge, NodeId, Via};
 use super::walker::{Place, Walk, Walker, shown_name, unknown};
 use crate::address::Address;
-use crate::memory::ReadError;
+use crate::memory::{Memory, ReadError};
 use crate::rebuild::tree::AwaitNode;
 
 /// So many values of one type in a row.
@@ -74,13 +74,22 @@ impl Walker<'_, '_, '_> {
                 };
                 self.elements(walk, sequence, place, out);
             }
-            Via::TaskList { future, next } => {
+            Via::TaskList {
+                future,
+                next,
+                queued,
+            } => {
                 let mut task = walk.memory.pointer(at)?;
                 for _ in 0..self.limits.elements {
                     if task.is_null() {
                         return Ok(());
                     }
+                    let before = out.len();
                     self.visit(walk, edge.node, task.add(future), place, out);
+                    let wakers = queued.and_then(|queued| wakers_of(walk.memory, task, queued));
+                    out.iter_mut()
+                        .skip(before)
+                        .for_each(|node| node.own_wakers = wakers);
                     task = walk.memory.pointer(task.add(next))?;
                 }
                 let limit = self.limits.elements;
@@ -160,5 +169,42 @@ impl Walker<'_, '_, '_> {
             None => self.visit(walk, self.futures.root(die), data, place, out),
             Some(doubt) => out.push(unknown(self.futures.future_name(die), doubt)),
         }
+    }
+}
+
+/// Wakers of a task of a `FuturesUnordered` that are left: the strong references of its `Arc` less the
+/// one of the list. `None` while it is in line to be polled, and where the counts are not before it:
+/// `ArcInner { strong, weak, data }` (alloc of Rust 1.65 to 1.95), the weak one being 1 as nobody has
+/// a `Weak` of a task (futures-util 0.3).
+fn wakers_of(memory: &dyn Memory, task: Address, queued: u64) -> Option<u64> {
+    const MANY: u64 = 1 << 32;
+    let count = |before: u64| memory.u64(Address(task.0.checked_sub(before)?)).ok();
+    let (strong, weak) = (count(16)?, count(8)?);
+    let is_queued = memory.u8(task.add(queued)).ok()? != 0;
+    ((1..MANY).contains(&strong) && weak == 1 && !is_queued).then(|| strong - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::FakeMemory;
+
+    #[test]
+    fn wakers_of_a_task_are_the_references_but_the_lists() {
+        let wakers = |strong: u64, weak: u64, queued: u8| {
+            let mut memory = FakeMemory::default();
+            let counts = [strong.to_ne_bytes(), weak.to_ne_bytes()].concat();
+            memory.map(Address(0x1000), counts);
+            memory.map(Address(0x1010), [queued]);
+            wakers_of(&memory, Address(0x1010), 0)
+        };
+        assert_eq!(wakers(1, 1, 0), Some(0));
+        assert_eq!(wakers(3, 1, 0), Some(2));
+        assert_eq!(wakers(1, 1, 1), None, "in line");
+        // Something else lies there.
+        assert_eq!(wakers(0, 1, 0), None);
+        assert_eq!(wakers(0x7f00_0000_1000, 1, 0), None);
+        assert_eq!(wakers(1, 7, 0), None);
+        assert_eq!(wakers_of(&FakeMemory::default(), Address(8), 0), None);
     }
 }

@@ -142,6 +142,8 @@ pub enum Via {
         future: u64,
         /// From the start of a task to the pointer to the next.
         next: u64,
+        /// From the start of a task to the flag that it is in line to be polled.
+        queued: Option<u64>,
     },
     /// An `Arc` lies there; the node stands at `data` behind its pointer.
     Shared {

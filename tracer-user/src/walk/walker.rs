@@ -258,6 +258,8 @@ impl Walker<'_, '_, '_> {
             defined: node.defined.clone(),
             holds,
             not_awaited,
+            in_doubt: false,
+            own_wakers: None,
             children,
         });
     }

@@ -21,7 +21,7 @@ const LONG_READY: u64 = 1_000_000_000;
 pub(super) fn find(case: &Case<'_>) -> Vec<Sighting> {
     let kept: Vec<Kept<'_>> = kept(case)
         .into_iter()
-        .filter(|kept| kept.polled != Polled::InBetween)
+        .filter(|kept| kept.polled != Polled::InBetween && !kept.future.in_doubt)
         .collect();
     if kept.is_empty() {
         return Vec::new();

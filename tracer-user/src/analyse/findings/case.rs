@@ -100,6 +100,18 @@ impl<'a> Case<'a> {
             .collect()
     }
 
+    /// CPU time that a hypervisor took from the machine between the first and the last look, of all
+    /// CPUs together: nanoseconds; `None` where that is not known.
+    #[must_use]
+    pub fn stolen(&self) -> Option<u64> {
+        let mut known = self
+            .moments
+            .iter()
+            .filter_map(|moment| moment.snapshot.stolen);
+        let before = known.next()?;
+        Some(known.next_back()?.saturating_sub(before))
+    }
+
     /// Whether anything of the events is missing: what did not happen cannot be concluded from
     /// them then.
     #[must_use]

@@ -58,12 +58,19 @@ struct Scene<'f, 'a> {
 
 impl Scene<'_, '_> {
     fn judge(&self, progress: &mut [Option<Progress>]) -> Option<Sighting> {
-        let waiting: Vec<(usize, usize)> = self.waiting().collect();
+        let mut waiting: Vec<(usize, usize)> = self.waiting().collect();
+        // Whatever the order in which tasks were listed.
+        waiting.sort_by_key(|&(task, leaf)| {
+            let info = self.facts.tasks[task].info;
+            (info.address.0, &info.id, leaf)
+        });
         let &first = waiting.first()?;
         let mut evidence = Vec::new();
         let certainty = match self.claim.how {
             // Nothing is held yet: who holds it now may be to blame, or nobody.
-            How::Queued if self.kept.unpolled() >= BRIEF => Certainty::Possible,
+            How::Queued if self.kept.unpolled() >= BRIEF && self.claim.doubt.is_none() => {
+                Certainty::Possible
+            }
             How::Queued => return None,
             How::Held | How::Given => self.certainty(progress, &waiting, &mut evidence),
         };

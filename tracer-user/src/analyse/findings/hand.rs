@@ -55,6 +55,7 @@ impl Hand {
             runtimes: Vec::new(),
             tasks,
             threads: self.threads.clone(),
+            stolen: None,
             coverage: Coverage {
                 debug_info: DebugInfoLevel::Full,
                 tasks_listed: 0,

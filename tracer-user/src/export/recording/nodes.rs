@@ -124,6 +124,8 @@ fn nodes<'a>(
                     .map_or(0, |doubt| strings.id_of(doubt)),
             })
             .collect(),
+        in_doubt: node.in_doubt,
+        own_wakers: node.own_wakers,
     });
     if deeper {
         let aside = node.not_awaited.iter();
@@ -268,6 +270,8 @@ fn await_node(node: proto::Node, strings: &Strings) -> Result<AwaitNode, &'stati
         }),
         holds: holds.collect::<Result<_, &'static str>>()?,
         not_awaited: Vec::new(),
+        in_doubt: node.in_doubt,
+        own_wakers: node.own_wakers,
         children: Vec::new(),
     })
 }

@@ -256,6 +256,8 @@ fn leaf() -> AwaitNode {
         }),
         holds: Vec::new(),
         not_awaited: Vec::new(),
+        in_doubt: false,
+        own_wakers: None,
         children: Vec::new(),
     }
 }
@@ -274,6 +276,8 @@ fn aside(level: usize) -> (Vec<Held>, Vec<AwaitNode>) {
     let second = AwaitNode {
         not_awaited: vec![named("app::third".into()), named("app::fourth".into())],
         children: vec![leaf()],
+        in_doubt: true,
+        own_wakers: Some(3),
         ..named(format!("app::second{level}"))
     };
     (vec![held], vec![named("app::first".into()), second])
@@ -323,6 +327,7 @@ pub(super) fn snapshot(tasks: u64, depth: usize) -> Snapshot {
                 ..ThreadInfo::default()
             },
         ],
+        stolen: Some(30_000_000),
         process: process(),
         runtimes: vec![RuntimeInfo {
             runtime: "tokio",

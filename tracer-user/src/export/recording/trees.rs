@@ -37,6 +37,8 @@ pub struct SnapshotPart {
     pub warnings: Vec<String>,
     /// The threads; in the first part only.
     pub threads: Vec<ThreadInfo>,
+    /// See [`Snapshot::stolen`]; in the first part only.
+    pub stolen: Option<u64>,
     /// Tasks.
     pub tasks: Vec<TaskInfo>,
 }
@@ -112,6 +114,7 @@ fn summary(snapshot: &Snapshot, strings: &mut strings::Interner) -> proto::Snaps
             .take(MAX_THREADS)
             .map(|info| thread(info, strings))
             .collect(),
+        stolen: snapshot.stolen,
     }
 }
 
@@ -166,6 +169,7 @@ fn task(info: &TaskInfo, strings: &mut strings::Interner) -> proto::SnapshotTask
 
 /// A part as it came from a file.
 pub(super) fn part(part: proto::Snapshot, strings: &Strings) -> Result<SnapshotPart, &'static str> {
+    let stolen = part.summary.as_ref().and_then(|summary| summary.stolen);
     let (runtimes, coverage, warnings, threads) = match part.summary {
         None => (Vec::new(), None, Vec::new(), Vec::new()),
         Some(summary) => {
@@ -201,6 +205,7 @@ pub(super) fn part(part: proto::Snapshot, strings: &Strings) -> Result<SnapshotP
         coverage,
         warnings,
         threads,
+        stolen,
         tasks: part
             .tasks
             .into_iter()

@@ -79,6 +79,7 @@ fn snapshot(tasks: &[(&str, u64)]) -> Snapshot {
         schema: SCHEMA,
         time: 0,
         threads: Vec::new(),
+        stolen: None,
         process: ProcessInfo {
             pid: 1,
             exe: "/srv/app".into(),

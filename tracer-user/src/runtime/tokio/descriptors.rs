@@ -167,8 +167,12 @@ fn can_be_written(descriptor: &Descriptor) -> bool {
         Descriptor::Internet(socket) => {
             socket.state.as_deref() == Some("established") && socket.send_queue == 0
         }
+        // A write to nobody is told at once.
+        Descriptor::Unix(socket) => {
+            !socket.listens && (socket.peer_closed || socket.send_queue == Some(0))
+        }
         Descriptor::Event { .. } => true,
-        Descriptor::Unix(_) | Descriptor::Other(_) => false,
+        Descriptor::Other(_) => false,
     }
 }
 

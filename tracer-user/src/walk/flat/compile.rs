@@ -348,7 +348,7 @@ impl<'f, 'd, 'a> Compiler<'f, 'd, 'a> {
                 small(stride)?,
             ),
             Via::Array { count, stride } => (EdgeKind::Array, small(count)?, small(stride)?),
-            Via::TaskList { future, next } => (EdgeKind::List, small(next)?, small(future)?),
+            Via::TaskList { future, next, .. } => (EdgeKind::List, small(next)?, small(future)?),
         };
         let node = match kind {
             EdgeKind::Dyn => NO_STATE,

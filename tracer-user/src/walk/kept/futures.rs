@@ -16,7 +16,8 @@ const MAX_NODES: u32 = 2_048;
 impl Walker<'_, '_, '_> {
     /// The trees of the futures that the body at `step` keeps and that are not in `awaited`, the
     /// trees of those that it awaits. Where it cannot be told whether one is still there, `notes` gets
-    /// a sentence instead.
+    /// a sentence instead, unless it stands in a queue: whether it was given what it waits for is told
+    /// by all who want it.
     pub(in crate::walk) fn not_awaited(
         &self,
         walk: &Walk<'_>,
@@ -77,8 +78,18 @@ impl Walker<'_, '_, '_> {
         }
         // What another local leads to as well, the reference that `pin!` gave among them, is there.
         for (local, tree) in doubted {
-            if !is_among(&tree, &known) {
-                addresses(&tree, &mut known);
+            if is_among(&tree, &known) {
+                continue;
+            }
+            addresses(&tree, &mut known);
+            if stands_in_queue(&tree) {
+                let mut tree = tree;
+                tree.in_doubt = true;
+                tree.notes.push(format!(
+                    "it may be gone: {local} may have been moved out or dropped"
+                ));
+                trees.push(tree);
+            } else {
                 notes.push(format!(
                     "{local} has the bytes of {}, which was started: it was moved out or dropped, or \
                      it is kept and not awaited",
@@ -143,13 +154,23 @@ fn is_body(node: &AwaitNode) -> bool {
 
 /// A leaf that stands in a queue where it is in others' way.
 fn is_queued(node: &AwaitNode) -> bool {
-    node.waits_for.as_ref().is_some_and(|wait| {
-        let queued = wait
-            .details
-            .get("queued")
-            .and_then(serde_json::Value::as_bool);
-        queued == Some(true) || wait.kind == "notify" && is_woken_by_someone(node)
-    })
+    let waits_for = node.waits_for.as_ref();
+    let is_notified = || waits_for.is_some_and(|wait| wait.kind == "notify");
+    is_queued_for_permits(node) || is_notified() && is_woken_by_someone(node)
+}
+
+/// A leaf that stands in the queue of a semaphore: a lock's, or of room in a channel.
+fn is_queued_for_permits(node: &AwaitNode) -> bool {
+    let queued = node
+        .waits_for
+        .as_ref()
+        .and_then(|wait| wait.details.get("queued"));
+    queued.and_then(serde_json::Value::as_bool) == Some(true)
+}
+
+/// Whether any leaf of a tree does.
+fn stands_in_queue(node: &AwaitNode) -> bool {
+    is_queued_for_permits(node) || node.children.iter().any(stands_in_queue)
 }
 
 /// A future that is written by hand and holds a leaf that has a waker. A leaf alone that is kept

@@ -10,7 +10,8 @@
 //!
 //! On a machine with more to do than CPUs, a lock's holder loses its CPU for some ten milliseconds
 //! now and then, and all who want the lock wait; whoever has slept waits for a CPU when that is over
-//! (see [`Starved`]). A hypervisor takes CPUs in the same way, which looks like computing.
+//! (see [`Starved`]). A hypervisor takes CPUs in the same way, which looks like computing (see
+//! [`Case::stolen`](crate::analyse::findings::case::Case::stolen)).
 
 use super::length::Length;
 use super::starved::Starved;
@@ -30,6 +31,8 @@ pub(super) struct All {
     pub(super) missing: bool,
     /// Whether waits for a CPU explain their sleeps.
     pub(super) starved: Starved,
+    /// Whether what a hypervisor took explains their computing.
+    pub(super) stolen: bool,
 }
 
 /// How sure, and why not surer.
@@ -52,6 +55,7 @@ const STARVED: &str = "its thread waited for a CPU so much that this may be what
 const LOCK: &str = "it waited for a lock whose holder may have been without a CPU, which happens on a busy machine";
 const OUTLIER: &str =
     "it is an outlier: other polls at this place are short, so that the machine may be to blame";
+const STOLEN: &str = "a hypervisor took as much CPU time from this machine meanwhile as would explain all that computed for too long";
 const LOST: &str = "events were lost: the end of the poll may be among them";
 
 /// Judges one poll among those with its cause.
@@ -79,6 +83,8 @@ pub(super) fn judge(length: &Length, all: &All) -> Verdict {
         Some(STARVED)
     } else if locks {
         (own + length.shared < times(100) && !several(10)).then_some(LOCK)
+    } else if all.stolen && length.asked + length.work <= all.threshold {
+        Some(STOLEN)
     } else if computes {
         // A thread that hardly gets a CPU computes slowly too: caches are cold, the kernel's own
         // work is done in its time.

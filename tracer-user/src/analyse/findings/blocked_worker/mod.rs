@@ -94,13 +94,25 @@ fn from_history(case: &Case<'_>) -> Vec<Sighting> {
     }
     let all = polls_by_begin(history);
     let waits = Waits::of(case);
+    let stolen = is_stolen(case, groups.values().flat_map(|group| &group.polls));
     let mut found = Vec::new();
     for (cause, group) in groups {
         let of_all = group.began.iter().filter_map(|began| all.get(began)).sum();
         let starved = waits.explain(history, &group.polls, case.thresholds.long_poll);
-        report(case, &cause, group, (of_all, starved), &mut found);
+        report(case, &cause, group, (of_all, starved, stolen), &mut found);
     }
     found
+}
+
+/// Whether a hypervisor may be what made these polls, all long ones of the process, compute for long.
+/// The kernel counts what it took for the machine, not for threads: when what was computed too long
+/// is more than that, some of them did by themselves.
+fn is_stolen<'l>(case: &Case<'_>, polls: impl Iterator<Item = &'l Length>) -> bool {
+    let threshold = case.thresholds.long_poll;
+    let excess = polls
+        .map(|length| length.on_cpu.saturating_sub(threshold))
+        .fold(0, u64::saturating_add);
+    excess > 0 && case.stolen().is_some_and(|taken| excess <= taken)
 }
 
 /// Different awaits (by libraries' lines) that one place of the program's may lead to.
@@ -142,7 +154,7 @@ fn report(
     case: &Case<'_>,
     cause: &str,
     mut group: Group<'_>,
-    (of_all, starved): (u64, Starved),
+    (of_all, starved, stolen): (u64, Starved, bool),
     found: &mut Vec<Sighting>,
 ) {
     let history = case.history;
@@ -152,6 +164,7 @@ fn report(
         threshold: case.thresholds.long_poll,
         missing: case.events_are_missing(),
         starved,
+        stolen,
     };
     let mut verdicts: Vec<(Verdict, Length)> = group
         .polls

@@ -358,3 +358,21 @@ fn who_hardly_gets_a_cpu_computes_slowly() {
     made.poll(240 * MS);
     assert_eq!(made.surest(), Some(Certainty::Proved), "it had the CPU");
 }
+
+#[test]
+fn what_a_hypervisor_took_looks_like_computing() {
+    let mut made = Made::new();
+    for _ in 0..5 {
+        made.poll(110 * MS);
+    }
+    let surest = |taken: u64| {
+        let mut moments = looks(Some(0));
+        for (moment, stolen) in moments.iter_mut().zip([7, 7 + taken]) {
+            std::sync::Arc::make_mut(&mut moment.snapshot).stolen = Some(stolen);
+        }
+        let found = judged(&made.sample.history, &moments);
+        found.iter().map(|sighting| sighting.certainty).max()
+    };
+    assert_eq!(surest(500 * MS), Some(Certainty::Possible));
+    assert_eq!(surest(499 * MS), Some(Certainty::Proved));
+}

@@ -160,45 +160,71 @@ fn is_circle(graph: &DiGraph<Node, ()>, component: &[NodeIndex]) -> bool {
     }
 }
 
-/// The shortest way from the first task of a component back to it.
+/// The shortest way from the first task of a component back to it; over another one, where there is
+/// one: of what several can hold, a task that holds a part itself waits for the others as well.
 fn shortest<K: Ord>(
     graph: &DiGraph<Node, ()>,
     component: &[NodeIndex],
     rank: impl Fn(Node) -> K,
 ) -> Option<Vec<Node>> {
     let members: HashSet<NodeIndex> = component.iter().copied().collect();
+    let is_task = |node: &NodeIndex| task_of(graph[*node]).is_some();
     let start = component
         .iter()
         .copied()
-        .filter(|&node| task_of(graph[node]).is_some())
+        .filter(is_task)
         .min_by_key(|&node| rank(graph[node]))?;
-    let mut before: HashMap<NodeIndex, NodeIndex> = HashMap::new();
+    let alone = component.iter().filter(|node| is_task(node)).count() == 1;
+    // In a fixed order, whatever the order of the edges.
+    let ordered = |of: NodeIndex| {
+        let inside = graph.neighbors(of).filter(|next| members.contains(next));
+        let mut next: Vec<NodeIndex> = inside.collect();
+        next.sort_by_key(|&node| rank(graph[node]));
+        next
+    };
+    // The task before, and the resource in between where there is one.
+    let mut before: HashMap<NodeIndex, (NodeIndex, Option<NodeIndex>)> = HashMap::new();
     let mut queue = VecDeque::from([start]);
     while let Some(at) = queue.pop_front() {
-        // In a fixed order, whatever the order of the edges.
-        let mut next: Vec<NodeIndex> = graph
-            .neighbors(at)
-            .filter(|next| members.contains(next))
-            .collect();
-        next.sort_by_key(|&node| rank(graph[node]));
-        for next in next {
-            if next == start {
-                let mut around = vec![graph[at]];
-                let mut at = at;
-                while let Some(&earlier) = before.get(&at) {
-                    at = earlier;
-                    around.push(graph[at]);
+        for via in ordered(at) {
+            let (via, next) = if is_task(&via) {
+                (None, vec![via])
+            } else {
+                (Some(via), ordered(via))
+            };
+            for next in next {
+                if next == start && (at != start || alone) {
+                    return Some(way(graph, &before, at, via));
                 }
-                around.reverse();
-                return Some(around);
-            }
-            if let Entry::Vacant(unseen) = before.entry(next) {
-                unseen.insert(at);
-                queue.push_back(next);
+                if next != start
+                    && let Entry::Vacant(unseen) = before.entry(next)
+                {
+                    unseen.insert((at, via));
+                    queue.push_back(next);
+                }
             }
         }
     }
     None
+}
+
+/// The way to the task `at` and over `via`, from where the rows of `before` begin.
+fn way(
+    graph: &DiGraph<Node, ()>,
+    before: &HashMap<NodeIndex, (NodeIndex, Option<NodeIndex>)>,
+    at: NodeIndex,
+    via: Option<NodeIndex>,
+) -> Vec<Node> {
+    let mut around: Vec<Node> = via.into_iter().map(|via| graph[via]).collect();
+    let mut at = Some(at);
+    while let Some(task) = at {
+        around.push(graph[task]);
+        let earlier = before.get(&task);
+        around.extend(earlier.and_then(|(_, via)| *via).map(|via| graph[via]));
+        at = earlier.map(|(task, _)| *task);
+    }
+    around.reverse();
+    around
 }
 
 /// A way around as steps from task to task.

@@ -10,6 +10,9 @@ use super::super::still::{Standing, Still};
 use crate::rebuild::snapshot::{TaskInfo, TaskState};
 use crate::rebuild::tree::{AwaitNode, WaitsFor};
 
+/// Why a future that is kept may claim nothing.
+const MAY_BE_GONE: &str = "the future that has it may have been moved out or dropped";
+
 /// Kept futures inside kept futures that are looked at.
 const MAX_KEPT: usize = 4_096;
 
@@ -243,6 +246,9 @@ impl<'a> Builder<'a> {
                 return;
             }
             let tree = Preorder::of(root);
+            let in_doubt = kept
+                .is_some_and(|kept| kept.in_doubt)
+                .then_some(MAY_BE_GONE);
             for at in tree.futures.iter().filter(|at| at.alive) {
                 for held in &at.node.holds {
                     let claim = Claim {
@@ -252,7 +258,7 @@ impl<'a> Builder<'a> {
                         how: How::Held,
                         local: &held.local,
                         what: &held.what,
-                        doubt: held.doubt.as_deref(),
+                        doubt: held.doubt.as_deref().or(in_doubt),
                     };
                     self.claim(claim);
                 }
@@ -272,7 +278,7 @@ impl<'a> Builder<'a> {
                         how: if given { How::Given } else { How::Queued },
                         local: "",
                         what: waits,
-                        doubt: None,
+                        doubt: in_doubt,
                     });
                 }
                 let keeps = at.node.not_awaited.iter();

@@ -20,14 +20,14 @@ pub(super) struct Blame {
     pub awaited_at: String,
 }
 
-/// Whether what a leaf waits for is not known: it is written by hand.
+/// Whether a leaf is written by hand: what it waits for is not known, or guessed from what it keeps.
 pub(super) fn is_handmade(at: &Placed<'_>) -> bool {
     let node = at.node;
-    let unknown = node.waits_for.as_ref().is_none_or(|waits| {
-        let guessed = waits.details.get("guessed");
-        guessed.and_then(serde_json::Value::as_bool) == Some(true)
-    });
-    unknown && !is_body(node.kind) && !is_never(node)
+    let by_hand = node
+        .waits_for
+        .as_ref()
+        .is_none_or(|waits| waits.text("by") == Some("hand_written"));
+    by_hand && !is_body(node.kind) && !is_never(node)
 }
 
 /// The future to name for the leaf at `index`: itself when it is written by hand, otherwise the

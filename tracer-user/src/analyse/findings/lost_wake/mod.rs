@@ -3,6 +3,7 @@
 //! - [`nothing_left`]: no waker of it is left. The reference count proves it.
 //! - [`ready`]: what it waits for is there, and no wake-up came.
 //! - [`lost_arm`]: one of several futures that it waits for has kept no waker.
+//! - [`in_group`]: one of the futures of a group with wakers of its own has none left.
 //! - [`never_cloned`]: the future that it waits in cloned none in its only poll.
 //! - [`unlike_others`]: it waits for much longer than its equals did.
 //! - [`wrong_waker`]: what it waits for would wake another task, or none.
@@ -12,6 +13,7 @@
 
 mod blame;
 mod downstream;
+mod in_group;
 mod lost_arm;
 mod never_cloned;
 mod nothing_left;
@@ -59,6 +61,7 @@ pub(super) fn find(case: &Case<'_>) -> Vec<Sighting> {
             };
             [
                 nothing_left::judge(&suspect),
+                in_group::judge(&suspect),
                 ready::judge(&suspect),
                 wrong_waker::judge(&suspect),
                 lost_arm::judge(&suspect),

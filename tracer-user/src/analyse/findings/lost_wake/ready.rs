@@ -115,8 +115,8 @@ fn stood(suspect: &Suspect<'_, '_>, before: &WaitsFor, now: &WaitsFor) -> bool {
     let watched = !history.polls.is_empty() && !suspect.case.events_are_missing();
     // A descriptor that a hand-written future holds without tokio's driver has no tick.
     let (tick, same) = (now.number("driver_tick"), before.number("driver_tick"));
-    let guessed = now.details.contains_key("guessed");
-    watched || (tick == same && (tick.is_some() || guessed)) || same_bytes(suspect, before, now)
+    let by_hand = now.text("by") == Some("hand_written");
+    watched || (tick == same && (tick.is_some() || by_hand)) || same_bytes(suspect, before, now)
 }
 
 /// Whether a socket has the same bytes to be read in both looks: as many, and none came since before

@@ -223,7 +223,8 @@ fn a_task_that_was_polled_or_woken_meanwhile_is_not_lost() {
 }
 
 fn socket(bytes: u64) -> AwaitNode {
-    let socket = detail(waits("app::Call", "io"), "guessed", true);
+    let socket = detail(waits("app::Call", "io"), "by", "hand_written");
+    let socket = detail(socket, "guessed", true);
     let socket = detail(detail(socket, "fd", 12), "peer", "127.0.0.1:80");
     ready(detail(socket, "receive_queue", bytes))
 }
@@ -330,8 +331,32 @@ fn an_arm_is_not_lost_while_a_waker_is_left_for_it() {
 }
 
 #[test]
+fn a_future_of_a_group_without_a_waker_of_its_own_is_lost() {
+    let member = |future: &str, wakers| AwaitNode {
+        own_wakers: wakers,
+        ..leaf(future)
+    };
+    let group = |lost: Option<u64>| {
+        let members = vec![member("app::Fine", Some(1)), member("app::Lost", lost)];
+        let group = "futures_util::stream::futures_unordered::FuturesUnordered<app::g>";
+        vec![task(1, body("app::f", 3, combinator(group, members))).with_wakers(1)]
+    };
+    let found = only(&Hand::twice(group(Some(0))).case());
+    assert_eq!(found.certainty, Certainty::Proved);
+    assert_eq!(&*found.sites[0].future, "app::Lost");
+    assert!(found.evidence[0].contains("its 2 futures"), "{found:#?}");
+    // It has one, it is in line, and it got one in between.
+    for other in [Some(1), None] {
+        assert!(certainties(&Hand::twice(group(other))).is_empty());
+        let hand = Hand::new().look(10 * SECOND, group(other));
+        let hand = hand.look(11 * SECOND, group(Some(0)));
+        assert!(certainties(&hand).is_empty());
+    }
+}
+
+#[test]
 fn a_waker_of_another_task_wakes_that_one() {
-    let stale = detail(waits("app::Slot", "io"), "guessed", true);
+    let stale = detail(waits("app::Slot", "io"), "by", "hand_written");
     let stale = detail(stale, "waker_kept", "other");
     let found = only(&Hand::twice(vec![task(1, body("app::f", 3, stale))]).case());
     assert_eq!(found.certainty, Certainty::Likely);

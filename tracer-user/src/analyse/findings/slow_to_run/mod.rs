@@ -199,6 +199,7 @@ fn report(
         duration(spread.p99_ns),
         duration(spread.max_ns)
     );
+    let stolen = case.stolen().is_some_and(|taken| covered(delays) <= taken);
     let mut last: Option<Explained> = None;
     let mut told: Vec<String> = Vec::new();
     for (number, delay) in delays.iter().enumerate() {
@@ -219,7 +220,7 @@ fn report(
         if first {
             told.push(cause.clone());
         }
-        let certainty = if case.events_are_missing() {
+        let certainty = if case.events_are_missing() || stolen {
             Certainty::Possible
         } else {
             explained.certainty
@@ -229,6 +230,9 @@ fn report(
             evidence.push(counted.clone());
             evidence.push(which(history, delay));
             evidence.extend(explained.evidence.iter().cloned());
+            if stolen {
+                evidence.push(STOLEN.to_owned());
+            }
         }
         found.push(Sighting {
             kind: Kind::SlowToRun,
@@ -253,6 +257,21 @@ fn report(
         });
         last = Some(explained);
     }
+}
+
+const STOLEN: &str =
+    "a hypervisor took as much CPU time from this machine meanwhile as would explain all of it";
+
+/// Nanoseconds in which at least one of them went on.
+fn covered(delays: &[Delay]) -> u64 {
+    let mut whiles: Vec<(u64, u64)> = delays.iter().map(|delay| (delay.from, delay.to)).collect();
+    whiles.sort_unstable();
+    let mut until = 0;
+    whiles.iter().fold(0, |sum: u64, &(from, to)| {
+        let new = to.saturating_sub(from.max(until));
+        until = until.max(to);
+        sum.saturating_add(new)
+    })
 }
 
 fn which(history: &History, delay: &Delay) -> String {

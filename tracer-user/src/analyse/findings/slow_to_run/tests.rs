@@ -51,6 +51,28 @@ impl Made {
 }
 
 #[test]
+fn what_a_hypervisor_took_looks_like_long_polls() {
+    let mut made = Made::new();
+    let hog = made.sample.task("app::hog");
+    made.poll(hog, 10 * MS, 210 * MS);
+    made.victim(210 * MS);
+    let surest = |taken: u64| {
+        let mut moments = Hand::twice(Vec::new()).moments;
+        for (moment, stolen) in moments.iter_mut().zip([7, 7 + taken]) {
+            std::sync::Arc::make_mut(&mut moment.snapshot).stolen = Some(stolen);
+        }
+        let found = find(&Case {
+            history: &made.sample.history,
+            moments: &moments,
+            thresholds: Thresholds::default(),
+        });
+        found.iter().map(|sighting| sighting.certainty).max()
+    };
+    assert_eq!(surest(200 * MS), Some(Certainty::Possible));
+    assert_eq!(surest(199 * MS), Some(Certainty::Likely));
+}
+
+#[test]
 fn long_polls_that_ran_instead_are_likely_and_named() {
     let mut made = Made::new();
     let hog = made.sample.task("app::hog");
