@@ -64,7 +64,9 @@ fn live_busy_polls_are_found_in_an_lto_build() {
 
 #[test]
 fn live_tasks_that_wait_for_a_worker_are_found() {
-    live(Build::Release, &["slow_to_run/queue"], "3", &[]);
+    // Whose polls ask to sleep, and on a machine without a free CPU do so for long.
+    let only = ["--only", "slow_to_run"];
+    live(Build::Release, &["slow_to_run/queue"], "3", &only);
 }
 
 #[test]
@@ -75,7 +77,8 @@ fn live_a_task_unlike_its_equals_is_found() {
 
 #[test]
 fn live_growth_is_found() {
-    live(Build::Release, &["task_growth/per_tick"], "5", &[]);
+    // For less than twenty seconds it may be a rise in load.
+    live(Build::Release, &["task_growth/per_tick"], "22", &[]);
 }
 
 #[test]

@@ -32,7 +32,10 @@ fn the_only<'a>(answer: &'a Value, kind: &str) -> &'a Value {
 }
 
 /// What Grace must be told: her future, her await, as many as hang, and the bytes that wait.
-fn grace_is_told(answer: &Value, hung: &[Value]) {
+/// In between it may have hit a few more: on a busy machine requests come in bunches.
+fn grace_is_told(fixture: &mut Fixture, before: &[Value], answer: &Value) {
+    fixture.tell("100 0");
+    let hung = hung(&fixture.next_line(PATIENCE));
     let finding = the_only(answer, "lost_wake");
     let told = in_words(finding);
     let markers = markers(&GRACE);
@@ -47,7 +50,9 @@ fn grace_is_told(answer: &Value, hung: &[Value]) {
         Some("pigeon::Reply"),
         "{told}"
     );
-    assert_eq!(finding["count"].as_u64(), Some(hung.len() as u64), "{told}");
+    let count = finding["count"].as_u64().unwrap_or(0);
+    let known = before.len() as u64..=hung.len() as u64;
+    assert!(known.contains(&count), "{count} of {known:?}: {told}");
     let known: BTreeSet<String> = hung.iter().filter_map(|one| text(&one["task"])).collect();
     for id in ids(finding) {
         assert!(known.contains(&id), "{id} does not hang: {told}");
@@ -78,9 +83,12 @@ fn hung(told: &Value) -> Vec<Value> {
 #[test]
 fn grace_is_told_from_memory() {
     for build in [Build::Release, Build::Lto] {
-        let fixture = Fixture::start(build, "grace", &["--burst", "400"]);
+        let mut fixture = Fixture::start(build, "grace", &["--burst", "400"]);
+        let before = hung(&fixture.facts["burst"]["told"]);
+        // What has just come may be on its way.
+        thread::sleep(Duration::from_secs(2));
         let answer = check(&["--pid", &fixture.pid().to_string(), "--now"]);
-        grace_is_told(&answer, &hung(&fixture.facts["burst"]["told"]));
+        grace_is_told(&mut fixture, &before, &answer);
     }
 }
 
@@ -118,7 +126,7 @@ fn live_grace_is_told_while_it_happens_and_from_the_recording() {
 
     let path = file.to_str().expect("UTF-8");
     let answer = check(&[path]);
-    grace_is_told(&answer, &hung(&told));
+    grace_is_told(&mut fixture, &hung(&told), &answer);
     let finding = the_only(&answer, "lost_wake");
     assert!(
         finding["began_ns"].as_u64().is_some(),
@@ -128,7 +136,7 @@ fn live_grace_is_told_while_it_happens_and_from_the_recording() {
 
     // And by attaching once it is over.
     let answer = check(&["--pid", &pid, "--duration", "3"]);
-    grace_is_told(&answer, &hung(&told));
+    grace_is_told(&mut fixture, &hung(&told), &answer);
 }
 
 fn wait_for(recorder: &mut Child, log: &std::path::Path, word: &str) {
@@ -151,6 +159,8 @@ fn wait_for(recorder: &mut Child, log: &std::path::Path, word: &str) {
 fn single_flight_is_traced_to_the_side_that_is_not_polled() {
     for build in [Build::Release, Build::Lto] {
         let fixture = Fixture::start(build, "single_flight", &[]);
+        // What is ready and unpolled for less may be about to be.
+        thread::sleep(Duration::from_secs(2));
         let answer = check(&["--pid", &fixture.pid().to_string(), "--now"]);
         let truth = &fixture.faults[0];
         let kind = truth["kind"].as_str().expect("a kind");

@@ -6,16 +6,19 @@ use std::collections::HashMap;
 use super::case::Case;
 use super::graph::{Class, Facts, How, Progress, Rules};
 use super::kept::{Kept, Polled, is_plain, kept};
-use super::model::{Certainty, Kind, Role, Sighting};
+use super::model::{Certainty, Kind, Role, Sighting, Site};
 use super::past::duration;
-use super::preorder::{Placed, Preorder};
-use super::source::{awaited_in, place, site, subject};
+use super::preorder::{Placed, Preorder, is_body};
+use super::source::{awaited_in, is_dependency, place, site, subject};
 use crate::address::Address;
 
 /// Unpolled for so long, by events, although its task was polled: hardly on purpose.
 const LONG: u64 = 5_000_000_000;
 /// The same when all the while a poll would have taken it further.
 const LONG_READY: u64 = 1_000_000_000;
+
+/// Awaits on the way to what it waits for that are named.
+const MAX_SITES: usize = 6;
 
 /// Futures that are kept and not polled any more.
 pub(super) fn find(case: &Case<'_>) -> Vec<Sighting> {
@@ -159,6 +162,9 @@ fn sighting(
     let mut sites = vec![stands.clone()];
     let inside = inside.map(|at| site(Role::Culprit, at.node));
     sites.extend(inside.filter(|site| site.line.is_some() && site.line != stands.line));
+    if let Some((leaf, _)) = leaf {
+        sites.extend(on_the_way(&tree, leaf, &sites));
+    }
     Sighting {
         kind: Kind::AbandonedFuture,
         certainty,
@@ -182,6 +188,20 @@ fn sighting(
         ),
         weight: kept.unpolled(),
     }
+}
+
+/// Awaits of the program's own on the way to a leaf that are not among `known`, the innermost first.
+fn on_the_way(tree: &Preorder<'_>, leaf: usize, known: &[Site]) -> Vec<Site> {
+    let is_known = |at: &Site| {
+        let mut known = known.iter();
+        known.any(|known| (&known.file, known.line) == (&at.file, at.line))
+    };
+    tree.outwards(leaf)
+        .filter(|at| is_body(at.node.kind) && at.node.line.is_some())
+        .map(|at| site(Role::WaitsAt, at.node))
+        .filter(|at| !is_known(at) && !at.file.as_deref().is_some_and(is_dependency))
+        .take(MAX_SITES)
+        .collect()
 }
 
 /// Where it stands, in words.

@@ -12,10 +12,14 @@ use std::fmt::Write as _;
 use super::case::Case;
 use super::model::{Certainty, Kind, Role, Sighting, Site, Subject};
 use super::preorder::is_body;
+use super::source::is_dependency;
 use crate::analyse::history::{History, Panic, TaskHistory, UnitKind};
 use crate::rebuild::event::{EndSeen, Outcome};
 use crate::rebuild::suspension::FutureState;
 use crate::rebuild::tree::NodeState;
+
+/// Awaits of its tree that are named.
+const MAX_SITES: usize = 8;
 
 /// What became of who panicked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +198,23 @@ fn sighting(history: &History, judged: &Judged<'_>, all: usize, survived: usize)
             file: body.file.clone(),
             line: body.line,
         });
+    }
+    let own = panic.stood.iter().flat_map(|stood| &stood.futures);
+    let own = own.map(|future| &future.state).filter(|body| {
+        let file = body.file.as_deref();
+        body.line.is_some() && file.is_some_and(|file| !is_dependency(file))
+    });
+    for body in own.take(MAX_SITES) {
+        let site = Site {
+            role: Role::WaitsAt,
+            future: body.future.clone(),
+            file: body.file.clone(),
+            line: body.line,
+        };
+        let mut known = sites.iter();
+        if !known.any(|known| (&known.file, known.line) == (&site.file, site.line)) {
+            sites.push(site);
+        }
     }
     Sighting {
         kind: Kind::Panicked,

@@ -2,7 +2,8 @@
 //! on, and not polled meanwhile as far as events tell.
 //!
 //! A single look may fall between a wake-up and the poll that follows it; two looks with nothing in
-//! between may not.
+//! between may not. Nor may one look long after the last poll, where events tell of all polls and
+//! wake-ups: a recording has few looks, and what began to hang in between is in the last one only.
 
 use std::collections::HashMap;
 
@@ -10,6 +11,9 @@ use super::case::{Case, TaskName};
 use super::past::Past;
 use super::preorder::is_same;
 use crate::rebuild::snapshot::{TaskInfo, TaskState};
+
+/// So long after its last poll one look is enough, nanoseconds.
+const LONG_AFTER: u64 = 1_000_000_000;
 
 /// A task that stood still.
 #[derive(Clone, Copy, Debug)]
@@ -20,9 +24,10 @@ pub(super) struct Still<'a> {
     pub before: &'a TaskInfo,
     /// As it is in the last look.
     pub now: &'a TaskInfo,
-    /// Looks in which it stood there; two at least.
+    /// Looks in which it stood there: two at least, or one long after its last poll.
     pub looks: usize,
-    /// Time of the first of these looks: CLOCK_MONOTONIC, nanoseconds.
+    /// Time of the first of these looks, of its last poll where there is one look only:
+    /// CLOCK_MONOTONIC, nanoseconds.
     pub from: u64,
     /// Time of the last one.
     pub to: u64,
@@ -81,12 +86,24 @@ impl<'a> Standing<'a> {
                 }
             }
         }
-        tasks.retain(|task| task.looks >= 2);
+        let watched = !case.history.polls.is_empty() && !case.events_are_missing();
+        if !watched {
+            tasks.retain(|task| task.looks >= 2);
+        }
         let units = case.units();
         for task in &mut tasks {
             let unit = units.get(&TaskName::of(task.now)).copied();
             task.past = Past::of(case, unit);
+            if task.looks == 1
+                && let Some(polled) = task.past.last_polled
+            {
+                task.from = polled.min(task.to);
+            }
         }
+        tasks.retain(|task| {
+            let long_after = task.to.saturating_sub(task.from) >= LONG_AFTER;
+            task.looks >= 2 || long_after && !task.moved()
+        });
         Self { tasks }
     }
 }
@@ -140,8 +157,9 @@ fn stands_as(earlier: &TaskInfo, now: &TaskInfo) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::hand::{Hand, body, sleep, task};
+    use super::super::hand::{Hand, SECOND, body, sleep, task};
     use super::*;
+    use crate::analyse::history::sample::Trace;
 
     fn standing(hand: &Hand) -> Vec<(String, usize)> {
         let case = hand.case();
@@ -191,6 +209,25 @@ mod tests {
                 .look(2_000, vec![still.clone()]);
             assert!(standing(&hand).is_empty());
         }
+    }
+
+    #[test]
+    fn one_look_is_enough_long_after_the_last_poll() {
+        let still = task(1, body("app::f", 3, sleep(1)));
+        let looked = |last: u64, woken: Option<u64>| {
+            let mut trace = Trace::new();
+            let worker = trace.thread(7, "worker", 1);
+            let unit = trace.task(1, "app::f", 2, true);
+            trace.poll(unit, worker, 10 * SECOND, last, None);
+            if let Some(woken) = woken {
+                trace.wake(worker, unit, woken, None);
+            }
+            let hand = Hand::new().look(15 * SECOND, vec![still.clone()]);
+            standing(&hand.with(trace.history(0, 20 * SECOND)))
+        };
+        assert_eq!(looked(14 * SECOND, None), [("tokio/1".to_owned(), 1)]);
+        assert!(looked(14 * SECOND + 1, None).is_empty());
+        assert!(looked(12 * SECOND, Some(13 * SECOND)).is_empty());
     }
 
     #[test]

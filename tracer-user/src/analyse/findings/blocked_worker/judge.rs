@@ -2,7 +2,7 @@
 //!
 //! | it was kept by | sure when |
 //! |---|---|
-//! | computing | 5 times the threshold (100 times where the scheduler took the CPU for half as long), or 3 such polls that are 1 % of those at the place |
+//! | computing | 5 times the threshold (100 times where the scheduler took the CPU for half as long), or 3 such polls that are 1 % of those at the place; where a hypervisor took enough to explain it, 3 that are 10 % |
 //! | a call that waits by nature (`clock_nanosleep`, `poll`, `fsync`, ...) | waits for a CPU do not explain it |
 //! | a call that does work (`read`, `write`, `openat`, ...) | nor those, and 3 such polls that are 1 %, or 100 times the threshold |
 //! | a lock (`futex`), the address space (`munmap`) | nor those, and 3 such polls that are 10 %, or 100 times the threshold: likely; 5 that are half of all: proved |
@@ -75,6 +75,8 @@ pub(super) fn judge(length: &Length, all: &All) -> Verdict {
     let locks = own <= all.threshold;
     let doubt = if length.in_place {
         Some(IN_PLACE)
+    } else if all.missing && length.least <= all.threshold {
+        Some(LOST)
     } else if locks && length.on_cpu > on_cpu && own + tail > all.threshold {
         Some(ROOT)
     } else if locks && own + length.shared <= all.threshold {
@@ -83,7 +85,7 @@ pub(super) fn judge(length: &Length, all: &All) -> Verdict {
         Some(STARVED)
     } else if locks {
         (own + length.shared < times(100) && !several(10)).then_some(LOCK)
-    } else if all.stolen && length.asked + length.work <= all.threshold {
+    } else if all.stolen && !several(10) && length.asked + length.work <= all.threshold {
         Some(STOLEN)
     } else if computes {
         // A thread that hardly gets a CPU computes slowly too: caches are cold, the kernel's own

@@ -19,6 +19,10 @@ const MAX_LENGTHS: usize = 65_536;
 pub(super) enum Way {
     /// It woke itself inside the poll before.
     Itself,
+    /// Nobody was seen to wake it: a future that wakes its own task through the context that it was
+    /// polled with may have that compiled into its poll (fat LTO), where no probe is. What wakes it
+    /// from elsewhere goes through the waker's table of functions, and is seen.
+    Unseen,
     /// Its worker woke it after that: it gave way, by `yield_now` or because its budget was used up
     /// (tokio 1.54: both put the waker aside for the worker, `context::defer`).
     GaveWay,
@@ -89,7 +93,7 @@ pub(super) fn idle_polls(history: &History, unit: UnitIndex) -> Vec<Found> {
         at = at.max(begin + 1);
     }
     let mut all: Vec<_> = by_place.into_values().collect();
-    all.sort_by_key(|(leaf, way, idle)| (Reverse(idle.polls), *leaf, *way == Way::Itself));
+    all.sort_by_key(|(leaf, way, idle)| (Reverse(idle.polls), *leaf, *way != Way::GaveWay));
     all
 }
 
@@ -103,13 +107,14 @@ fn length(poll: &Poll) -> Option<u64> {
 /// stands.
 fn changed_nothing(history: &History, index: PollIndex, next: PollIndex) -> Option<Way> {
     let (one, next) = (&history[index], &history[next]);
-    let Some(PollCause::Wake(wake)) = next.cause else {
-        return None;
-    };
-    let wake = &history[wake];
     if !one.begin_known || !next.begin_known || one.waited_in != next.waited_in {
         return None;
     }
+    let wake = match next.cause {
+        Some(PollCause::Wake(wake)) => &history[wake],
+        None => return Some(Way::Unseen),
+        Some(_) => return None,
+    };
     if wake.by.unit == next.task {
         return (wake.by.poll == Some(index)).then_some(Way::Itself);
     }

@@ -5,8 +5,8 @@
 //! stood in before: no await of it ended or began. That alone looks the same in a loop that makes
 //! the same await again (limits.md), so more is asked for before it is `likely`:
 //!
-//! - The wake-up was done inside the poll before, by the task itself. What I/O, a timer, a channel
-//!   or another task woke has a reason to be polled.
+//! - The wake-up was done inside the poll before, by the task itself, or compiled into it. What I/O,
+//!   a timer, a channel or another task woke has a reason to be polled.
 //! - It waits for one thing, and that is a future of the program's own (hand-written, or a closure
 //!   in `poll_fn`). The runtime's futures wake their task where its budget is used up, collections
 //!   of futures where they have polled many, protocol libraries to give way.
@@ -56,6 +56,11 @@ pub(super) fn find(case: &Case<'_>) -> Vec<Sighting> {
             continue;
         }
         for (leaf, way, idle) in idle_polls(history, UnitIndex(index)) {
+            // That nobody was seen to wake it tells nothing where nobody would be.
+            let is_seen = history.wakers.probed.wakes == Some(true) && !case.events_are_missing();
+            if way == Way::Unseen && !is_seen {
+                continue;
+            }
             if idle.polls >= MIN_POLLS && idle.time >= MIN_TIME {
                 let own = own.get_or_insert_with(|| own_crates(history));
                 found.extend(sighting(case, task, (leaf, way), idle, own));
@@ -96,6 +101,7 @@ fn sighting(
             duration(idle.time),
             match way {
                 Way::Itself => "caused by a wake-up that the task did itself in the poll before",
+                Way::Unseen => "without a wake-up that was seen: it is compiled into its own poll",
                 Way::GaveWay => "after one in which it had used up its budget",
             }
         ),
@@ -136,7 +142,7 @@ fn sighting(
         summary: format!(
             "{name}, awaited in {at}, {} {rate} times a second, and makes no progress",
             match way {
-                Way::Itself => "wakes its own task whenever it is polled,",
+                Way::Itself | Way::Unseen => "wakes its own task whenever it is polled,",
                 Way::GaveWay => "is polled",
             }
         ),

@@ -13,6 +13,8 @@ const MS: u64 = 1_000_000;
 enum By {
     Itself,
     Thread,
+    /// No wake-up is seen.
+    Nobody,
 }
 
 struct Load {
@@ -66,10 +68,13 @@ fn polled(load: &Load) -> Sample {
         sample.waited(poll, leaf);
         if let Some(before) = before {
             let by = match load.by {
-                By::Itself => task_in(task, before, root),
-                By::Thread => thread_by(worker, None),
+                By::Itself => Some(task_in(task, before, root)),
+                By::Thread => Some(thread_by(worker, None)),
+                By::Nobody => None,
             };
-            sample.wake(task, begin - 100, by, poll);
+            if let Some(by) = by {
+                sample.wake(task, begin - 100, by, poll);
+            }
         }
         before = Some(poll);
     }
@@ -109,6 +114,27 @@ fn a_future_that_wakes_itself_is_likely_and_named() {
         ..SPIN
     };
     assert_eq!(surest(&closure), Some(Certainty::Likely));
+}
+
+#[test]
+fn a_wake_up_that_is_compiled_into_the_poll_is_one_of_its_own() {
+    let surest = |wakes| {
+        let mut sample = polled(&Load {
+            by: By::Nobody,
+            ..SPIN
+        });
+        sample.history.wakers.probed.wakes = wakes;
+        let found = find(&Case {
+            history: &sample.history,
+            moments: &[],
+            thresholds: Thresholds::default(),
+        });
+        found.iter().map(|sighting| sighting.certainty).max()
+    };
+    assert_eq!(surest(Some(true)), Some(Certainty::Likely));
+    // Where wake-ups are not probed, I/O may have woken it.
+    assert_eq!(surest(Some(false)), None);
+    assert_eq!(surest(None), None);
 }
 
 #[test]

@@ -6,6 +6,9 @@ use super::super::source::place;
 use super::shown::{GraphEdge, GraphEdgeKind, GraphNode, GraphNodeKind, WaitGraph};
 use crate::analyse::findings::model::{Role, Site};
 
+/// Tasks of a node that are named.
+const MAX_NAMED: usize = 4;
+
 impl WaitGraph {
     /// As a `digraph` for `dot`: what neither waits for a node nor is waited for is left out.
     #[must_use]
@@ -44,6 +47,20 @@ impl WaitGraph {
         let mut label = node.name.to_string();
         if node.count > 1 {
             let _ = write!(label, "\n{} of them", node.count);
+            let named: Vec<&str> = node
+                .tasks
+                .iter()
+                .take(MAX_NAMED)
+                .map(AsRef::as_ref)
+                .collect();
+            if !named.is_empty() {
+                let more = if node.tasks.len() > MAX_NAMED {
+                    ", ..."
+                } else {
+                    ""
+                };
+                let _ = write!(label, "\n{}{more}", named.join(", "));
+            }
         } else if let Some(task) = node.tasks.first() {
             let _ = write!(label, "\n{task}");
         } else if let Some(address) = node.address {

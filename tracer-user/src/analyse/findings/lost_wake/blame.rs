@@ -98,6 +98,13 @@ pub(super) fn sighting(
 /// How often it was looked at, and what was seen in between.
 pub(super) fn looks(suspect: &Suspect<'_, '_>) -> String {
     let task = &suspect.task;
+    if task.looks == 1 {
+        return format!(
+            "it was looked at once, {} after its last poll: idle, and nothing happened to it in \
+             between",
+            duration(task.to.saturating_sub(task.from))
+        );
+    }
     format!(
         "it was looked at {}, {} apart: idle, at the same place each time",
         times(task.looks),

@@ -16,7 +16,7 @@ use self::ran::{Busy, Instead};
 use super::case::{Case, TaskName};
 use super::model::{Certainty, Kind, Role, Sighting};
 use super::place;
-use super::told::{duration, plural};
+use super::told::{duration, is_share, plural};
 use crate::analyse::history::{History, PollCause, PollIndex, TaskHistory, UnitIndex};
 use crate::analyse::profile::Spread;
 use crate::rebuild::event::WakeEffect;
@@ -199,7 +199,8 @@ fn report(
         duration(spread.p99_ns),
         duration(spread.max_ns)
     );
-    let stolen = case.stolen().is_some_and(|taken| covered(delays) <= taken);
+    let stolen = case.stolen().is_some_and(|taken| covered(delays) <= taken)
+        && !is_share(delays.len() as u64, polls_of(history, future), MOSTLY);
     let mut last: Option<Explained> = None;
     let mut told: Vec<String> = Vec::new();
     for (number, delay) in delays.iter().enumerate() {
@@ -257,6 +258,19 @@ fn report(
         });
         last = Some(explained);
     }
+}
+
+/// Late polls that are this part of all, in percent, are no accident.
+const MOSTLY: u64 = 10;
+
+/// Polls of all tasks with this future.
+fn polls_of(history: &History, future: Option<&str>) -> u64 {
+    let units = history.units.iter();
+    let same = units.filter(|unit| {
+        unit.task()
+            .is_some_and(|task| task.future.as_deref() == future)
+    });
+    same.map(|unit| unit.polls.len() as u64).sum()
 }
 
 const STOLEN: &str =

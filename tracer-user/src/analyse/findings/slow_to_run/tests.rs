@@ -52,11 +52,14 @@ impl Made {
 
 #[test]
 fn what_a_hypervisor_took_looks_like_long_polls() {
-    let mut made = Made::new();
-    let hog = made.sample.task("app::hog");
-    made.poll(hog, 10 * MS, 210 * MS);
-    made.victim(210 * MS);
-    let surest = |taken: u64| {
+    let surest = |punctual: u64, taken: u64| {
+        let mut made = Made::new();
+        for number in 0..punctual {
+            made.victim(10 * MS + number * MS / 8);
+        }
+        let hog = made.sample.task("app::hog");
+        made.poll(hog, 13 * MS, 210 * MS);
+        made.victim(210 * MS);
         let mut moments = Hand::twice(Vec::new()).moments;
         for (moment, stolen) in moments.iter_mut().zip([7, 7 + taken]) {
             std::sync::Arc::make_mut(&mut moment.snapshot).stolen = Some(stolen);
@@ -68,8 +71,10 @@ fn what_a_hypervisor_took_looks_like_long_polls() {
         });
         found.iter().map(|sighting| sighting.certainty).max()
     };
-    assert_eq!(surest(200 * MS), Some(Certainty::Possible));
-    assert_eq!(surest(199 * MS), Some(Certainty::Likely));
+    assert_eq!(surest(20, 200 * MS), Some(Certainty::Possible));
+    assert_eq!(surest(20, 199 * MS), Some(Certainty::Likely));
+    // Late more often than by accident.
+    assert_eq!(surest(8, 200 * MS), Some(Certainty::Likely));
 }
 
 #[test]
