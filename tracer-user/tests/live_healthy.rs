@@ -96,12 +96,12 @@ fn live_healthy_axum_service() {
     complaints.settle("an axum service under load");
 }
 
-/// As many idle connections as there may be open files, 20,000 at most.
+/// Thousands of idle connections; `cargo xtask false-alarms` has 20,000.
 #[test]
 fn live_healthy_idle_connections() {
-    let mut idle = Fixture::start(Build::Release, "idle", &[]);
+    let mut idle = Fixture::start(Build::Release, "idle", &["--connections", "3000"]);
     let count = idle.count("connections");
-    assert_eq!(count, 20_000);
+    assert_eq!(count, 3_000);
     let mut complaints = Complaints::default();
     let least = Least {
         tasks: count,

@@ -32,6 +32,7 @@ use super::place;
 use super::told::{duration, percent, plural};
 use crate::analyse::history::{AwaitIndex, TaskHistory, UnitIndex};
 use crate::analyse::profile::Spread;
+use crate::rebuild::tree::WaitsFor;
 
 /// Polls of one task that are a finding.
 const MIN_POLLS: u64 = 1_000;
@@ -166,15 +167,26 @@ fn closed_channel(case: &Case<'_>, task: &str) -> bool {
         tasks.iter().find(|info| info.id == task)?.tree.as_ref()
     });
     let mut closed = looks.map(|tree| {
-        let mut closed = false;
+        let (mut waits, mut holds, mut receives) = (false, false, false);
         tree.visit(&mut |node| {
-            closed |= node.waits_for.as_ref().is_some_and(|waits_for| {
-                waits_for.kind == "channel" && waits_for.number("senders") == Some(0)
-            });
+            waits |= node.waits_for.as_ref().is_some_and(has_no_sender);
+            holds |= node.holds.iter().any(|held| has_no_sender(&held.what));
+            // A loop around `select!` stands between two polls of it as often as not.
+            receives |= is_receive(&node.future);
         });
-        closed
+        waits || holds && receives
     });
     closed.next() == Some(true) && closed.all(|closed| closed)
+}
+
+/// The end of a channel that receives, and nobody will send.
+fn has_no_sender(what: &WaitsFor) -> bool {
+    what.kind == "channel" && what.text("side") != Some("send") && what.number("senders") == Some(0)
+}
+
+/// `Receiver::recv` and others of tokio's channels (1.0 to 1.54).
+fn is_receive(path: &str) -> bool {
+    path.starts_with("tokio::sync::") && path.contains("::recv")
 }
 
 /// Where the `poll` of a hand-written future is written, as the last look at memory told.

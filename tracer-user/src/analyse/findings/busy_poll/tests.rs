@@ -2,8 +2,9 @@
 
 use super::find;
 use crate::analyse::findings::case::{Case, Thresholds};
+use crate::analyse::findings::hand::{self, Hand, body, holding, leaf, waits};
 use crate::analyse::findings::model::{Certainty, Role};
-use crate::analyse::history::PollIndex;
+use crate::analyse::history::{PollIndex, UnitIndex};
 use crate::analyse::sample::{Sample, task_in, thread_by};
 
 const MS: u64 = 1_000_000;
@@ -148,6 +149,44 @@ fn what_io_or_another_wakes_is_no_finding() {
         };
         assert_eq!(surest(&load), None, "{leaf}");
     }
+}
+
+/// A loop around `select!` that does not hear that its channel is closed gives way when its budget is
+/// used up, like any other that has much to do: memory tells the two apart.
+#[test]
+fn who_receives_from_a_closed_channel_for_ever_is_told() {
+    let surest = |senders: u64, future: &str| {
+        let mut sample = polled(&Load {
+            leaf: "tokio::sync::notify::Notified",
+            waits_for: Some("notify"),
+            by: By::Thread,
+            ..SPIN
+        });
+        for poll in &mut sample.history.polls {
+            poll.thread = Some(UnitIndex(0));
+        }
+        let units = &sample.history.units;
+        let name = units
+            .iter()
+            .find_map(|unit| Some(unit.task()?.name.clone()));
+        let end = waits("tokio::sync::mpsc::Receiver", "channel")
+            .waits_for
+            .unwrap();
+        let end = end.with("side", "receive").with("senders", senders);
+        let tree = holding(body("app::serve", 23, leaf(future)), end);
+        let mut info = hand::task(1, tree);
+        info.id = name.unwrap().to_string();
+        let found = find(&Case {
+            history: &sample.history,
+            moments: &Hand::twice(vec![info]).moments,
+            thresholds: Thresholds::default(),
+        });
+        found.iter().map(|sighting| sighting.certainty).max()
+    };
+    let receives = "tokio::sync::mpsc::bounded::Receiver<T>::recv";
+    assert_eq!(surest(0, receives), Some(Certainty::Likely));
+    assert_eq!(surest(1, receives), None, "somebody may send");
+    assert_eq!(surest(0, "tokio::io::Read"), None, "it does something else");
 }
 
 #[test]
