@@ -83,7 +83,7 @@ fn stuck() -> TaskInfo {
 }
 
 /// A recording of five seconds with two looks at these tasks, and one event.
-fn recording(folder: &TempDir, name: &str, tasks: Vec<TaskInfo>) -> PathBuf {
+fn recording(folder: &TempDir, name: &str, tasks: &[TaskInfo]) -> PathBuf {
     let path = folder.path().join(name);
     let process = ProcessInfo {
         pid: 42,
@@ -95,7 +95,7 @@ fn recording(folder: &TempDir, name: &str, tasks: Vec<TaskInfo>) -> PathBuf {
     let mut writer = Writer::create(&path, &header).unwrap();
     let look = |time| {
         let mut snapshot = Snapshot {
-            tasks: tasks.clone(),
+            tasks: tasks.to_vec(),
             threads: vec![ThreadInfo {
                 tid: 7,
                 name: "tokio-rt-worker".into(),
@@ -144,7 +144,7 @@ fn recording(folder: &TempDir, name: &str, tasks: Vec<TaskInfo>) -> PathBuf {
 #[test]
 fn a_recording_with_a_finding_exits_with_10_and_says_where() {
     let folder = tempfile::tempdir().unwrap();
-    let path = recording(&folder, "stuck.astrace", vec![stuck()]);
+    let path = recording(&folder, "stuck.astrace", &[stuck()]);
     let file = path.to_str().unwrap();
 
     let run = check(&[file, "--json"]);
@@ -193,7 +193,7 @@ fn a_recording_with_a_finding_exits_with_10_and_says_where() {
 #[test]
 fn what_is_not_asked_for_is_counted_and_does_not_count_as_found() {
     let folder = tempfile::tempdir().unwrap();
-    let path = recording(&folder, "stuck.astrace", vec![stuck()]);
+    let path = recording(&folder, "stuck.astrace", &[stuck()]);
     let file = path.to_str().unwrap();
     let run = check(&[file, "--json", "--only", "stalled,wait_cycle"]);
     assert_eq!(run.status.code(), Some(0));
@@ -237,7 +237,7 @@ fn nothing_found_says_what_was_looked_at_and_what_could_not_be_judged() {
         references: Some(2),
         ..stuck()
     };
-    let path = recording(&folder, "fine.astrace", vec![healthy]);
+    let path = recording(&folder, "fine.astrace", &[healthy]);
     let run = check(&[path.to_str().unwrap()]);
     let said = text(&run.stdout);
     assert_eq!(run.status.code(), Some(0), "{said}");
@@ -256,7 +256,7 @@ fn nothing_found_says_what_was_looked_at_and_what_could_not_be_judged() {
 #[test]
 fn a_recording_that_was_cut_off_is_judged_as_far_as_it_goes() {
     let folder = tempfile::tempdir().unwrap();
-    let path = recording(&folder, "cut.astrace", vec![stuck()]);
+    let path = recording(&folder, "cut.astrace", &[stuck()]);
     let bytes = fs::read(&path).unwrap();
     for keep in [bytes.len() - 3, bytes.len() * 2 / 3] {
         fs::write(&path, &bytes[..keep]).unwrap();

@@ -141,7 +141,7 @@ fn live_exact_polls_survive_a_thousand_panics_and_tell_them() {
     assert_eq!(outcomes.get(&Outcome::Ready), None, "{outcomes:?}");
     let told = panics(&events);
     assert!((995..=1000).contains(&told.len()), "{}", told.len());
-    let messages: HashSet<_> = told.iter().map(|panic| panic.number()).collect();
+    let messages: HashSet<_> = told.iter().map(Told::number).collect();
     assert_eq!(messages.len(), told.len(), "each with its own message");
     for panic in &told {
         panic.is_planned(panic.number());

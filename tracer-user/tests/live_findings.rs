@@ -1,5 +1,12 @@
 //! Faults that show in events only: found by `check`, attached for a few seconds.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking; not every support module does"
+)]
+
 mod support;
 
 use support::Build;

@@ -1,5 +1,12 @@
 //! The stories, from a cold start to the named cause, with the commands that a user would type.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking; not every support module does"
+)]
+
 mod support;
 
 use std::collections::BTreeSet;

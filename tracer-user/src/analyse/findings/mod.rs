@@ -1,6 +1,6 @@
 //! What is wrong in a program, with evidence and with how sure that is.
 //!
-//! In: a [`Case`]: what events told (a [`History`]) and what memory told ([`Moment`]s). Out:
+//! In: a [`Case`]: what events told (a [`History`](crate::analyse::history::History)) and what memory told ([`Moment`]s). Out:
 //! [`Finding`]s. Pure: one file a kind, each a function from the case to [`Sighting`]s, which are
 //! grouped by their cause: hundreds of equal ones are one finding with a count.
 //!

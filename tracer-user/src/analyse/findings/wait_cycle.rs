@@ -1,6 +1,6 @@
 //! Tasks that wait for each other in a circle: each holds what the one before it waits for.
 //!
-//! [`graph`](super::graph) tells who is stuck and in which circles. A circle through a future that
+//! [`graph`](mod@super::graph) tells who is stuck and in which circles. A circle through a future that
 //! its task keeps without polling it is a futurelock, and told there.
 
 use std::collections::HashSet;

@@ -50,7 +50,7 @@ pub(super) fn excuse(
             "a collection of futures wakes its task when it has polled many of them, and what those achieve is not seen",
         );
     }
-    if way == Way::GaveWay {
+    if way == Way::Yielded {
         // A budget that is used up is one that was used.
         return Excuse::Yields;
     }

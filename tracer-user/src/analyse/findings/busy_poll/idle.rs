@@ -25,7 +25,7 @@ pub(super) enum Way {
     Unseen,
     /// Its worker woke it after that: it gave way, by `yield_now` or because its budget was used up
     /// (tokio 1.54: both put the waker aside for the worker, `context::defer`).
-    GaveWay,
+    Yielded,
 }
 
 /// Polls of one task, one after the other, that changed nothing.
@@ -93,7 +93,7 @@ pub(super) fn idle_polls(history: &History, unit: UnitIndex) -> Vec<Found> {
         at = at.max(begin + 1);
     }
     let mut all: Vec<_> = by_place.into_values().collect();
-    all.sort_by_key(|(leaf, way, idle)| (Reverse(idle.polls), *leaf, *way != Way::GaveWay));
+    all.sort_by_key(|(leaf, way, idle)| (Reverse(idle.polls), *leaf, *way != Way::Yielded));
     all
 }
 
@@ -127,5 +127,5 @@ fn changed_nothing(history: &History, index: PollIndex, next: PollIndex) -> Opti
         }
     );
     let aside = wake.by.poll.is_none() && wake.by.origin.is_none();
-    (worker && aside && Some(wake.by.unit) == one.thread).then_some(Way::GaveWay)
+    (worker && aside && Some(wake.by.unit) == one.thread).then_some(Way::Yielded)
 }

@@ -83,7 +83,7 @@ fn sighting(
     let lengths = Spread::of(&mut idle.lengths);
     let closed = closed_channel(case, &task.name);
     let (certainty, doubt) = match excuse(history, leaf, way, lengths.p50_ns <= SHORT, own) {
-        _ if closed && way == Way::GaveWay => (Certainty::Likely, Some(CLOSED)),
+        _ if closed && way == Way::Yielded => (Certainty::Likely, Some(CLOSED)),
         Excuse::Yields => return None,
         Excuse::None => (Certainty::Likely, None),
         Excuse::Doubt(doubt) => (Certainty::Possible, Some(doubt)),
@@ -103,7 +103,7 @@ fn sighting(
             match way {
                 Way::Itself => "caused by a wake-up that the task did itself in the poll before",
                 Way::Unseen => "without a wake-up that was seen: it is compiled into its own poll",
-                Way::GaveWay => "after one in which it had used up its budget",
+                Way::Yielded => "after one in which it had used up its budget",
             }
         ),
         format!(
@@ -144,7 +144,7 @@ fn sighting(
             "{name}, awaited in {at}, {} {rate} times a second, and makes no progress",
             match way {
                 Way::Itself | Way::Unseen => "wakes its own task whenever it is polled,",
-                Way::GaveWay => "is polled",
+                Way::Yielded => "is polled",
             }
         ),
         tasks: vec![place::subject(task)],

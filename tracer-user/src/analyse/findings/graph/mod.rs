@@ -1,7 +1,7 @@
 //! Waits across tasks as one graph: tasks and what they share, who waits for what and who holds it.
 //!
 //! [`facts`] joins the leaves of all trees with what saved locals hold; [`progress`] tells who may
-//! still go on; [`circles`] names those who wait for each other; [`shown`] is the graph for a reader.
+//! still go on; [`circles()`] names those who wait for each other; [`shown`] is the graph for a reader.
 
 mod circles;
 mod dot;
