@@ -11,6 +11,7 @@ use super::live::format;
 use super::waits;
 use crate::rebuild::snapshot::{DebugInfoLevel, Snapshot, TaskInfo, TaskState};
 use crate::rebuild::tree::{AwaitNode, NodeKind, NodeState};
+use crate::walk::without_arguments;
 
 const STRONG: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
@@ -381,34 +382,7 @@ fn shown_name(name: &str) -> String {
     if name.chars().count() <= LONG_NAME {
         return name.to_owned();
     }
-    let mut short = String::new();
-    let mut depth = 0_u32;
-    let mut qualified = name.starts_with('<');
-    for character in name.chars() {
-        match character {
-            '<' if qualified && depth == 0 && short.is_empty() => short.push('<'),
-            '<' => {
-                if depth == 0 {
-                    short.push_str("<..");
-                }
-                depth += 1;
-            }
-            // `->` of a function type is no bracket.
-            '>' if depth > 0 && !short.ends_with('-') => {
-                depth -= 1;
-                if depth == 0 {
-                    short.push('>');
-                }
-            }
-            '>' if qualified => {
-                qualified = false;
-                short.push('>');
-            }
-            other if depth == 0 => short.push(other),
-            _ => {}
-        }
-    }
-    short
+    without_arguments(name)
 }
 
 #[cfg(test)]

@@ -17,6 +17,6 @@ mod table;
 mod walker;
 
 pub use compile::Futures;
-pub use names::readable;
+pub use names::{readable, without_arguments};
 pub use table::{Discriminant, Edge, FutureName, Node, NodeId, Shape, State, Via};
 pub use walker::{Leaf, Leaves, Limits, Step, Walker};

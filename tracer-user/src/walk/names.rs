@@ -68,9 +68,50 @@ fn braced(text: &str) -> Option<(&str, &str)> {
     Some(text.split_at(end + 2))
 }
 
+/// A path for a reader: generic arguments as `<..>`, as they may be pages long.
+#[must_use]
+pub fn without_arguments(path: &str) -> String {
+    let mut text = String::new();
+    let (mut depth, mut before) = (0_usize, ' ');
+    for character in path.chars() {
+        match character {
+            // One that begins a path (`<app::S as Trait>::f`) is a part of it.
+            '<' if depth > 0 || before.is_alphanumeric() || matches!(before, '_' | ':') => {
+                if depth == 0 {
+                    text.push_str("<..>");
+                }
+                depth += 1;
+            }
+            // The `>` of `->` closes nothing.
+            '>' if depth > 0 => depth -= usize::from(before != '-'),
+            _ if depth == 0 => text.push(character),
+            _ => {}
+        }
+        before = character;
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn generic_arguments_are_left_out() {
+        for (path, expected) in [
+            ("app::f", "app::f"),
+            (
+                "a::Buffered<b::Map<c::Iter<u64>, app::f::{closure#0}>>",
+                "a::Buffered<..>",
+            ),
+            ("a::f::<T>::{async_fn#0}", "a::f::<..>::{async_fn#0}"),
+            ("<app::S as T<u8>>::f", "<app::S as T<..>>::f"),
+            ("a::Map<fn(u8) -> Vec<u8>>::g", "a::Map<..>::g"),
+            ("a::Open<b::C", "a::Open<..>"),
+        ] {
+            assert_eq!(without_arguments(path), expected, "{path}");
+        }
+    }
 
     #[test]
     fn environments_become_what_the_user_wrote() {

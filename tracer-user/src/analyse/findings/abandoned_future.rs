@@ -11,6 +11,7 @@ use super::past::duration;
 use super::preorder::{Placed, Preorder, is_body};
 use super::source::{awaited_in, is_dependency, place, site, subject};
 use crate::address::Address;
+use crate::walk::without_arguments;
 
 /// Unpolled for so long, by events, although its task was polled: hardly on purpose.
 const LONG: u64 = 5_000_000_000;
@@ -115,7 +116,7 @@ fn sighting(
     want: Option<&Want>,
     owner_stuck: bool,
 ) -> Sighting {
-    let future = &kept.future.future;
+    let future = without_arguments(&kept.future.future);
     let stands = site(Role::WaitsAt, kept.keeper);
     let tree = Preorder::of(kept.future);
     let leaf = tree
@@ -168,7 +169,7 @@ fn sighting(
     Sighting {
         kind: Kind::AbandonedFuture,
         certainty,
-        cause: format!("{future} kept at {}", place(&stands)),
+        cause: format!("{} kept at {}", kept.future.future, place(&stands)),
         summary: format!(
             "{future} was begun and is not polled any more while its task goes on at {}",
             place(&stands)

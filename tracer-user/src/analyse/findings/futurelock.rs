@@ -10,6 +10,7 @@ use super::model::{Certainty, Kind, Role, Sighting};
 use super::past::duration;
 use super::source::{awaited_in, place, site, subject};
 use crate::address::Address;
+use crate::walk::without_arguments;
 
 /// For less than this a future is kept aside by many a healthy program.
 const BRIEF: u64 = 1_000_000_000;
@@ -152,7 +153,7 @@ impl Scene<'_, '_> {
         more: Vec<String>,
     ) -> Sighting {
         let owner = &self.facts.tasks[self.claim.task];
-        let future = &self.kept.future.future;
+        let future = without_arguments(&self.kept.future.future);
         let lock = self.resource.name;
         let has = match self.claim.how {
             How::Held => "holds",

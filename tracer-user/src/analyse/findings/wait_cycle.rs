@@ -74,8 +74,11 @@ fn sighting(case: &Case<'_>, facts: &Facts<'_>, circle: &Circle<'_>, rules: Rule
     evidence.push(still(facts, circle));
     if circle.behind > 0 {
         evidence.push(format!(
-            "{} more wait for what they hold, directly or not",
-            tasks(circle.behind)
+            "besides, {} for what they hold, directly or not",
+            match circle.behind {
+                1 => "1 task waits".to_owned(),
+                many => format!("{many} tasks wait"),
+            }
         ));
     }
     let (cause, summary) = cause(&hops);
@@ -260,7 +263,10 @@ impl<'a> Hop<'_, 'a> {
     /// What it waits for, without an address.
     fn what(&self) -> String {
         match self.step.resource {
-            Some(index) => format!("a {}", self.facts.resources[index].name),
+            Some(index) => match self.facts.resources[index].name {
+                name if name.starts_with('m') && name.contains("channel") => format!("an {name}"),
+                name => format!("a {name}"),
+            },
             None => "a task to finish".to_owned(),
         }
     }
@@ -299,6 +305,7 @@ impl<'a> Hop<'_, 'a> {
             )
         });
         let of = match (resource.class, resource.senders) {
+            (Class::Messages, Some(1)) => " of one sender".to_owned(),
             (Class::Messages, Some(senders)) => format!(" of {senders} senders"),
             _ => String::new(),
         };
@@ -363,7 +370,7 @@ mod tests {
             "{told}"
         );
         assert!(told.contains("which tokio/2 holds in `guard`"), "{told}");
-        assert!(told.contains("1 task more"), "{told}");
+        assert!(told.contains("besides, 1 task waits"), "{told}");
     }
 
     #[test]
@@ -550,6 +557,6 @@ mod tests {
         let found = find(&hand.case());
         assert!(begin.elapsed().as_secs() < 60, "{:?}", begin.elapsed());
         assert_eq!(found.len(), 1);
-        assert!(found[0].evidence.join("\n").contains("29997 tasks more"));
+        assert!(found[0].evidence.join("\n").contains("29997 tasks wait"));
     }
 }
