@@ -117,7 +117,7 @@ fn live_exact_polls_survive_a_thousand_panics_and_tell_them() {
     if !permitted() {
         return;
     }
-    let mut fixture = Fixture::start(Build::Release, "panics", &["--pause-ms", "4000"]);
+    let mut fixture = Fixture::start(Build::Release, "panics", &["--pause-ms", "6000"]);
     let recording = Recording::start(fixture.pid(), &["--exact-polls"]);
     let told = fixture.next_line(PATIENCE);
     assert_eq!(told["panics"]["reported"], 1000, "{told}");

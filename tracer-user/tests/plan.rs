@@ -135,6 +135,7 @@ fn a_stripped_binary_has_the_same_polls_and_wakers() {
         (ProbeKind::TimerFired, "that a timer"),
         (ProbeKind::Abort, "who aborted"),
         (ProbeKind::Panic, "returned or panicked"),
+        (ProbeKind::PanicBegin, "where a panic began"),
     ] {
         assert!(expected.remove(&kind).is_some(), "{kind:?}");
         let said = |unseen: &Unseen| unseen.what.contains(what);

@@ -42,6 +42,7 @@ const BUILDS: &[Build] = &[
             "busy",
             "service",
             "faults",
+            "panics",
             "grace",
             "single_flight",
             "shared_window",

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -80,6 +82,8 @@ pub(crate) fn findings(answer: &Value) -> &[Value] {
 /// Starts `faults ARGUMENTS`, and asks about its memory.
 pub(crate) fn now(build: Build, arguments: &[&str]) -> (Fixture, Value) {
     let fixture = Fixture::start(build, "faults", arguments);
+    // What is ready and unpolled for less than a second may be about to be.
+    thread::sleep(Duration::from_millis(1_500));
     let answer = check(&["--pid", &fixture.pid().to_string(), "--now"]);
     (fixture, answer)
 }
