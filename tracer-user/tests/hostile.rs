@@ -1,7 +1,7 @@
 //! Damaged debug information and memory full of anything: wrong answers are possible, a panic, an
 //! endless walk or unbounded memory is not.
 //!
-//! The sample is this test's own executable, which runs tokio tasks and has debug information.
+//! The sample is a fixture, as `cargo xtask build --fixtures` makes it.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,75 +10,24 @@
     reason = "a test fails by panicking; not every support module does"
 )]
 
+mod support;
+
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use gimli::{EndianSlice, LittleEndian, SectionId};
 use proptest::prelude::*;
+use support::Build;
 use tracer_user::address::{Address, LoadBias};
 use tracer_user::dwarf::{DebugInfo, DieRef};
 use tracer_user::memory::{Memory, ReadError};
 use tracer_user::object::{Binary, DebugSource};
 use tracer_user::walk::{Futures, Leaf, Leaves, Limits, Step, Walker};
 
-/// Futures of many shapes, so that there is something to walk.
-fn sample(depth: u32) -> std::pin::Pin<Box<dyn Future<Output = u32> + Send>> {
-    Box::pin(async move {
-        let inner = async move {
-            if depth == 0 {
-                1
-            } else {
-                sample(depth - 1).await
-            }
-        };
-        let (one, two) = tokio::join!(inner, async {
-            tokio::task::yield_now().await;
-            2
-        });
-        let second = std::time::Duration::from_secs(1);
-        let timed = tokio::time::timeout(second, tokio::task::yield_now());
-        tokio::select! {
-            () = tokio::time::sleep(std::time::Duration::from_millis(1)) => one,
-            _ = timed => one + two,
-        }
-    })
-}
-
-/// Without a box: noise never holds the address of a vtable, so boxes end a walk.
-async fn flat_sample(depth: u32) -> u32 {
-    let step = async |number: u32| {
-        tokio::task::yield_now().await;
-        number + depth
-    };
-    let second = std::time::Duration::from_secs(1);
-    let (one, two, three) = tokio::join!(
-        step(1),
-        async { step(2).await + step(3).await },
-        tokio::time::timeout(second, async { step(4).await })
-    );
-    tokio::select! {
-        more = step(5) => one + two + more,
-        more = async { step(6).await } => more + three.unwrap_or(0),
-    }
-}
-
-fn run_samples() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_time()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let task = tokio::spawn(async { sample(3).await });
-        assert!(task.await.unwrap() > 0);
-        assert!(tokio::spawn(flat_sample(3)).await.unwrap() > 0);
-    });
-}
-
-fn own_debug_information() -> DebugSource {
-    run_samples();
-    let exe = std::env::current_exe().unwrap();
+/// A fixture that has futures of every shape.
+fn debug_information() -> DebugSource {
+    let exe = Build::Dev.folder().join("shapes");
     let binary = Arc::new(Binary::open(&exe).unwrap());
     DebugSource::search(binary, &exe, &[PathBuf::from("/")], None).unwrap()
 }
@@ -140,12 +89,12 @@ fn roots(info: &DebugInfo<'_>) -> Vec<DieRef> {
 
 #[test]
 fn noise_in_memory_ends_every_walk_within_its_bounds() {
-    let source = own_debug_information();
+    let source = debug_information();
     let info = DebugInfo::load(&source).unwrap();
     let futures = Futures::new(&info);
-    // Ours only: which others there are, and how little they hold, changes with every build.
+    // Its own: what a library's hold changes with every version.
     let mut roots = roots(&info);
-    roots.retain(|root| info.path(*root).contains("sample"));
+    roots.retain(|root| info.path(*root).contains("shapes::"));
     assert!(!roots.is_empty(), "nothing to walk");
     let limits = Limits {
         depth: 64,
@@ -202,7 +151,7 @@ proptest! {
         damage in prop::collection::vec((0..SECTIONS.len(), any::<prop::sample::Index>(), any::<u8>()), 1..400),
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
-        let source = own_debug_information();
+        let source = debug_information();
         let mut sections: Vec<Vec<u8>> =
             SECTIONS.iter().map(|id| source.section(*id).to_vec()).collect();
         for (section, at, byte) in damage {

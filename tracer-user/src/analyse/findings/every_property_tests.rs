@@ -356,6 +356,8 @@ struct Maker {
     thread: UnitId,
     tasks: Vec<UnitId>,
     woken: Vec<Option<EventId>>,
+    /// Tasks that are over: nothing polls them again.
+    over: Vec<UnitId>,
     next: u64,
     spins: u32,
     now: u64,
@@ -369,6 +371,11 @@ impl Maker {
     fn step(&mut self, step: &Step) {
         self.now += 1_000;
         let now = self.now;
+        if let Step::Poll(task, ..) | Step::Spin(task) | Step::End(task, _) = step
+            && self.over.contains(&self.unit(*task))
+        {
+            return;
+        }
         match step {
             Step::Poll(task, takes, inner, told) => {
                 let unit = self.unit(*task);
@@ -415,6 +422,7 @@ impl Maker {
                     self.trace.event(unit, now, kind, Some(begin));
                 }
                 self.trace.end(unit, now, self.now, *outcome);
+                self.over.push(unit);
             }
             Step::Gap(task) => {
                 let unit = self.unit(*task);
@@ -475,6 +483,7 @@ fn events(scene: &Scene) -> (Trace, u64) {
         thread,
         tasks,
         woken: vec![None; 5],
+        over: Vec::new(),
         next: 100,
         spins: 1_100,
         now: START,

@@ -86,8 +86,7 @@ impl<'a> Standing<'a> {
                 }
             }
         }
-        let watched = !case.history.polls.is_empty() && !case.events_are_missing();
-        if !watched {
+        if case.events_are_missing() {
             tasks.retain(|task| task.looks >= 2);
         }
         let units = case.units();

@@ -111,8 +111,7 @@ fn certainty(
 /// in the kernel's queue before the task is woken.
 fn stood(suspect: &Suspect<'_, '_>, before: &WaitsFor, now: &WaitsFor) -> bool {
     // Events would have told of a poll.
-    let history = suspect.case.history;
-    let watched = !history.polls.is_empty() && !suspect.case.events_are_missing();
+    let watched = suspect.task.past.unit.is_some() && !suspect.case.events_are_missing();
     // A descriptor that a hand-written future holds without tokio's driver has no tick.
     let (tick, same) = (now.number("driver_tick"), before.number("driver_tick"));
     let by_hand = now.text("by") == Some("hand_written");
