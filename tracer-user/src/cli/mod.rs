@@ -47,7 +47,7 @@ Examples:
   sudo asynctrace dump --name my-server --json the same for a script
   sudo asynctrace attach --pid 1234            live view of polls and wake-ups
   sudo asynctrace record -p 1234 -d 10 -o t.astrace
-  sudo asynctrace check --pid 1234             what is wrong, with evidence; exit code 10 if anything
+  sudo asynctrace check --pid 1234             what is wrong, with evidence
   asynctrace report t.astrace                  what the recording says
   asynctrace export t.astrace -f perfetto -o t.pftrace
   sudo asynctrace probes --pid 1234            what would be probed, what cannot be seen

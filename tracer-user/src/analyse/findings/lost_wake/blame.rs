@@ -69,6 +69,15 @@ pub(super) fn blame(suspect: &Suspect<'_, '_>, index: usize) -> Blame {
     }
 }
 
+/// What to do about a future that returned `Pending` and kept no waker.
+pub(super) fn keep_a_clone(blame: &Blame) -> String {
+    format!(
+        "let the poll of {} keep a clone of the waker of its last poll, before it looks whether it \
+         is ready, and wake it when it is",
+        blame.culprit
+    )
+}
+
 /// A sighting of a lost wake-up that `blame` is to be named for.
 pub(super) fn sighting(
     suspect: &Suspect<'_, '_>,

@@ -6,7 +6,7 @@ use super::super::model::{Certainty, Sighting};
 use super::super::preorder::Preorder;
 use super::super::source::is_never;
 use super::Suspect;
-use super::blame::{blame, is_handmade, looks, sighting};
+use super::blame::{blame, is_handmade, keep_a_clone, looks, sighting};
 
 pub(super) fn judge(suspect: &Suspect<'_, '_>) -> Option<Sighting> {
     if suspect.task.moved() {
@@ -35,11 +35,7 @@ pub(super) fn judge(suspect: &Suspect<'_, '_>) -> Option<Sighting> {
          is left",
         blame.awaited_at, blame.culprit
     );
-    let advice = format!(
-        "let the poll of {} keep a clone of the waker of its last poll, before it looks whether it \
-         is ready, and wake it when it is",
-        blame.culprit
-    );
+    let advice = keep_a_clone(&blame);
     Some(sighting(
         suspect,
         blame,

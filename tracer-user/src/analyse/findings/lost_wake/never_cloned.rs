@@ -12,7 +12,7 @@ use super::super::case::Case;
 use super::super::model::{Certainty, Sighting};
 use super::super::source::is_users;
 use super::Suspect;
-use super::blame::{blame, is_handmade, looks, sighting};
+use super::blame::{blame, is_handmade, keep_a_clone, looks, sighting};
 
 /// Clones seen, by path of the leaf.
 pub(super) struct Clones<'h>(HashMap<&'h Arc<str>, u64>);
@@ -71,11 +71,7 @@ pub(super) fn judge(suspect: &Suspect<'_, '_>, clones: &Clones<'_>) -> Option<Si
         "a task that waits at {} has left no waker behind: {} returned Pending and cloned none",
         blame.awaited_at, blame.culprit
     );
-    let advice = format!(
-        "let the poll of {} keep a clone of the waker of its last poll, before it looks whether it \
-         is ready, and wake it when it is",
-        blame.culprit
-    );
+    let advice = keep_a_clone(&blame);
     Some(sighting(
         suspect,
         blame,
