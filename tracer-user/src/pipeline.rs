@@ -25,6 +25,7 @@ use crate::follow::recording_file::{BETWEEN, RecordingFile};
 use crate::follow::session::{self, Ended, Setup};
 use crate::follow::summary::Summary;
 use crate::follow::tasks::{TaskSource, TokioTasks};
+use crate::follow::watched::Watched;
 use crate::locate::{Process, TargetSelector};
 use crate::object::{Binary, DebugSource};
 use crate::plan::{self, Names, Plan, Rules};
@@ -77,7 +78,16 @@ pub struct Request {
 /// # Errors
 /// Those of each stage, see there.
 pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> {
-    let (summary, _) = follow(request, false, announce)?;
+    let (summary, _) = follow(request, false, Watched::default(), announce)?;
+    Ok(summary)
+}
+
+/// As [`trace`], for a program that watches the session and ends it: no signal does.
+///
+/// # Errors
+/// As [`trace`].
+pub fn watch(request: &Request, watched: Watched, announce: impl FnOnce(&str)) -> Result<Summary> {
+    let (summary, _) = follow(request, false, watched, announce)?;
     Ok(summary)
 }
 
@@ -86,7 +96,7 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
 /// # Errors
 /// As [`trace`].
 pub fn gather(request: &Request, announce: impl FnOnce(&str)) -> Result<(Summary, Gathered)> {
-    let (summary, gathered) = follow(request, true, announce)?;
+    let (summary, gathered) = follow(request, true, Watched::default(), announce)?;
     let gathered = gathered.ok_or_else(|| anyhow::anyhow!("no evidence was gathered"))?;
     Ok((summary, gathered))
 }
@@ -94,6 +104,7 @@ pub fn gather(request: &Request, announce: impl FnOnce(&str)) -> Result<(Summary
 fn follow(
     request: &Request,
     gather: bool,
+    watched: Watched,
     announce: impl FnOnce(&str),
 ) -> Result<(Summary, Option<Gathered>)> {
     permission::check()?;
@@ -143,6 +154,7 @@ fn follow(
     let started = monotonic_ns();
     let session = Session::start(&plan, process.pid, &SessionOptions::default())?;
     let header = header(request, &process, &source, &plan, &session, started);
+    let observer = watched.observer.map(|make| make(&header));
     let file = match &request.output {
         Some(path) => {
             let between = if gather { ALL_LOOKS } else { BETWEEN };
@@ -188,6 +200,9 @@ fn follow(
             .filter(|_| request.showing == Showing::LinesOnStderr),
         sink,
         rhythm: request.rhythm,
+        exchange: watched.exchange,
+        ends: watched.ends,
+        observer,
     };
     let build_id = binary.build_id().map(str::to_owned);
     let mut tasks = TokioTasks::new(

@@ -22,3 +22,4 @@ pub mod session;
 pub mod summary;
 pub mod table_maker;
 pub mod tasks;
+pub mod watched;

@@ -27,13 +27,23 @@ pub enum Showing {
     LinesOnStdout,
     /// A line a second on standard error, which may be closed without an effect.
     LinesOnStderr,
+    /// Nothing: a program watches, see [`crate::follow::watched`].
+    Nothing,
+}
+
+impl Showing {
+    /// Whether somebody looks at tables.
+    #[must_use]
+    pub const fn wants_tables(self) -> bool {
+        matches!(self, Self::View | Self::Nothing)
+    }
 }
 
 /// The thread that shows.
 #[derive(Debug)]
 pub struct Outlet {
     lines: Option<SyncSender<(Duration, Counts)>>,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Outlet {
@@ -50,29 +60,33 @@ impl Outlet {
         Ok(match showing {
             Showing::View => Self {
                 lines: None,
-                thread: thread.spawn(move || view(&exchange, &ends))?,
+                thread: Some(thread.spawn(move || view(&exchange, &ends))?),
             },
             Showing::LinesOnStdout => {
                 let (sender, receiver) = sync_channel(1);
                 Self {
                     lines: Some(sender),
-                    thread: thread.spawn(move || {
+                    thread: Some(thread.spawn(move || {
                         if write_lines(io::stdout(), &receiver).is_err() {
                             let _ = ends.send(Ending::OutputClosed);
                         }
-                    })?,
+                    })?),
                 }
             }
             Showing::LinesOnStderr => {
                 let (sender, receiver) = sync_channel(1);
                 Self {
                     lines: Some(sender),
-                    thread: thread.spawn(move || {
+                    thread: Some(thread.spawn(move || {
                         // Nobody reads the talk: the recording goes on.
                         let _ = write_lines(io::stderr(), &receiver);
-                    })?,
+                    })?),
                 }
             }
+            Showing::Nothing => Self {
+                lines: None,
+                thread: None,
+            },
         })
     }
 
@@ -95,13 +109,14 @@ impl Outlet {
     /// [`Exchange`] must have been stopped.
     pub fn close(self) {
         drop(self.lines);
+        let Some(thread) = self.thread else { return };
         let start = Instant::now();
-        while !self.thread.is_finished() && start.elapsed() < PATIENCE {
+        while !thread.is_finished() && start.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(5));
         }
-        if self.thread.is_finished() {
+        if thread.is_finished() {
             // A panic there was printed there.
-            let _ = self.thread.join();
+            let _ = thread.join();
         }
     }
 }

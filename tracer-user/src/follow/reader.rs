@@ -148,7 +148,8 @@ pub fn run(
             exchange.put_reading(reading, place == 0);
         }
         pause = SCREEN_PERIOD.max(start.elapsed() * SCREEN_REST);
-        if !exchange.is_stopped() && last_all.elapsed() > rhythm.period.max(cost * rhythm.rest) {
+        let due = last_all.elapsed() > rhythm.period.max(cost * rhythm.rest);
+        if !exchange.is_stopped() && (exchange.take_all_wanted() || due) {
             cost = read_all(tasks, Moment::Meanwhile);
             last_all = Instant::now();
         }

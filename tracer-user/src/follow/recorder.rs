@@ -81,6 +81,24 @@ pub trait Sink: Send {
     }
 }
 
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    fn write(&mut self, entry: &Entry) -> io::Result<()> {
+        (**self).write(entry)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (**self).flush()
+    }
+
+    fn bytes(&self) -> u64 {
+        (**self).bytes()
+    }
+
+    fn is_full(&self) -> bool {
+        (**self).is_full()
+    }
+}
+
 /// What the writer and the follower both see.
 #[derive(Debug, Default)]
 struct Shared {

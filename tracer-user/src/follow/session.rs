@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::ending::{Ending, Signals};
+use super::ending::Ending;
 use super::follower::{About, Follower};
 use super::judging::Judging;
 use super::outlet::{Outlet, Showing};
 use super::reader::{self, ReadTasks, Reading, Rhythm};
 use super::recorder::{Closed, Progress, Sink, recorder, recorder_of};
+use super::watched::Ends;
 use crate::attach::{Finished, LinkKind, Session};
 use crate::memory::LiveMemory;
 use crate::rebuild::nested::NestedPolls;
@@ -56,6 +57,12 @@ pub struct Setup<S> {
     pub sink: Option<S>,
     /// How often all tasks are read.
     pub rhythm: Rhythm,
+    /// Where tables are put, and readings of memory are asked for.
+    pub exchange: Arc<Exchange>,
+    /// What ends it beside its target.
+    pub ends: Ends,
+    /// Is told the same as the recording, unless the live view has that judged.
+    pub observer: Option<Box<dyn Sink>>,
 }
 
 /// A session that has ended.
@@ -92,7 +99,7 @@ pub fn run<S: Sink>(setup: Setup<S>, tasks: &mut impl ReadTasks) -> anyhow::Resu
         .enable_all()
         .build()
         .context("cannot start the tokio runtime")?;
-    let exchange = Arc::new(Exchange::default());
+    let exchange = Arc::clone(&setup.exchange);
     let recording = setup.sink.is_some();
     let (readings, received) = unbounded_channel();
     std::thread::scope(|scope| {
@@ -108,6 +115,9 @@ pub fn run<S: Sink>(setup: Setup<S>, tasks: &mut impl ReadTasks) -> anyhow::Resu
             max_size,
             sink,
             rhythm,
+            exchange: _,
+            ends,
+            observer,
         } = setup;
         if let Some(sink) = sink {
             let (recorder, writer) = recorder(sink);
@@ -115,9 +125,15 @@ pub fn run<S: Sink>(setup: Setup<S>, tasks: &mut impl ReadTasks) -> anyhow::Resu
             writing = Some(thread.spawn_scoped(scope, move || writer.run())?);
             queue = Some(recorder);
         }
+        let judge: Option<Box<dyn Sink>> = match showing {
+            Showing::View => {
+                let judge = Judging::new(tracking.started, Arc::clone(&exchange));
+                Some(Box::new(judge))
+            }
+            _ => observer,
+        };
         let mut judging = None;
-        if showing == Showing::View {
-            let judge = Judging::new(tracking.started, Arc::clone(&exchange));
+        if let Some(judge) = judge {
             let (entries, judge) = recorder_of(judge, MAX_UNJUDGED);
             let thread = std::thread::Builder::new().name("asynctrace-judge".to_owned());
             thread.spawn_scoped(scope, move || judge.run())?;
@@ -130,7 +146,7 @@ pub fn run<S: Sink>(setup: Setup<S>, tasks: &mut impl ReadTasks) -> anyhow::Resu
             prefer();
             let follower = Follower::new(tracking, about, decoder, queue).judged_by(judging);
             let limits = Limits { duration, max_size };
-            let work = follow(session, follower, showing, limits, &shared, received);
+            let work = follow(session, follower, showing, limits, &shared, received, ends);
             runtime.block_on(work)
         })?;
         reader::run(
@@ -205,8 +221,9 @@ async fn follow(
     limits: Limits,
     exchange: &Arc<Exchange>,
     mut readings: UnboundedReceiver<Reading>,
+    mut stops: Ends,
 ) -> anyhow::Result<End> {
-    let mut signals = Signals::take().context("cannot handle signals")?;
+    stops.prepare().context("cannot handle signals")?;
     let (ends, mut ended) = unbounded_channel();
     // The session keeps a sender of its own, so that the channel stays open.
     let outlet = Outlet::open(showing, Arc::clone(exchange), ends.clone())
@@ -222,7 +239,7 @@ async fn follow(
 
     let ending = loop {
         tokio::select! {
-            ending = signals.next() => break ending,
+            ending = stops.next() => break ending,
             Some(ending) = ended.recv() => break ending,
             () = &mut time_up => break Ending::TimeUp,
             records = session.next_batch() => {
@@ -243,7 +260,7 @@ async fn follow(
             () = &mut next_table => {
                 let start = Instant::now();
                 follower.settle(monotonic_ns());
-                if showing == Showing::View {
+                if showing.wants_tables() {
                     follower.take_readings(exchange.take_readings());
                     exchange.put_table(Arc::new(follower.table(monotonic_ns())));
                 }
@@ -257,7 +274,7 @@ async fn follow(
                 if let Some(bytes) = limits.max_size && follower.recording_is_full() {
                     break Ending::RecordingFull(bytes);
                 }
-                if showing == Showing::View {
+                if showing.wants_tables() {
                     follower.take_overhead(session.overhead().of_one_cpu());
                 }
                 follower.record_statistics(monotonic_ns());
@@ -268,7 +285,7 @@ async fn follow(
 
     let elapsed = started.elapsed();
     let ended_at = monotonic_ns();
-    signals.abort_on_next(|| {
+    stops.abort_on_next(|| {
         terminal::give_back();
         std::process::exit(ABORTED);
     });

@@ -17,6 +17,8 @@ pub struct Exchange {
     table: Mutex<Option<Arc<Table>>>,
     wanted: Mutex<Vec<TaskKey>>,
     wanted_changed: Condvar,
+    /// Somebody asked for a reading of all tasks.
+    all_wanted: AtomicBool,
     /// Bounded by the tasks on the screen: only these are read.
     readings: Mutex<HashMap<TaskKey, TreeReading>>,
     selected: Mutex<Option<TreeReading>>,
@@ -55,7 +57,7 @@ impl Exchange {
     /// The tasks on the screen, after `pause` or as soon as another task is selected.
     pub fn wait_for_wanted(&self, pause: Duration) -> Vec<TaskKey> {
         let wanted = lock(&self.wanted);
-        if self.is_stopped() {
+        if self.is_stopped() || self.all_wanted.load(Ordering::Acquire) {
             return Vec::new();
         }
         let (wanted, _) = self
@@ -63,6 +65,20 @@ impl Exchange {
             .wait_timeout(wanted, pause)
             .unwrap_or_else(PoisonError::into_inner);
         wanted.clone()
+    }
+
+    /// Asks for a reading of all tasks as soon as possible, which everybody gets who is told of
+    /// readings.
+    pub fn want_all(&self) {
+        // Under the lock that the reader waits with, so that it cannot miss it.
+        let _wanted = lock(&self.wanted);
+        self.all_wanted.store(true, Ordering::Release);
+        self.wanted_changed.notify_all();
+    }
+
+    /// Whether somebody asked for a reading of all tasks since the last call.
+    pub fn take_all_wanted(&self) -> bool {
+        self.all_wanted.swap(false, Ordering::AcqRel)
     }
 
     /// Hands over what the memory of a task told; `selected` for the task whose tree is shown.
