@@ -50,8 +50,15 @@ impl Fixture {
             "{} is missing: run `cargo xtask build --fixtures`",
             path.display()
         );
-        let mut child = Command::new(&path)
-            .args(arguments)
+        Self::of(Command::new(&path).args(arguments))
+    }
+
+    /// As [`Fixture::start`], of a command that the caller made.
+    ///
+    /// # Panics
+    /// As [`Fixture::start`].
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -12,6 +12,7 @@ pub(crate) mod directives;
 pub(crate) mod expect;
 pub(crate) mod faults;
 pub(crate) mod fixture;
+pub(crate) mod kernel;
 pub(crate) mod mini_redis;
 pub(crate) mod service;
 pub(crate) mod tree;
