@@ -31,6 +31,24 @@ pub enum ExitCode {
     Findings = 10,
 }
 
+impl ExitCode {
+    /// The code with this number; another's number is a bug.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::Done,
+            2 => Self::Usage,
+            3 => Self::NoTarget,
+            4 => Self::NotPermitted,
+            5 => Self::KernelCannot,
+            6 => Self::NothingToTrace,
+            7 => Self::BadFile,
+            10 => Self::Findings,
+            _ => Self::Bug,
+        }
+    }
+}
+
 /// What an error of a stage tells the user beside its message.
 pub trait Advice: std::error::Error + Send + Sync + 'static {
     /// The exit code of the contract.

@@ -18,12 +18,14 @@
 //! | [`export`] | recordings and other files |
 //! | [`follow`] | a live session: threads, signals, tables, summary |
 //! | [`show`] | text, tables, the live view |
+//! | [`daemon`] | following services as they come and go |
 //! | [`cli`] | arguments, subcommands, exit codes |
 
 pub mod address;
 pub mod analyse;
 pub mod attach;
 pub mod cli;
+pub mod daemon;
 pub mod dwarf;
 pub mod error;
 pub mod export;

@@ -3,10 +3,15 @@
 //! Formatting and clippy of all three workspaces that this machine's compiler can check (the BPF
 //! object's own lints run where its toolchain is), and documentation without a warning.
 
+use std::process::{Command, Stdio};
+
 use anyhow::Result;
 
 use crate::bpf::Folders;
-use crate::shell::{cargo, run, say};
+use crate::shell::{cargo, run, say, which};
+
+/// The highest exposure, in tenths, that the daemon's unit may have by `systemd-analyze security`.
+const MOST_EXPOSURE: &str = "25";
 
 /// Runs all checks; the first that fails ends it.
 ///
@@ -59,6 +64,22 @@ pub(crate) fn lint(folders: &Folders) -> Result<()> {
             "--locked",
         ])
         .env("RUSTDOCFLAGS", "-D warnings"))?;
+    lint_unit(folders)?;
     say("lint: clean");
     Ok(())
+}
+
+/// The unit's rights, judged by systemd where that is here.
+fn lint_unit(folders: &Folders) -> Result<()> {
+    if which("systemd-analyze").is_none() {
+        say("lint: systemd-analyze is not here: the unit's rights are not judged");
+        return Ok(());
+    }
+    say("lint: the unit's rights");
+    let unit = folders.workspace.join("packaging/asynctrace.service");
+    run(Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--no-pager", "--threshold"])
+        .arg(MOST_EXPOSURE)
+        .arg(unit)
+        .stdout(Stdio::null()))
 }

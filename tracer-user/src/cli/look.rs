@@ -19,7 +19,7 @@ use crate::walk::Futures;
 const START: Duration = Duration::from_secs(3);
 
 /// What reads the tasks of a process.
-pub(super) struct Look<'l, 'p, 'd, 'a> {
+pub(crate) struct Look<'l, 'p, 'd, 'a> {
     process: &'p Process,
     tasks: &'l mut TokioTasks<'p, 'd, 'a>,
     /// What is wrong with its debug information, in sentences.
@@ -30,7 +30,7 @@ pub(super) struct Look<'l, 'p, 'd, 'a> {
 ///
 /// # Errors
 /// Those of the stages, and of `work`.
-pub(super) fn look<T>(
+pub(crate) fn look<T>(
     process: &Process,
     debug_file: Option<&Path>,
     work: impl FnOnce(&mut Look<'_, '_, '_, '_>) -> Result<T>,
@@ -79,7 +79,7 @@ impl Look<'_, '_, '_, '_> {
     ///
     /// # Errors
     /// [`TargetError::Gone`].
-    pub(super) fn snapshot(&mut self) -> Result<Snapshot> {
+    pub(crate) fn snapshot(&mut self) -> Result<Snapshot> {
         let pid = self.process.pid;
         let mut snapshot = match self.tasks.all() {
             Ok(snapshot) => snapshot,
@@ -95,7 +95,7 @@ impl Look<'_, '_, '_, '_> {
     ///
     /// # Errors
     /// As [`Look::snapshot`].
-    pub(super) fn first_snapshot(&mut self) -> Result<Snapshot> {
+    pub(crate) fn first_snapshot(&mut self) -> Result<Snapshot> {
         let begin = Instant::now();
         loop {
             let snapshot = self.snapshot()?;

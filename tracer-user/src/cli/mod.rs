@@ -7,11 +7,13 @@
 
 mod attach;
 mod check;
+mod ctl;
+mod daemon;
 mod dump;
-mod duration;
+pub(crate) mod duration;
 mod export;
 mod generate;
-mod look;
+pub(crate) mod look;
 mod output;
 mod probes;
 mod record;
@@ -20,7 +22,7 @@ mod report;
 mod report_html;
 mod report_requests;
 mod report_task;
-mod size;
+pub(crate) mod size;
 mod target;
 
 use std::ffi::OsString;
@@ -72,6 +74,10 @@ enum Command {
     Check(check::Arguments),
     /// Make a file for other tools of a recording: Perfetto, OpenTelemetry, pprof, flame graphs
     Export(export::Arguments),
+    /// Follow services as their processes come and go, with metrics and a control socket
+    Daemon(daemon::Arguments),
+    /// Ask a running daemon
+    Ctl(ctl::Arguments),
     /// Print a completion script for a shell
     Completions(generate::CompletionArguments),
     /// Print the manual page
@@ -106,7 +112,10 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     arguments.color.apply();
-    log_to_stderr();
+    // The daemon's log is as its configuration says.
+    if !matches!(arguments.command, Command::Daemon(_)) {
+        log_to_stderr();
+    }
     match dispatch(arguments.command) {
         Ok(code) => code,
         Err(error) if output::is_closed(&error) => ExitCode::Done,
@@ -126,6 +135,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Report(arguments) => report::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Daemon(arguments) => daemon::run(&arguments),
+        Command::Ctl(arguments) => ctl::run(&arguments),
         Command::Completions(arguments) => generate::completions(&arguments),
         Command::Man(arguments) => generate::man(&arguments),
     }
@@ -203,6 +214,13 @@ mod tests {
             "asynctrace check -n server --now --json --debug-file server.debug",
             "asynctrace check -n server --now --graph dot",
             "asynctrace check -o file -- ./server --port 1 -p 2",
+            "asynctrace daemon --config /etc/asynctrace.toml",
+            "asynctrace daemon --config file --check",
+            "asynctrace ctl list --json",
+            "asynctrace ctl --socket s dump api",
+            "asynctrace ctl dump --pid 7 --json --socket s",
+            "asynctrace ctl record api -d 10 -p 7",
+            "asynctrace ctl check api",
             "asynctrace export file --format perfetto -o out --level requests --request handle",
         ] {
             parse(line).unwrap();
@@ -210,6 +228,12 @@ mod tests {
         for line in [
             "asynctrace dump",
             "asynctrace dump -p 1 -n server",
+            "asynctrace daemon",
+            "asynctrace ctl",
+            "asynctrace ctl dump",
+            "asynctrace ctl list api",
+            "asynctrace ctl record api",
+            "asynctrace ctl check -p 0",
             "asynctrace dump -p 1 -- ./server",
             "asynctrace dump -p server",
             "asynctrace dump -p 0",

@@ -32,6 +32,7 @@ pub struct Judging {
     moments: Vec<Moment>,
     looks: u64,
     watch: Watch,
+    thresholds: Thresholds,
     exchange: Arc<Exchange>,
     next: Instant,
     is_nice: bool,
@@ -47,10 +48,18 @@ impl Judging {
             moments: Vec::new(),
             looks: 0,
             watch: Watch::new(PATIENCE),
+            thresholds: Thresholds::default(),
             exchange,
             next: Instant::now() + PERIOD,
             is_nice: false,
         }
+    }
+
+    /// With other thresholds than the usual ones.
+    #[must_use]
+    pub fn with_thresholds(mut self, thresholds: Thresholds) -> Self {
+        self.thresholds = thresholds;
+        self
     }
 
     fn look(&mut self, moment: Moment) {
@@ -67,7 +76,7 @@ impl Judging {
         let case = Case {
             history: &history,
             moments: &self.moments,
-            thresholds: Thresholds::default(),
+            thresholds: self.thresholds,
         };
         let found = findings::find(&case);
         let looked = Looked {

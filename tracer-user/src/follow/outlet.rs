@@ -32,6 +32,15 @@ pub enum Showing {
 }
 
 impl Showing {
+    /// Tables are made this often at most: people look closer than programs.
+    #[must_use]
+    pub const fn table_period(self) -> Duration {
+        match self {
+            Self::Nothing => Duration::from_secs(1),
+            _ => Duration::from_millis(250),
+        }
+    }
+
     /// Whether somebody looks at tables.
     #[must_use]
     pub const fn wants_tables(self) -> bool {

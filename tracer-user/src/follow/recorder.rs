@@ -19,7 +19,7 @@ const MAX_WAITING: u64 = 1_000_000;
 const IDLE: Duration = Duration::from_millis(500);
 
 /// Something for the file, in order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Entry {
     /// Events.
     Events(Vec<Event>),

@@ -24,8 +24,6 @@ use crate::show::live::terminal;
 use crate::stream::{FileNames, monotonic_ns};
 use crate::walk::flat::Decoder;
 
-/// Tables for the view are made this often at most.
-const TABLE_PERIOD: Duration = Duration::from_millis(250);
 /// It rests this many times as long as making one took.
 const TABLE_REST: u32 = 9;
 /// Events that wait to be judged at most: 20 MB.
@@ -264,7 +262,7 @@ async fn follow(
                     follower.take_readings(exchange.take_readings());
                     exchange.put_table(Arc::new(follower.table(monotonic_ns())));
                 }
-                let rest = TABLE_PERIOD.max(start.elapsed() * TABLE_REST);
+                let rest = showing.table_period().max(start.elapsed() * TABLE_REST);
                 next_table.as_mut().reset(tokio::time::Instant::now() + rest);
             }
             _ = seconds.tick() => {

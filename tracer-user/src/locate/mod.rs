@@ -25,6 +25,6 @@ pub use error::{Candidate, TargetError};
 pub use module::Module;
 pub use privilege::{Capability, how_to_be_permitted, missing_capabilities, sudo_command};
 pub use process::{Process, Thread};
-pub use selector::TargetSelector;
+pub use selector::{Identity, TargetSelector};
 pub use syscall_name::{syscall_name, syscall_text};
 pub use thread_pointer::{ThreadPointerError, TlsSegment, thread_pointers, tls_address};

@@ -60,6 +60,18 @@ impl Process {
         match selector {
             TargetSelector::Pid(pid) => Self::open(*pid, None),
             TargetSelector::Name(name) => Self::open(pid_of_name(name)?, None),
+            TargetSelector::Identity(identity) => {
+                let process = Self::open(identity.pid, None)?;
+                // The pidfd is open: what has the id now keeps it.
+                let stat = procfs::process::Process::new(identity.pid)
+                    .and_then(|proc| proc.stat())
+                    .map_err(|source| TargetError::of_proc(identity.pid, "look at", source))?;
+                if stat.starttime == identity.start_time {
+                    Ok(process)
+                } else {
+                    Err(TargetError::Gone { pid: identity.pid })
+                }
+            }
             TargetSelector::Command(command) => {
                 let child = start(command)?;
                 let pid = child.id().cast_signed();

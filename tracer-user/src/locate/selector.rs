@@ -14,6 +14,17 @@ pub enum TargetSelector {
     Name(String),
     /// A command to start: program and arguments.
     Command(Vec<OsString>),
+    /// This process and no other that has its id later.
+    Identity(Identity),
+}
+
+/// What tells a process from all others on this machine since it was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    /// Its id, in our pid namespace.
+    pub pid: i32,
+    /// When it was started: clock ticks since the machine was, as `/proc/PID/stat` says.
+    pub start_time: u64,
 }
 
 /// The one process with this name, our own apart.
@@ -87,6 +98,22 @@ pub(super) fn command_line(process: &procfs::process::Process) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::locate::Process;
+
+    #[test]
+    fn an_identity_is_of_one_process_only() {
+        let own = procfs::process::Process::myself().unwrap();
+        let mut identity = Identity {
+            pid: own.pid,
+            start_time: own.stat().unwrap().starttime,
+        };
+        let found = Process::find(&TargetSelector::Identity(identity)).unwrap();
+        assert_eq!(found.pid, own.pid);
+        // As if the id had been another's when it was found.
+        identity.start_time += 1;
+        let gone = Process::find(&TargetSelector::Identity(identity));
+        assert!(matches!(gone, Err(TargetError::Gone { .. })), "{gone:?}");
+    }
 
     #[test]
     fn a_deleted_executable_keeps_its_name() {

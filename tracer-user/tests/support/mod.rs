@@ -8,6 +8,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub(crate) mod command;
+pub(crate) mod daemon;
 pub(crate) mod directives;
 pub(crate) mod expect;
 pub(crate) mod faults;

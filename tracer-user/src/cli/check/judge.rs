@@ -249,7 +249,7 @@ fn with_way_out(error: Error, target: &TargetSelector) -> Error {
     let target_words = match target {
         TargetSelector::Pid(pid) => format!("-p {pid}"),
         TargetSelector::Name(name) => format!("-n {name}"),
-        TargetSelector::Command(_) => return error,
+        TargetSelector::Command(_) | TargetSelector::Identity(_) => return error,
     };
     let readable =
         || Process::find(target).is_ok_and(|process| process.check_memory_access().is_ok());
