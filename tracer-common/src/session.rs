@@ -2,8 +2,8 @@
 
 /// Settings of a session: the one value of the map `SETTINGS`. Native endianness, no padding.
 ///
-/// The daemon writes it before the first probe is linked; the programs write [`Settings::tgid`]
-/// only.
+/// The daemon writes it before the first probe is linked, and [`Settings::window`] later; the
+/// programs write [`Settings::tgid`] only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Settings {
@@ -31,8 +31,9 @@ pub struct Settings {
     pub wake_at: u64,
     /// Not 0 when there are walk tables.
     pub walks: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Number of the window in which everything is watched, from 1 on; 0 between two windows, when
+    /// only panics are. Polls that were open in another window are not known to be open now.
+    pub window: u32,
 }
 
 const _: () = assert!(core::mem::size_of::<Settings>() == 56);
@@ -57,9 +58,11 @@ pub struct Counters {
     pub trees: u64,
     /// Polls whose task was not walked, for want of memory or because that was taken away.
     pub not_walked: u64,
+    /// Switches of the target's threads that were looked at.
+    pub switches: u64,
 }
 
-const _: () = assert!(core::mem::size_of::<Counters>() == 64);
+const _: () = assert!(core::mem::size_of::<Counters>() == 72);
 
 impl Counters {
     /// The sum over CPUs.
@@ -74,6 +77,7 @@ impl Counters {
             skipped_switches: a.skipped_switches.saturating_add(b.skipped_switches),
             trees: a.trees.saturating_add(b.trees),
             not_walked: a.not_walked.saturating_add(b.not_walked),
+            switches: a.switches.saturating_add(b.switches),
         })
     }
 }

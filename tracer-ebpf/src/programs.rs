@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::{raw_tracepoint, uprobe};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
 use probe_logic::{Hit, Leave, on_hit, on_leave, on_return};
-use tracer_common::Cookie;
+use tracer_common::{Cookie, ProbeKind, Settings};
 
 use crate::kernel::{
     Kernel, counters, of_target, pointer, say_once, settings, thread, thread_or_new,
@@ -35,6 +35,9 @@ pub fn on_probe(context: ProbeContext) -> u32 {
     if let Some(hits) = HITS.get_ptr_mut(cookie.probe) {
         // SAFETY: this CPU's value of the map.
         unsafe { *hits += 1 };
+    }
+    if settings.window == 0 && !matches!(cookie.kind, ProbeKind::Panic | ProbeKind::PanicBegin) {
+        return 0;
     }
     let Some(thread) = thread_or_new(kernel_tid, tid) else {
         if let Some(counters) = counters() {
@@ -66,6 +69,7 @@ pub fn on_probe(context: ProbeContext) -> u32 {
         kernel_tid,
     };
     thread.busy = 1;
+    thread.enter_window(settings.window);
     on_hit(thread, &mut kernel, &cookie, &hit);
     thread.busy = 0;
     0
@@ -89,7 +93,7 @@ pub fn on_switch(context: RawTracePointContext) -> i32 {
     } else {
         settings.tgid
     };
-    if tgid == 0 {
+    if tgid == 0 || settings.window == 0 {
         return 0;
     }
     // The thread that leaves is still the current one here.
@@ -112,6 +116,9 @@ pub fn on_switch(context: RawTracePointContext) -> i32 {
     if !leaves && !comes {
         return 0;
     }
+    if let Some(counters) = counters() {
+        counters.switches += 1;
+    }
     // SAFETY: helpers without arguments; tracepoints run with preemption off.
     let (time, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
     let mut kernel = Kernel {
@@ -122,15 +129,12 @@ pub fn on_switch(context: RawTracePointContext) -> i32 {
         kernel_tid: ids as u32,
     };
     if leaves {
-        leave(
-            &context,
-            &mut kernel,
-            ids as u32,
-            time,
-            settings.active_state,
-        );
+        leave(&context, &mut kernel, ids as u32, time, settings);
     }
-    if comes && let Some(thread) = thread(next_ids[0]) {
+    if comes
+        && let Some(thread) = thread(next_ids[0])
+        && thread.window == settings.window
+    {
         on_return(thread, &mut kernel, time, cpu);
     }
     0
@@ -142,7 +146,7 @@ fn leave(
     kernel: &mut Kernel,
     kernel_tid: u32,
     time: u64,
-    active_state: u64,
+    settings: &Settings,
 ) {
     let Some(thread) = thread(kernel_tid) else {
         return;
@@ -156,14 +160,14 @@ fn leave(
         }
         return;
     }
-    if thread.depth != 0 {
+    if thread.window == settings.window && thread.depth != 0 {
         // SAFETY: the current task's own saved registers; `bpf_task_pt_regs` returns a pointer
         // that the verifier knows as `struct pt_regs`, so it may be read directly.
         let registers = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const pt_regs;
         let leave = Leave {
             time,
             cpu: kernel.cpu,
-            active_state,
+            active_state: settings.active_state,
             // SAFETY: as above.
             stack_pointer: unsafe { (*registers).rsp },
             // SAFETY: as above. The kernel keeps a system call's number here; where it was entered

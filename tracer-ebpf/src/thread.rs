@@ -99,8 +99,8 @@ pub struct Thread {
     pub busy: u32,
     /// Not 0 when the thread has left the CPU inside a poll, which has been sent.
     pub off_cpu: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// [`tracer_common::Settings::window`] in which all this was seen.
+    pub window: u32,
 }
 
 impl Thread {
@@ -138,8 +138,20 @@ impl Thread {
         tid: 0,
         busy: 0,
         off_cpu: 0,
-        reserved: 0,
+        window: 0,
     };
+
+    /// Forgets what was open in another window: its end may have passed unseen.
+    #[inline(always)]
+    pub fn enter_window(&mut self, window: u32) {
+        if self.window != window {
+            self.window = window;
+            self.depth = 0;
+            self.frames = 0;
+            self.off_cpu = 0;
+            self.driver.origin = 0;
+        }
+    }
 
     /// The innermost open poll.
     #[must_use]

@@ -425,7 +425,7 @@ fn settings(
         vtables: count(plan.task_id_offsets.len()),
         wake_at: u64::from(ring / 2),
         walks: u32::from(!plan.walk.roots.is_empty()),
-        reserved: 0,
+        window: 1,
     })
 }
 
