@@ -11,6 +11,7 @@
 //! | [`memory`] | the target's memory: live, recorded, fake |
 //! | [`plan`] | which probes, at which instruction, what cannot be seen |
 //! | [`attach`] | load the BPF object, link the probes |
+//! | [`budget`] | what tracing may cost, and what is given up for it: pure |
 //! | [`stream`] | ring buffers -> records in order, with losses |
 //! | [`unwind`] | the stacks of blocked threads |
 //! | [`rebuild`] | tasks, await trees, causes: pure |
@@ -24,6 +25,7 @@
 pub mod address;
 pub mod analyse;
 pub mod attach;
+pub mod budget;
 pub mod cli;
 pub mod daemon;
 pub mod dwarf;

@@ -1,9 +1,9 @@
 //! What the session costs the target: an estimate from counts and times.
 //!
 //! A hit costs the trap into the kernel and the BPF program. The kernel measures the program when
-//! asked (`BPF_ENABLE_STATS`); the trap cannot be measured from outside, so it is taken from a
-//! table made on the project's machine with the project's probes (docs: facts of the kernel). It
-//! is called an estimate for that reason.
+//! asked (`BPF_ENABLE_STATS`); what a trap costs is measured on functions of our own at the attach
+//! (see [`super::calibrate`]). What the target loses beside that, in caches for example, is not
+//! measured: it is called an estimate for that reason.
 
 use std::time::Duration;
 
@@ -12,15 +12,32 @@ use tracer_common::Counters;
 
 use crate::plan::{Method, Plan};
 
-/// A trap whose instruction is emulated, ns (x86-64 virtual machine, Linux 6.18; on bare metal
-/// about 300).
-const TRAP_EMULATED_NS: u64 = 450;
-
-/// A trap whose instruction is single-stepped, ns (likewise; on bare metal about 900).
-const TRAP_SINGLE_STEPPED_NS: u64 = 9_500;
-
-/// Time of a program's run when the kernel does not measure it, ns.
+/// Time of a program's run when the kernel does not measure it, ns (Linux 6.18, a virtual machine).
 const RUN_UNMEASURED_NS: u64 = 500;
+
+/// Time of the scheduler's program for a thread of the target, ns (likewise).
+const SWITCH_NS: u64 = 500;
+
+/// What a trap costs, nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TrapCosts {
+    /// With an instruction that the kernel emulates.
+    pub emulated_ns: u64,
+    /// With one that it single-steps.
+    pub single_stepped_ns: u64,
+    /// Whether that was measured here; otherwise it is taken from another machine.
+    pub measured: bool,
+}
+
+impl TrapCosts {
+    /// On the project's machine (x86-64 virtual machine, Linux 6.18). Bare metal takes about 300
+    /// and 900 ns.
+    pub const ELSEWHERE: Self = Self {
+        emulated_ns: 450,
+        single_stepped_ns: 9_500,
+        measured: false,
+    };
+}
 
 /// Hits of one probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -81,50 +98,83 @@ impl Overhead {
     }
 }
 
-/// Puts the estimate together.
-pub(super) fn estimate(
-    plan_methods: &[Method],
-    hits: &[ProbeHits],
-    elapsed: Duration,
-    probe_program: Option<RunTime>,
-    switch_program: Option<RunTime>,
-) -> Overhead {
-    let mut all = 0u64;
-    let mut stepped = 0u64;
-    for hit in hits {
-        let total = hit.total();
-        all = all.saturating_add(total);
-        if plan_methods.get(hit.probe as usize) == Some(&Method::SingleStepped) {
-            stepped = stepped.saturating_add(total);
+/// What each probe's hit costs.
+#[derive(Debug)]
+pub(super) struct Model {
+    methods: Vec<Method>,
+    traps: TrapCosts,
+}
+
+impl Model {
+    pub(super) fn new(plan: &Plan, traps: TrapCosts) -> Self {
+        let methods = plan.probes.iter().map(|probe| probe.instruction.method);
+        Self {
+            methods: methods.collect(),
+            traps,
         }
     }
-    let traps = (all.saturating_sub(stepped))
-        .saturating_mul(TRAP_EMULATED_NS)
-        .saturating_add(stepped.saturating_mul(TRAP_SINGLE_STEPPED_NS));
-    let runs = match probe_program {
-        // Only the first seconds were measured: their mean stands for every hit.
-        Some(measured) if measured.runs > 0 => {
-            let all = u128::from(all) * u128::from(measured.time_ns) / u128::from(measured.runs);
-            u64::try_from(all).unwrap_or(u64::MAX)
+
+    /// Number of probes.
+    pub(super) fn probes(&self) -> usize {
+        self.methods.len()
+    }
+
+    /// What traps cost here.
+    pub(super) fn traps(&self) -> TrapCosts {
+        self.traps
+    }
+
+    /// What a hit of this probe costs, ns.
+    pub(super) fn hit_ns(&self, probe: usize, run_ns: u64) -> u64 {
+        let trap = match self.methods.get(probe) {
+            Some(Method::SingleStepped) => self.traps.single_stepped_ns,
+            _ => self.traps.emulated_ns,
+        };
+        trap.saturating_add(run_ns)
+    }
+
+    /// What so many switches of the target's threads cost, ns.
+    pub(super) fn switches_ns(switches: u64) -> u64 {
+        switches.saturating_mul(SWITCH_NS)
+    }
+
+    /// Puts the estimate together.
+    pub(super) fn overhead(
+        &self,
+        hits: &[ProbeHits],
+        switches: u64,
+        elapsed: Duration,
+        probe_program: Option<RunTime>,
+        switch_program: Option<RunTime>,
+    ) -> Overhead {
+        let run_ns = mean_run(probe_program);
+        let (mut all, mut stepped, mut cost) = (0u64, 0u64, Self::switches_ns(switches));
+        for hit in hits {
+            let total = hit.total();
+            let probe = hit.probe as usize;
+            all = all.saturating_add(total);
+            if self.methods.get(probe) == Some(&Method::SingleStepped) {
+                stepped = stepped.saturating_add(total);
+            }
+            cost = cost.saturating_add(total.saturating_mul(self.hit_ns(probe, run_ns)));
         }
-        _ => all.saturating_mul(RUN_UNMEASURED_NS),
-    };
-    Overhead {
-        elapsed,
-        hits: all,
-        single_stepped_hits: stepped,
-        probe_program,
-        switch_program,
-        target_cpu_ns: traps.saturating_add(runs),
+        Overhead {
+            elapsed,
+            hits: all,
+            single_stepped_hits: stepped,
+            probe_program,
+            switch_program,
+            target_cpu_ns: cost,
+        }
     }
 }
 
-/// Methods of a plan's probes, by index.
-pub(super) fn methods(plan: &Plan) -> Vec<Method> {
-    plan.probes
-        .iter()
-        .map(|probe| probe.instruction.method)
-        .collect()
+/// Time of a run, ns. Only the first seconds are measured: their mean stands for every run.
+pub(super) fn mean_run(measured: Option<RunTime>) -> u64 {
+    match measured {
+        Some(measured) if measured.runs > 0 => measured.time_ns / measured.runs,
+        _ => RUN_UNMEASURED_NS,
+    }
 }
 
 /// Losses for each CPU.
@@ -137,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_estimate_adds_traps_and_runs() {
+    fn the_estimate_adds_traps_runs_and_switches() {
         let hits = [
             ProbeHits {
                 probe: 0,
@@ -148,17 +198,20 @@ mod tests {
                 per_cpu: vec![0, 5],
             },
         ];
-        let methods = [Method::Emulated, Method::SingleStepped];
+        let model = Model {
+            methods: vec![Method::Emulated, Method::SingleStepped],
+            traps: TrapCosts::ELSEWHERE,
+        };
         let second = Duration::from_secs(1);
         let measured = RunTime {
             runs: 35,
             time_ns: 7_000,
         };
-        let overhead = estimate(&methods, &hits, second, Some(measured), None);
+        let overhead = model.overhead(&hits, 2, second, Some(measured), None);
         assert_eq!((overhead.hits, overhead.single_stepped_hits), (35, 5));
         assert_eq!(
             overhead.target_cpu_ns,
-            30 * TRAP_EMULATED_NS + 5 * TRAP_SINGLE_STEPPED_NS + 7_000
+            30 * 450 + 5 * 9_500 + 7_000 + 2 * SWITCH_NS
         );
         // A fifth of the runs was measured: the same mean, the same cost.
         let fifth = RunTime {
@@ -166,10 +219,12 @@ mod tests {
             time_ns: 1_400,
         };
         assert_eq!(
-            estimate(&methods, &hits, second, Some(fifth), None).target_cpu_ns,
+            model
+                .overhead(&hits, 2, second, Some(fifth), None)
+                .target_cpu_ns,
             overhead.target_cpu_ns
         );
-        let guessed = estimate(&methods, &hits, second, None, None);
+        let guessed = model.overhead(&hits, 2, second, None, None);
         assert_eq!(
             guessed.target_cpu_ns - overhead.target_cpu_ns,
             35 * RUN_UNMEASURED_NS - 7_000

@@ -5,13 +5,15 @@
 //! after the other in the kernel (2,000 probes of one uprobe_multi link: 53 ms), so perf links are
 //! for kernels before 6.6 only.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::syscall;
 use super::{AttachError, permission};
-use crate::plan::{Plan, Probe, Unseen};
+use crate::plan::{Plan, ProbeClass, ProbeSet, Unseen};
 
 /// The kernel's own "not supported", which has no name outside of it.
 const ENOTSUPP: i32 = 524;
@@ -28,79 +30,117 @@ pub enum LinkKind {
 
 /// The links of a session.
 pub(super) struct Links {
-    /// Perf events stay open as long as their links.
-    fds: Vec<OwnedFd>,
+    program: OwnedFd,
+    pid: u32,
     pub(super) kind: LinkKind,
-    /// Probes that are in place.
-    pub(super) count: usize,
+    sites: Vec<Site>,
+    groups: Vec<Group>,
     /// Probes that the kernel refused.
     pub(super) refused: Vec<Unseen>,
+    /// Their sites.
+    refused_sites: HashSet<u32>,
     /// Its reason for the first of them.
     why: Option<String>,
 }
 
 /// Where a probe goes.
-struct Site<'a> {
-    probe: &'a Probe,
+#[derive(Clone)]
+struct Site {
+    index: u32,
+    class: ProbeClass,
+    name: Arc<str>,
+    file: Arc<PathBuf>,
     offset: u64,
     cookie: u64,
 }
 
+/// Probes that come and go together.
+struct Group {
+    probes: Vec<u32>,
+    /// Perf events stay open as long as their links.
+    _fds: Vec<OwnedFd>,
+}
+
 impl Links {
-    /// Links the program to every probe of the plan; what the kernel refuses is left out and named.
+    /// The links of a plan; none is in place yet.
+    pub(super) fn new(program: OwnedFd, kind: LinkKind, plan: &Plan, pid: u32) -> Self {
+        Self {
+            program,
+            pid,
+            kind,
+            sites: sites(plan),
+            groups: Vec::new(),
+            refused: Vec::new(),
+            refused_sites: HashSet::new(),
+            why: None,
+        }
+    }
+
+    /// Probes that are in place.
+    pub(super) fn count(&self) -> usize {
+        self.groups.iter().map(|group| group.probes.len()).sum()
+    }
+
+    /// Takes out the probes that are not wanted and sets those that are. What the kernel refuses is
+    /// left out and named. With multi links a probe that goes takes its group with it for a moment.
     ///
     /// # Errors
-    /// When nothing could be linked, or for a reason that concerns all probes.
-    pub(super) fn new(
-        program: BorrowedFd<'_>,
-        kind: LinkKind,
-        plan: &Plan,
-        pid: u32,
-    ) -> Result<Self, AttachError> {
-        let mut links = Self {
-            fds: Vec::new(),
-            kind,
-            count: 0,
-            refused: Vec::new(),
-            why: None,
-        };
-        for (file, sites) in by_file(plan) {
+    /// When nothing could be linked although something was wanted, or for a reason that concerns
+    /// all probes.
+    pub(super) fn place(&mut self, wanted: &ProbeSet) -> Result<(), AttachError> {
+        self.groups
+            .retain(|group| group.probes.iter().all(|probe| wanted.contains(*probe)));
+        let placed: HashSet<u32> = self
+            .groups
+            .iter()
+            .flat_map(|group| group.probes.iter().copied())
+            .collect();
+        let missing: Vec<Site> = self
+            .sites
+            .iter()
+            .filter(|site| {
+                wanted.contains(site.index)
+                    && !placed.contains(&site.index)
+                    && !self.refused_sites.contains(&site.index)
+            })
+            .cloned()
+            .collect();
+        for sites in missing.chunk_by(|a, b| (a.class, &a.file) == (b.class, &b.file)) {
+            let Some(first) = sites.first() else { continue };
+            let file = Arc::clone(&first.file);
             // Opened first, so that "no such file" is told apart from "no such address".
-            std::fs::File::open(file).map_err(|error| AttachError::File {
-                file: file.to_owned(),
+            std::fs::File::open(&*file).map_err(|error| AttachError::File {
+                file: file.to_path_buf(),
                 error,
             })?;
-            match kind {
-                LinkKind::Multi => links.link_multi(program, file, &sites, pid)?,
-                LinkKind::Perf => links.link_perf(program, file, &sites, pid)?,
+            match self.kind {
+                LinkKind::Multi => self.link_multi(&file, sites)?,
+                LinkKind::Perf => self.link_perf(&file, sites)?,
             }
         }
-        if links.count == 0 {
+        if self.count() == 0 && !wanted.is_empty() {
             return Err(AttachError::NothingToProbe {
-                why: links.why.take(),
+                why: self.why.take(),
             });
         }
-        Ok(links)
+        Ok(())
     }
 
     /// Links a group of sites at once. The kernel takes all or nothing and does not say which one
     /// it minds, so a refused group is halved until the culprits stand alone.
-    fn link_multi(
-        &mut self,
-        program: BorrowedFd<'_>,
-        file: &Path,
-        sites: &[Site<'_>],
-        pid: u32,
-    ) -> Result<(), AttachError> {
+    fn link_multi(&mut self, file: &Path, sites: &[Site]) -> Result<(), AttachError> {
         if sites.is_empty() {
             return Ok(());
         }
         let offsets: Vec<u64> = sites.iter().map(|site| site.offset).collect();
         let cookies: Vec<u64> = sites.iter().map(|site| site.cookie).collect();
-        match syscall::link_uprobes(program, file, &offsets, &cookies, pid, false) {
+        let program = self.program.as_fd();
+        match syscall::link_uprobes(program, file, &offsets, &cookies, self.pid, false) {
             Ok(link) => {
-                self.fds.push(link);
-                self.count += sites.len();
+                self.groups.push(Group {
+                    probes: sites.iter().map(|site| site.index).collect(),
+                    _fds: vec![link],
+                });
                 Ok(())
             }
             Err(error) if concerns_one_address(&error) => {
@@ -109,42 +149,36 @@ impl Links {
                     return Ok(());
                 }
                 let (left, right) = sites.split_at(sites.len() / 2);
-                self.link_multi(program, file, left, pid)?;
-                self.link_multi(program, file, right, pid)
+                self.link_multi(file, left)?;
+                self.link_multi(file, right)
             }
-            Err(error) => Err(of_all(file, pid, error)),
+            Err(error) => Err(of_all(file, self.pid, error)),
         }
     }
 
-    fn link_perf(
-        &mut self,
-        program: BorrowedFd<'_>,
-        file: &Path,
-        sites: &[Site<'_>],
-        pid: u32,
-    ) -> Result<(), AttachError> {
+    fn link_perf(&mut self, file: &Path, sites: &[Site]) -> Result<(), AttachError> {
         let kind = perf_type()?;
-        let target = i32::try_from(pid).unwrap_or(-1);
+        let target = i32::try_from(self.pid).unwrap_or(-1);
         for site in sites {
+            let program = self.program.as_fd();
             let linked = syscall::perf_uprobe(kind, file, site.offset, target).and_then(|event| {
                 let link = syscall::link_perf_event(program, event.as_fd(), site.cookie)?;
                 Ok((event, link))
             });
             match linked {
-                Ok((event, link)) => {
-                    // The link goes first: it holds the event.
-                    self.fds.push(link);
-                    self.fds.push(event);
-                    self.count += 1;
-                }
+                // The link goes first: it holds the event.
+                Ok((event, link)) => self.groups.push(Group {
+                    probes: vec![site.index],
+                    _fds: vec![link, event],
+                }),
                 Err(error) if concerns_one_address(&error) => self.refuse(site, &error),
-                Err(error) => return Err(of_all(file, pid, error)),
+                Err(error) => return Err(of_all(file, self.pid, error)),
             }
         }
         Ok(())
     }
 
-    fn refuse(&mut self, site: &Site<'_>, error: &io::Error) {
+    fn refuse(&mut self, site: &Site, error: &io::Error) {
         let reason = match error.raw_os_error() {
             Some(ENOTSUPP) => "the kernel cannot probe the instruction there (ENOTSUPP)".to_owned(),
             Some(libc::EINVAL) => {
@@ -154,12 +188,13 @@ impl Links {
             _ => format!("the kernel refused the address: {error}"),
         };
         self.why.get_or_insert_with(|| reason.clone());
+        self.refused_sites.insert(site.index);
         self.refused.push(Unseen {
             what: format!(
                 "{} at file offset {:#x} of {}",
-                site.probe.name,
+                site.name,
                 site.offset,
-                site.probe.file.display()
+                site.file.display()
             ),
             reason,
             remedy: None,
@@ -189,24 +224,21 @@ fn of_all(file: &Path, pid: u32, error: io::Error) -> AttachError {
     }
 }
 
-/// The probes, grouped by file in the order of the plan.
-fn by_file(plan: &Plan) -> Vec<(&Path, Vec<Site<'_>>)> {
-    let mut groups: Vec<(&Path, Vec<Site<'_>>)> = Vec::new();
-    for (index, probe) in plan.probes.iter().enumerate() {
-        let site = Site {
-            probe,
+/// The probes, ordered by what they are for and by file.
+fn sites(plan: &Plan) -> Vec<Site> {
+    let mut sites: Vec<Site> = (0u32..)
+        .zip(&plan.probes)
+        .map(|(index, probe)| Site {
+            index,
+            class: ProbeClass::of(probe.kind),
+            name: Arc::clone(&probe.name),
+            file: Arc::clone(&probe.file),
             offset: probe.file_offset.0,
-            cookie: probe
-                .cookie(u32::try_from(index).unwrap_or(u32::MAX))
-                .pack(),
-        };
-        let file = probe.file.as_path();
-        match groups.iter_mut().find(|(known, _)| *known == file) {
-            Some((_, sites)) => sites.push(site),
-            None => groups.push((file, vec![site])),
-        }
-    }
-    groups
+            cookie: probe.cookie(index).pack(),
+        })
+        .collect();
+    sites.sort_by(|a, b| (a.class, &a.file, a.index).cmp(&(b.class, &b.file, b.index)));
+    sites
 }
 
 /// Whether the kernel has uprobe_multi links. Asked, not concluded from its version: distributions
@@ -231,10 +263,10 @@ fn perf_type() -> Result<u32, AttachError> {
 
 impl Drop for Links {
     fn drop(&mut self) {
-        if self.kind == LinkKind::Perf && self.count > 10 {
+        if self.kind == LinkKind::Perf && self.count() > 10 {
             tracing::info!(
                 "taking {} probes out; this kernel needs about 0.1 s for each",
-                self.count
+                self.count()
             );
         }
     }

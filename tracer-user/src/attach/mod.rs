@@ -7,6 +7,8 @@
 //! Nothing outlives the process that attached: programs, maps and links are file descriptors, none
 //! is pinned. There is no return probe anywhere: it would make a panic in the target fatal.
 
+mod calibrate;
+mod configure;
 mod cost;
 mod error;
 pub mod floor;
@@ -16,42 +18,31 @@ mod logs;
 mod object;
 pub mod permission;
 mod syscall;
+mod window;
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
 use aya_log::EbpfLogger;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tracer_common::walk::{NO_STATE, Root};
-use tracer_common::{Counters, Record, Settings};
+use tracer_common::{Counters, Record};
 
-pub use cost::{Overhead, ProbeHits, RunTime};
+pub use cost::{Overhead, ProbeHits, RunTime, TrapCosts};
 pub use error::{AttachError, VerifierLog};
 pub use links::LinkKind;
+pub use window::{Measured, Placed};
 
-use crate::plan::{Method, Plan, Unseen};
+use crate::plan::{Plan, ProbeSet, Unseen};
 use crate::stream::{PanicTold, Rings, Tree};
-use object::{Entry, Loaded, SettingsValue, Sizes, WalkMaps};
+use configure::{configure, ring_bytes, settings};
+use object::{Loaded, Sizes};
 
 /// Names of the programs in the object.
 const PROBE_PROGRAM: &str = "on_probe";
 const SWITCH_PROGRAM: &str = "on_switch";
 const EXEC_PROGRAM: &str = "on_exec";
-
-/// Inode of the initial pid namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
-const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
-
-/// Bits of a tokio task's state word that are set while it is polled or completes (RUNNING and
-/// COMPLETE, tokio 1.0 to 1.54: `runtime/task/state.rs`).
-const TOKIO_ACTIVE: u64 = 0b11;
-
-/// All rings together take at most this much, as long as each has [`SMALLEST_RING`].
-const ALL_RINGS: u32 = 64 << 20;
-const LARGEST_RING: u32 = 16 << 20;
-const SMALLEST_RING: u32 = 512 << 10;
 
 /// How long the kernel measures the programs at the start of a session. Measuring costs about
 /// 40 ns a run, for every BPF program of the machine, so it ends when the mean is known.
@@ -93,7 +84,10 @@ pub struct Session {
     rings: Rings,
     loaded: Loaded,
     target: OwnedFd,
-    methods: Vec<Method>,
+    model: cost::Model,
+    /// The last window that was opened.
+    window: u32,
+    pid: i32,
     started: Instant,
     attach_time: Duration,
     /// What the kernel refused to probe, with its reason.
@@ -170,16 +164,22 @@ impl Session {
         );
 
         let (probe_program, kind) = load_probe_program(&loaded, wanted_links(options))?;
-        let mut links = links::Links::new(probe_program.as_fd(), kind, plan, pid.unsigned_abs())
-            .map_err(|error| {
-                // Whatever it looked like: its files go with it.
-                if has_ended(&target) {
-                    AttachError::TargetGone { pid }
-                } else {
-                    error
-                }
-            })?;
-        let refused = std::mem::take(&mut links.refused);
+        let owned = probe_program.try_clone();
+        let owned = owned.map_err(|error| AttachError::System {
+            what: "could not duplicate a file descriptor",
+            error,
+        })?;
+        let traps = calibrate::traps(&loaded, kind);
+        let mut links = links::Links::new(owned, kind, plan, pid.unsigned_abs());
+        links.place(&ProbeSet::all(plan)).map_err(|error| {
+            // Whatever it looked like: its files go with it.
+            if has_ended(&target) {
+                AttachError::TargetGone { pid }
+            } else {
+                error
+            }
+        })?;
+        let refused = links.refused.clone();
         let rings =
             Rings::new(std::mem::take(&mut loaded.rings)).map_err(|error| AttachError::System {
                 what: "could not wait for the ring buffers",
@@ -195,7 +195,9 @@ impl Session {
             rings,
             loaded,
             target,
-            methods: cost::methods(plan),
+            model: cost::Model::new(plan, traps),
+            window: 1,
+            pid,
             started: Instant::now(),
             attach_time: begin.elapsed(),
             refused,
@@ -297,7 +299,7 @@ impl Session {
     /// Hits of each probe, by its index in the plan.
     #[must_use]
     pub fn hits(&self) -> Vec<ProbeHits> {
-        (0..count(self.methods.len()))
+        (0..count(self.model.probes()))
             .map(|probe| ProbeHits {
                 probe,
                 per_cpu: self
@@ -320,9 +322,9 @@ impl Session {
                 time_ns: facts.run_time_ns,
             })
         };
-        cost::estimate(
-            &self.methods,
+        self.model.overhead(
             &self.hits(),
+            Counters::sum(&self.counters()).switches,
             self.started.elapsed(),
             measured(&self.probe_program),
             self.switch_program.as_ref().and_then(measured),
@@ -338,7 +340,7 @@ impl Session {
     /// Number of probes in place.
     #[must_use]
     pub fn probes(&self) -> usize {
-        self.links.count
+        self.links.count()
     }
 
     /// How long attaching took, from loading to the last link.
@@ -383,110 +385,6 @@ fn open_target(pid: i32) -> Result<OwnedFd, AttachError> {
             error: error.into(),
         },
     })
-}
-
-fn ring_bytes(options: &SessionOptions) -> u32 {
-    let cpus = aya::util::online_cpus().map_or(1, |cpus| count(cpus.len()).max(1));
-    options
-        .ring_bytes
-        .unwrap_or((ALL_RINGS / cpus).clamp(SMALLEST_RING, LARGEST_RING))
-        // A power of two of whole pages, as the kernel wants it.
-        .clamp(1 << 16, 1 << 30)
-        .next_power_of_two()
-}
-
-fn settings(
-    plan: &Plan,
-    pid: i32,
-    ring: u32,
-    without: &mut Vec<Unseen>,
-) -> Result<Settings, AttachError> {
-    let namespace =
-        std::fs::metadata("/proc/self/ns/pid").map_err(|error| AttachError::System {
-            what: "could not look at /proc/self/ns/pid",
-            error,
-        })?;
-    let initial = namespace.ino() == INITIAL_PID_NAMESPACE;
-    let kernel_pid_offset = kernel_types::pid_offset();
-    if kernel_pid_offset.is_none() {
-        without.push(Unseen {
-            what: "when a thread that left the CPU inside a poll comes back to it".into(),
-            reason: "the kernel has no type information (/sys/kernel/btf/vmlinux)".into(),
-            remedy: Some("a kernel built with CONFIG_DEBUG_INFO_BTF".into()),
-        });
-    }
-    Ok(Settings {
-        namespace_device: if initial { 0 } else { namespace.dev() },
-        namespace_inode: if initial { 0 } else { namespace.ino() },
-        active_state: TOKIO_ACTIVE,
-        pid: pid.unsigned_abs(),
-        tgid: if initial { pid.unsigned_abs() } else { 0 },
-        kernel_pid_offset: kernel_pid_offset.unwrap_or(0),
-        vtables: count(plan.task_id_offsets.len()),
-        wake_at: u64::from(ring / 2),
-        walks: u32::from(!plan.walk.roots.is_empty()),
-        window: 1,
-    })
-}
-
-fn configure(loaded: &mut Loaded, plan: &Plan, settings: Settings) -> Result<(), AttachError> {
-    let failed = |map: &str, error: aya::maps::MapError| AttachError::Map {
-        map: map.to_owned(),
-        error: Box::new(error),
-    };
-    for (vtable, offset) in &plan.task_id_offsets {
-        loaded
-            .vtables
-            .insert(vtable.0, u32::from(*offset), 0)
-            .map_err(|error| failed("TASK_VTABLES", error))?;
-    }
-    walk_tables(&mut loaded.walk, plan)?;
-    loaded
-        .settings
-        .set(0, SettingsValue(settings), 0)
-        .map_err(|error| failed("SETTINGS", error))
-}
-
-/// Fills the maps that the program walks by.
-fn walk_tables(maps: &mut WalkMaps, plan: &Plan) -> Result<(), AttachError> {
-    let failed = |map: &'static str| {
-        move |error: aya::maps::MapError| AttachError::Map {
-            map: map.to_owned(),
-            error: Box::new(error),
-        }
-    };
-    let nowhere = Root {
-        node: NO_STATE,
-        ..Root::default()
-    };
-    for probe in 0..count(plan.probes.len()) {
-        let root = plan.walk.roots.get(&probe).copied().unwrap_or(nowhere);
-        maps.roots
-            .set(probe, Entry(root), 0)
-            .map_err(failed("ROOTS"))?;
-    }
-    let tables = &plan.walk.tables;
-    for (index, node) in (0..).zip(&tables.nodes) {
-        maps.nodes
-            .set(index, Entry(*node), 0)
-            .map_err(failed("NODES"))?;
-    }
-    for (index, state) in (0..).zip(&tables.states) {
-        maps.states
-            .set(index, Entry(*state), 0)
-            .map_err(failed("STATES"))?;
-    }
-    for (index, edge) in (0..).zip(&tables.edges) {
-        maps.edges
-            .set(index, Entry(*edge), 0)
-            .map_err(failed("EDGES"))?;
-    }
-    for (vtable, node) in &tables.vtables {
-        maps.vtables
-            .insert(vtable.0, node, 0)
-            .map_err(failed("VTABLE_NODES"))?;
-    }
-    Ok(())
 }
 
 /// Attaches a program to a tracepoint; when that fails the session goes on without and says so.

@@ -286,6 +286,30 @@ pub(super) fn raw_tracepoint(program: BorrowedFd<'_>, name: &CStr) -> io::Result
     unsafe { bpf_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attributes) }
 }
 
+/// CPU time that all threads of a process have used, the kernel's part included, nanoseconds.
+///
+/// # Errors
+/// When there is no such process any more.
+pub(super) fn process_cpu_time(pid: i32) -> io::Result<u64> {
+    let mut clock: libc::clockid_t = 0;
+    // SAFETY: writes one clock id.
+    let failed = unsafe { libc::clock_getcpuclockid(pid, &raw mut clock) };
+    if failed != 0 {
+        return Err(io::Error::from_raw_os_error(failed));
+    }
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes one timespec.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let rest = u64::try_from(time.tv_nsec).unwrap_or(0);
+    Ok(seconds.saturating_mul(1_000_000_000).saturating_add(rest))
+}
+
 /// Copies a name into a kernel field of 16 bytes, the last of which stays zero. Bytes that the
 /// kernel does not accept in names become underscores.
 fn copy_name(field: &mut [std::ffi::c_char; 16], name: &str) {

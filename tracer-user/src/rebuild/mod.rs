@@ -7,3 +7,4 @@ pub mod snapshot;
 pub mod suspension;
 pub mod tracker;
 pub mod tree;
+pub mod watching;

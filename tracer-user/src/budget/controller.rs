@@ -1,0 +1,305 @@
+//! When to set which probes.
+
+use std::time::Duration;
+
+use super::credit::Credit;
+use super::shed::Shed;
+use crate::attach::Measured;
+use crate::plan::{ProbeClass, ProbeSet};
+
+/// What setting and taking out a probe once more costs the target, nanoseconds: a page of its code
+/// is replaced, twice. An upper estimate; measured together with everything else in
+/// docs/overhead.md.
+const CYCLE_NS: f64 = 5_000.0;
+
+/// Length of a window at least and at most, nanoseconds.
+const SHORTEST: f64 = 20e6;
+const LONGEST: f64 = 500e6;
+/// Windows are as long as would be one in so many nanoseconds.
+const PERIOD: f64 = 1e9;
+
+/// A window that took this many times of what was expected is closed early.
+const TOO_MUCH: f64 = 2.0;
+
+/// Everything is watched again when that is expected to take this part of the allowance.
+const BACK: f64 = 0.7;
+/// It is tried again after this long, and after twice as long each time that it was too much.
+const FIRST_TRY: u64 = 10_000_000_000;
+const LAST_TRY: u64 = 600_000_000_000;
+
+/// How often to look: while little is known, and when it is.
+const OFTEN: Duration = Duration::from_millis(20);
+const SELDOM: Duration = Duration::from_millis(100);
+/// Less than this is too short to tell rates from, nanoseconds.
+const TELLING: u64 = 15_000_000;
+
+/// A change of what is in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The probes to be in place.
+    pub probes: ProbeSet,
+    /// Whether polls are watched with them. Otherwise only panics are.
+    pub polls: bool,
+    /// What is left out for longer than until the next window.
+    pub shed: Shed,
+    /// Whether a window is open, or everything that is not left out is watched all the time.
+    pub full: bool,
+}
+
+/// How much of the time polls were watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Windows that were opened; 0 when everything was watched all the time.
+    pub windows: u64,
+    /// Time in which polls of all types were watched, nanoseconds.
+    pub watched: u64,
+    /// All of the time, nanoseconds.
+    pub elapsed: u64,
+}
+
+impl Share {
+    /// The part of the time in which polls of all types were watched, 0 to 1.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    pub fn part(&self) -> f64 {
+        if self.elapsed == 0 {
+            return 1.0;
+        }
+        self.watched as f64 / self.elapsed as f64
+    }
+}
+
+#[derive(Debug)]
+enum Mode {
+    /// All the time.
+    Continuous,
+    /// In a window that is as long and may take as much as this, nanoseconds.
+    Open { length: f64, expected: f64 },
+    /// Between two windows; this much of what the next one takes must be there, as a ratio.
+    Closed { jitter: f64 },
+}
+
+/// Keeps a budget.
+#[derive(Debug)]
+pub struct Controller {
+    classes: Vec<ProbeClass>,
+    credit: Credit,
+    shed: Shed,
+    mode: Mode,
+    /// What was measured when the mode began.
+    since: Measured,
+    /// What everything takes while it is watched, as a share of one CPU.
+    full_rate: f64,
+    /// What was given up took this much when it was, as a share of one CPU.
+    shed_rate: f64,
+    tries: u32,
+    tried: u64,
+    started: u64,
+    share: Share,
+    random: u64,
+}
+
+impl Controller {
+    /// Keeps `share` of the target's own CPU time (0.05 is five percent) in a session whose probes
+    /// have these classes, and all of which are in place.
+    #[must_use]
+    pub fn new(share: f64, classes: Vec<ProbeClass>, start: Measured) -> Self {
+        Self {
+            classes,
+            credit: Credit::new(share, start.clone()),
+            shed: Shed::default(),
+            mode: Mode::Continuous,
+            full_rate: 0.0,
+            shed_rate: 0.0,
+            tries: 0,
+            tried: start.at,
+            started: start.at,
+            share: Share::default(),
+            random: start.at | 1,
+            since: start,
+        }
+    }
+
+    /// When to measure again.
+    #[must_use]
+    pub fn next_look(&self) -> Duration {
+        let young = self.credit.last().at.saturating_sub(self.started) < 2_000_000_000;
+        match self.mode {
+            Mode::Continuous if !young => SELDOM,
+            _ => OFTEN,
+        }
+    }
+
+    /// Whether polls are not watched now, so that probes cost nothing.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        matches!(self.mode, Mode::Closed { .. }) && self.shed.all
+    }
+
+    /// How much of the time polls were watched.
+    #[must_use]
+    pub fn share(&self) -> Share {
+        let last = self.credit.last().at;
+        let mut share = self.share;
+        if !matches!(self.mode, Mode::Closed { .. }) {
+            share.watched += last.saturating_sub(self.since.at);
+        }
+        share.elapsed = last.saturating_sub(self.started);
+        share
+    }
+
+    /// Takes what was measured; the answer is what to change now.
+    pub fn look(&mut self, now: &Measured) -> Option<Change> {
+        self.credit.take(now);
+        let elapsed = now.at.saturating_sub(self.since.at);
+        if elapsed < TELLING {
+            return None;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "nanoseconds of a mode")]
+        let elapsed = elapsed as f64;
+        let rates = self.rates(now, elapsed);
+        let rest = rate(now.switches, self.since.switches, elapsed);
+        let total = rest + rates.iter().sum::<f64>();
+        match self.mode {
+            Mode::Continuous if self.credit.balance < 0.0 => {
+                self.full_rate = total;
+                self.give_up(&rates, rest, now)
+            }
+            Mode::Continuous => self.try_again(total, now),
+            Mode::Open { length, expected } => {
+                let taken = total * elapsed;
+                if elapsed < length && taken < TOO_MUCH * expected {
+                    return None;
+                }
+                self.full_rate = (self.full_rate + total) / 2.0;
+                if self.full_rate.max(total) < BACK * self.credit.allowance() {
+                    // The load has gone: what is left out stays so until the next try.
+                    self.shed = Shed {
+                        types: std::collections::BTreeSet::new(),
+                        all: false,
+                        ..self.shed.clone()
+                    };
+                    return Some(self.enter(Mode::Continuous, now));
+                }
+                let jitter = self.jitter();
+                Some(self.enter(Mode::Closed { jitter }, now))
+            }
+            Mode::Closed { jitter } => {
+                let allowance = self.credit.allowance();
+                if !self.shed.all && self.credit.balance < -self.credit.most() && total > allowance
+                {
+                    // What was thought to be cheap is not.
+                    self.shed.all = true;
+                    self.shed.types.clear();
+                    return Some(self.enter(Mode::Closed { jitter }, now));
+                }
+                let length = (PERIOD * allowance / self.full_rate.max(1e-9)).clamp(SHORTEST, LONGEST);
+                let inside = self.shed.inside(&self.classes).len();
+                #[expect(clippy::cast_precision_loss, reason = "some thousand probes")]
+                let cycle = CYCLE_NS * inside as f64;
+                let expected = self.full_rate * length;
+                if self.credit.balance < (expected + cycle) * jitter {
+                    return None;
+                }
+                self.credit.balance -= cycle;
+                self.share.windows += 1;
+                Some(self.enter(Mode::Open { length, expected }, now))
+            }
+        }
+    }
+
+    fn rates(&self, now: &Measured, elapsed: f64) -> Vec<f64> {
+        let before = self.since.probes.iter().chain(std::iter::repeat(&0));
+        now.probes
+            .iter()
+            .zip(before)
+            .map(|(now, before)| rate(*now, *before, elapsed))
+            .collect()
+    }
+
+    /// There is no credit left.
+    fn give_up(&mut self, rates: &[f64], rest: f64, now: &Measured) -> Option<Change> {
+        let allowance = self.credit.allowance();
+        let shed = Shed::decide(&self.classes, rates, rest, allowance, &self.shed);
+        if shed == self.shed {
+            // It took too much once and does no more: the debt is paid off by and by.
+            return None;
+        }
+        if self.tried != self.started {
+            self.tries = (self.tries + 1).min(10);
+        }
+        self.tried = now.at;
+        let given: f64 = (0..)
+            .zip(rates)
+            .filter(|(probe, _)| !shed.inside(&self.classes).contains(*probe))
+            .map(|(_, rate)| *rate)
+            .sum();
+        self.shed_rate += given;
+        self.full_rate = (self.full_rate - given).max(1e-6);
+        let has_windows = shed.has_windows();
+        self.shed = shed;
+        let mode = if has_windows {
+            Mode::Closed {
+                jitter: self.jitter(),
+            }
+        } else {
+            Mode::Continuous
+        };
+        Some(self.enter(mode, now))
+    }
+
+    /// There is credit: what was given up may be watched again.
+    fn try_again(&mut self, total: f64, now: &Measured) -> Option<Change> {
+        let wait = (FIRST_TRY << self.tries).min(LAST_TRY);
+        let early = now.at.saturating_sub(self.tried) < wait;
+        let much = total + self.shed_rate > BACK * self.credit.allowance();
+        if self.shed == Shed::default() || early || (much && self.tries < 3) {
+            return None;
+        }
+        self.tried = now.at;
+        self.shed = Shed::default();
+        self.shed_rate = 0.0;
+        Some(self.enter(Mode::Continuous, now))
+    }
+
+    fn enter(&mut self, mode: Mode, now: &Measured) -> Change {
+        if !matches!(self.mode, Mode::Closed { .. }) {
+            self.share.watched += now.at.saturating_sub(self.since.at);
+        }
+        self.mode = mode;
+        self.since = now.clone();
+        let full = !matches!(self.mode, Mode::Closed { .. });
+        Change {
+            probes: if full {
+                self.shed.inside(&self.classes)
+            } else {
+                self.shed.between(&self.classes)
+            },
+            polls: full || !self.shed.all,
+            shed: self.shed.clone(),
+            full,
+        }
+    }
+
+    /// The change has taken until this moment, in which nothing was watched.
+    pub fn changed(&mut self, now: Measured) {
+        self.credit.take(&now);
+        self.since = now;
+    }
+
+    /// Between 1 and 1.3.
+    fn jitter(&mut self) -> f64 {
+        // Xorshift: enough to fall out of step.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        #[expect(clippy::cast_precision_loss, reason = "ten bits")]
+        let part = (self.random >> 54) as f64 / 1024.0;
+        1.0 + 0.3 * part
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nanoseconds of a mode")]
+fn rate(now: u64, before: u64, elapsed: f64) -> f64 {
+    now.saturating_sub(before) as f64 / elapsed
+}

@@ -1,0 +1,77 @@
+//! What the target has earned and what probes have taken.
+
+use crate::attach::Measured;
+
+/// An idle target may be charged this share of one CPU: otherwise the first poll in an hour could
+/// not be watched.
+const FLOOR: f64 = 0.001;
+
+/// Credit is kept for this long, nanoseconds.
+const KEPT: f64 = 2e9;
+
+/// The account.
+#[derive(Debug)]
+pub(super) struct Credit {
+    share: f64,
+    /// CPU time that may still be taken, nanoseconds; negative when too much was.
+    pub(super) balance: f64,
+    last: Measured,
+    /// CPU time that the target uses for itself, of one CPU, smoothed.
+    own: f64,
+}
+
+impl Credit {
+    /// An account of a session that begins. There is credit for a second of one CPU, so that a busy
+    /// target can be looked at at all.
+    pub(super) fn new(share: f64, start: Measured) -> Self {
+        Self {
+            share,
+            balance: share * 1e9,
+            last: start,
+            own: 0.0,
+        }
+    }
+
+    /// Takes what was measured.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "rates: nanoseconds of 100 days are exact"
+    )]
+    pub(super) fn take(&mut self, now: &Measured) {
+        let elapsed = now.at.saturating_sub(self.last.at) as f64;
+        if elapsed <= 0.0 {
+            return;
+        }
+        let used = match (self.last.target_cpu, now.target_cpu) {
+            (Some(before), Some(now)) => now.saturating_sub(before) as f64,
+            _ => 0.0,
+        };
+        let cost = now.cost().saturating_sub(self.last.cost()) as f64;
+        let own = (used - cost).max(0.0);
+        self.balance += (self.share * own).max(FLOOR * elapsed) - cost;
+        // The weight of what is older halves within a second.
+        let weight = 1.0 - 0.5f64.powf(elapsed / 1e9);
+        self.own = if self.own == 0.0 {
+            own / elapsed
+        } else {
+            self.own + (own / elapsed - self.own) * weight
+        };
+        self.balance = self.balance.min(self.most());
+        self.last = now.clone();
+    }
+
+    /// What may be taken, as a share of one CPU.
+    pub(super) fn allowance(&self) -> f64 {
+        (self.share * self.own).max(FLOOR)
+    }
+
+    /// The credit that is kept at most, nanoseconds.
+    pub(super) fn most(&self) -> f64 {
+        self.allowance() * KEPT
+    }
+
+    /// What was measured last.
+    pub(super) fn last(&self) -> &Measured {
+        &self.last
+    }
+}

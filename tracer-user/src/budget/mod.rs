@@ -1,0 +1,28 @@
+//! What tracing may cost the target, and what is given up so that it costs no more.
+//!
+//! In: what probes have cost so far, and the CPU time of the target ([`Measured`]). Out: which
+//! probes to set ([`Change`]). Pure: reads no clock and sets nothing.
+//!
+//! The budget is a share of the CPU time that the target uses for itself. What it earns is credit;
+//! what probes cost is taken from that. While there is credit everything is watched. When it has
+//! run out, less is watched, in this order, as far as it is needed and helps:
+//!
+//! 1. clones and drops of wakers;
+//! 2. polls of nested futures;
+//! 3. polls of the task types that cost most, which are then watched in windows;
+//! 4. everything but panics, which is then watched in windows.
+//!
+//! A window is opened when there is credit for it, after a pause whose length varies a little, so
+//! that it does not fall in step with what the target does. What it takes is measured and is the
+//! estimate for the next one.
+//!
+//! [`Measured`]: crate::attach::Measured
+
+mod controller;
+mod credit;
+mod shed;
+#[cfg(test)]
+mod tests;
+
+pub use controller::{Change, Controller, Share};
+pub use shed::Shed;

@@ -1,0 +1,114 @@
+//! What is given up.
+
+use std::collections::BTreeSet;
+
+use crate::plan::{ProbeClass, ProbeSet};
+
+/// More task types than this are not told apart: then everything is watched in windows.
+const MOST_TYPES: usize = 8;
+
+/// Of what may be spent, this part is aimed at, so that not every change of the load is one of what
+/// is watched.
+const AIM: f64 = 0.9;
+
+/// With some types in windows, the rest may take this part, so that something is left for those.
+const AIM_WITH_WINDOWS: f64 = 0.6;
+
+/// What is given up of everything that could be watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shed {
+    /// Clones and drops of wakers.
+    pub waker_counts: bool,
+    /// Polls of nested futures.
+    pub nested: bool,
+    /// Probes of polls of types that are watched in windows only.
+    pub types: BTreeSet<u32>,
+    /// Everything but panics is watched in windows only.
+    pub all: bool,
+}
+
+impl Shed {
+    /// What to give up so that no more than `allowance` is spent. `rates` is what each probe takes,
+    /// `rest` what everything else does, all as shares of one CPU.
+    pub(super) fn decide(
+        classes: &[ProbeClass],
+        rates: &[f64],
+        rest: f64,
+        allowance: f64,
+        before: &Self,
+    ) -> Self {
+        let mut shed = Self {
+            types: BTreeSet::new(),
+            all: false,
+            ..before.clone()
+        };
+        let of = |class: ProbeClass| -> f64 {
+            let probes = classes.iter().zip(rates);
+            probes
+                .filter(|(known, _)| **known == class)
+                .map(|(_, rate)| *rate)
+                .sum()
+        };
+        let mut total: f64 = rest + rates.iter().sum::<f64>();
+        for (class, flag) in [
+            (ProbeClass::WakerCounts, &mut shed.waker_counts),
+            (ProbeClass::NestedPolls, &mut shed.nested),
+        ] {
+            let rate = of(class);
+            // What takes next to nothing is no help.
+            if total > AIM * allowance && !*flag && rate > 0.02 * total {
+                *flag = true;
+                total -= rate;
+            }
+        }
+        if total <= AIM * allowance {
+            return shed;
+        }
+        let mut polls: Vec<(u32, f64)> = (0u32..)
+            .zip(classes.iter().zip(rates))
+            .filter(|(_, (class, rate))| **class == ProbeClass::Polls && **rate > 0.0)
+            .map(|(probe, (_, rate))| (probe, *rate))
+            .collect();
+        polls.sort_by(|a, b| b.1.total_cmp(&a.1));
+        for (probe, rate) in polls.iter().take(MOST_TYPES) {
+            if total <= AIM_WITH_WINDOWS * allowance {
+                break;
+            }
+            shed.types.insert(*probe);
+            total -= rate;
+        }
+        // Without any polls, wake-ups alone say little.
+        if total > AIM_WITH_WINDOWS * allowance || shed.types.len() == polls.len() {
+            shed.types.clear();
+            shed.all = true;
+        }
+        shed
+    }
+
+    /// Whether something is watched in windows only.
+    pub(super) fn has_windows(&self) -> bool {
+        self.all || !self.types.is_empty()
+    }
+
+    /// The probes that are in place between two windows.
+    pub(super) fn between(&self, classes: &[ProbeClass]) -> ProbeSet {
+        ProbeSet::with(classes.len(), |probe| {
+            let class = classes[probe];
+            let left_out = u32::try_from(probe).is_ok_and(|probe| self.types.contains(&probe));
+            self.is_kept(class) && !left_out && (!self.all || class == ProbeClass::Panics)
+        })
+    }
+
+    /// The probes that are in place in a window, or all the time where there are none.
+    pub(super) fn inside(&self, classes: &[ProbeClass]) -> ProbeSet {
+        ProbeSet::with(classes.len(), |probe| self.is_kept(classes[probe]))
+    }
+
+    fn is_kept(&self, class: ProbeClass) -> bool {
+        match class {
+            ProbeClass::WakerCounts => !self.waker_counts,
+            ProbeClass::NestedPolls => !self.nested,
+            _ => true,
+        }
+    }
+}

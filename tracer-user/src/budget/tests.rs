@@ -1,0 +1,230 @@
+//! A made-up target that runs for some simulated time under a controller.
+
+use super::*;
+use crate::attach::Measured;
+use crate::plan::ProbeClass;
+
+/// A probe of the made-up target.
+#[derive(Clone, Copy)]
+struct Hot {
+    class: ProbeClass,
+    /// Hits in a second of its own CPU time.
+    rate: f64,
+    /// Nanoseconds of a hit.
+    cost: f64,
+}
+
+struct World {
+    probes: Vec<Hot>,
+    /// Of one CPU that it uses for itself when nothing slows it; all of one at 1.
+    busy: f64,
+    measured: Measured,
+    /// CPU time it used for itself.
+    own: f64,
+    costs: Vec<f64>,
+    controller: Controller,
+    placed: Change,
+    changes: Vec<(f64, Change)>,
+}
+
+impl World {
+    fn new(share: f64, busy: f64, probes: &[Hot]) -> Self {
+        let start = Measured {
+            at: 1_000_000_000,
+            target_cpu: Some(0),
+            probes: vec![0; probes.len()],
+            switches: 0,
+        };
+        let classes: Vec<ProbeClass> = probes.iter().map(|probe| probe.class).collect();
+        let shed = Shed::default();
+        Self {
+            placed: Change {
+                probes: shed.inside(&classes),
+                polls: true,
+                shed,
+                full: true,
+            },
+            controller: Controller::new(share, classes, start.clone()),
+            probes: probes.to_vec(),
+            busy,
+            measured: start,
+            own: 0.0,
+            costs: vec![0.0; probes.len()],
+            changes: Vec::new(),
+        }
+    }
+
+    /// Goes on for so many seconds; 1 ms at a time.
+    fn run(&mut self, seconds: f64) {
+        let end = self.measured.at + (seconds * 1e9) as u64;
+        let mut look = self.measured.at;
+        while self.measured.at < end {
+            let mut per_second = 0.0;
+            for (index, probe) in (0..).zip(&self.probes) {
+                if self.placed.probes.contains(index) {
+                    per_second += probe.rate * probe.cost / 1e9;
+                }
+            }
+            // What probes take is missing for itself only where the CPU is full.
+            let own = 1e6 * self.busy.min(1.0 / (1.0 + per_second));
+            self.own += own;
+            for (index, probe) in (0..).zip(&self.probes) {
+                if self.placed.probes.contains(index) {
+                    self.costs[index as usize] += own / 1e9 * probe.rate * probe.cost;
+                }
+            }
+            self.measured.at += 1_000_000;
+            self.measured.probes = self.costs.iter().map(|cost| *cost as u64).collect();
+            self.measured.target_cpu = Some((self.own + self.cost()) as u64);
+            if self.measured.at >= look {
+                if let Some(change) = self.controller.look(&self.measured) {
+                    // Taking probes out takes 30 ms, in which they are mostly gone.
+                    self.measured.at += 30_000_000;
+                    self.own += 30e6 * self.busy;
+                    self.measured.target_cpu = Some((self.own + self.cost()) as u64);
+                    self.controller.changed(self.measured.clone());
+                    self.placed = change.clone();
+                    self.changes
+                        .push((self.measured.at as f64 / 1e9 - 1.0, change));
+                }
+                look = self.measured.at + self.controller.next_look().as_nanos() as u64;
+            }
+        }
+    }
+
+    fn cost(&self) -> f64 {
+        self.costs.iter().sum()
+    }
+
+    fn overhead(&self) -> f64 {
+        self.cost() / self.own
+    }
+}
+
+const fn hot(class: ProbeClass, rate: f64, cost: f64) -> Hot {
+    Hot { class, rate, cost }
+}
+
+#[test]
+fn a_target_that_can_afford_it_is_watched_all_the_time() {
+    let mut world = World::new(
+        0.05,
+        0.8,
+        &[
+            hot(ProbeClass::Polls, 20_000.0, 1_000.0),
+            hot(ProbeClass::Causes, 20_000.0, 1_000.0),
+        ],
+    );
+    world.run(30.0);
+    assert!(world.changes.is_empty());
+    assert_eq!(world.controller.share().windows, 0);
+    assert!((world.controller.share().part() - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn clones_of_wakers_go_first_and_alone_when_that_is_enough() {
+    let mut world = World::new(
+        0.05,
+        0.8,
+        &[
+            hot(ProbeClass::Polls, 20_000.0, 1_000.0),
+            hot(ProbeClass::NestedPolls, 1_000.0, 1_000.0),
+            hot(ProbeClass::WakerCounts, 40_000.0, 10_000.0),
+        ],
+    );
+    world.run(9.0);
+    let (_, change) = &world.changes[0];
+    assert_eq!(world.changes.len(), 1);
+    assert!(change.shed.waker_counts && !change.shed.nested && change.full && change.polls);
+    assert!(change.probes.contains(0) && change.probes.contains(1) && !change.probes.contains(2));
+}
+
+#[test]
+fn one_hot_type_is_watched_in_windows_and_the_others_all_the_time() {
+    let mut world = World::new(
+        0.05,
+        0.8,
+        &[
+            hot(ProbeClass::Polls, 500_000.0, 1_000.0),
+            hot(ProbeClass::Polls, 5_000.0, 1_000.0),
+            hot(ProbeClass::Causes, 5_000.0, 1_000.0),
+        ],
+    );
+    world.run(60.0);
+    for (_, change) in &world.changes {
+        assert!(change.polls && change.probes.contains(1), "{change:?}");
+        assert_eq!(change.probes.contains(0), change.full);
+    }
+    let share = world.controller.share();
+    assert!(share.windows > 20 && share.part() > 0.02, "{share:?}");
+    assert!(world.overhead() < 0.055, "{}", world.overhead());
+}
+
+#[test]
+fn the_budget_is_kept_whatever_the_rate() {
+    for rate in [3e4, 1e5, 3e5, 1e6, 3e6, 1e7] {
+        for busy in [0.1, 1.0] {
+            let mut world = World::new(
+                0.05,
+                busy,
+                &[
+                    hot(ProbeClass::Panics, 0.0, 1_000.0),
+                    hot(ProbeClass::Polls, rate, 1_100.0),
+                    hot(ProbeClass::Causes, rate, 900.0),
+                    hot(ProbeClass::WakerCounts, rate, 9_000.0),
+                ],
+            );
+            world.run(60.0);
+            let overhead = world.overhead();
+            assert!(overhead < 0.055, "{rate} {busy}: {overhead}");
+            let share = world.controller.share();
+            // Windows come, and together they use what may be used.
+            assert!(share.windows >= 5, "{rate} {busy}: {share:?}");
+            assert!(overhead > 0.02, "{rate} {busy}: {overhead} {share:?}");
+            assert!(world.changes.iter().all(|(_, change)| change.probes.contains(0)));
+        }
+    }
+}
+
+#[test]
+fn windows_do_not_come_in_step() {
+    let probes = [
+        hot(ProbeClass::Polls, 1e6, 1_000.0),
+        hot(ProbeClass::Causes, 1e6, 1_000.0),
+    ];
+    let mut world = World::new(0.05, 1.0, &probes);
+    world.run(60.0);
+    let opened: Vec<f64> = world
+        .changes
+        .iter()
+        .filter(|(_, change)| change.full)
+        .map(|(at, _)| *at)
+        .collect();
+    let pauses: Vec<f64> = opened.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let mean = pauses.iter().sum::<f64>() / pauses.len() as f64;
+    let spread = pauses.iter().filter(|pause| (*pause / mean - 1.0).abs() > 0.04);
+    assert!(spread.count() * 3 > pauses.len(), "{pauses:?}");
+}
+
+#[test]
+fn when_the_load_has_gone_everything_is_watched_again() {
+    let probes = [
+        hot(ProbeClass::Polls, 1e6, 1_000.0),
+        hot(ProbeClass::WakerCounts, 1e6, 1_000.0),
+    ];
+    let mut world = World::new(0.05, 1.0, &probes);
+    world.run(20.0);
+    assert!(world.placed.shed.all);
+    world.probes[0].rate = 1_000.0;
+    world.probes[1].rate = 1_000.0;
+    world.run(60.0);
+    assert!(world.placed.full && world.placed.polls);
+    assert_eq!(world.placed.shed, Shed::default(), "{:?}", world.changes.last());
+}
+
+#[test]
+fn a_share_of_one_leaves_everything_in_place() {
+    let mut world = World::new(1.0, 1.0, &[hot(ProbeClass::Polls, 5e5, 1_000.0)]);
+    world.run(10.0);
+    assert!(world.changes.is_empty());
+}
