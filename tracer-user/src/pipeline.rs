@@ -16,6 +16,7 @@ use crate::attach::{LinkKind, Session, SessionOptions, permission};
 use crate::dwarf::DebugInfo;
 use crate::error::Result;
 use crate::export::recording::{Header, ProbeCount, Window};
+use crate::follow::budgeting::Budget;
 use crate::follow::evidence::{Evidence, Gathered};
 use crate::follow::follower::About;
 use crate::follow::kept::Kept;
@@ -66,6 +67,9 @@ pub struct Request {
     pub output: Option<PathBuf>,
     /// Bytes that the recording may have.
     pub max_size: Option<u64>,
+    /// The share of the target's own CPU time that tracing may cost, 0.05 for five percent; `None`
+    /// for as much as it takes.
+    pub budget: Option<f64>,
     /// What to show meanwhile.
     pub showing: Showing,
     /// How often all tasks are read.
@@ -202,6 +206,9 @@ fn follow(
         rhythm: request.rhythm,
         exchange: watched.exchange,
         ends: watched.ends,
+        budget: request
+            .budget
+            .map(|share| Budget::new(share, &plan, probe_names(&plan))),
         observer,
     };
     let build_id = binary.build_id().map(str::to_owned);
@@ -455,6 +462,7 @@ fn summarise(
         spawned: statistics.spawned,
         over: statistics.over,
         overhead: Some(ended.finished.overhead.of_one_cpu()),
+        budget: ended.kept,
         nested: ended.nested,
         notes,
         file,

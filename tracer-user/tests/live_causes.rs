@@ -34,6 +34,8 @@ impl Recording {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("trace");
         let mut child = Command::new(env!("CARGO_BIN_EXE_asynctrace"))
+            // What is watched is to be exact here, whatever it costs.
+            .env("ASYNCTRACE_MAX_OVERHEAD", "none")
             .args(["record", "--pid", &pid.to_string(), "--output"])
             .arg(&file)
             .args(arguments)

@@ -65,7 +65,11 @@ pub(super) fn settings(
     })
 }
 
-pub(super) fn configure(loaded: &mut Loaded, plan: &Plan, settings: Settings) -> Result<(), AttachError> {
+pub(super) fn configure(
+    loaded: &mut Loaded,
+    plan: &Plan,
+    settings: Settings,
+) -> Result<(), AttachError> {
     let failed = |map: &str, error: aya::maps::MapError| AttachError::Map {
         map: map.to_owned(),
         error: Box::new(error),

@@ -90,8 +90,8 @@ pub struct Controller {
     since: Measured,
     /// What everything takes while it is watched, as a share of one CPU.
     full_rate: f64,
-    /// What was given up took this much when it was, as a share of one CPU.
-    shed_rate: f64,
+    /// What was given up took so many times as much as the rest when it was.
+    shed_ratio: f64,
     tries: u32,
     tried: u64,
     started: u64,
@@ -110,7 +110,7 @@ impl Controller {
             shed: Shed::default(),
             mode: Mode::Continuous,
             full_rate: 0.0,
-            shed_rate: 0.0,
+            shed_ratio: 0.0,
             tries: 0,
             tried: start.at,
             started: start.at,
@@ -193,12 +193,14 @@ impl Controller {
                     self.shed.types.clear();
                     return Some(self.enter(Mode::Closed { jitter }, now));
                 }
-                let length = (PERIOD * allowance / self.full_rate.max(1e-9)).clamp(SHORTEST, LONGEST);
+                let length =
+                    (PERIOD * allowance / self.full_rate.max(1e-9)).clamp(SHORTEST, LONGEST);
                 let inside = self.shed.inside(&self.classes).len();
                 #[expect(clippy::cast_precision_loss, reason = "some thousand probes")]
                 let cycle = CYCLE_NS * inside as f64;
                 let expected = self.full_rate * length;
-                if self.credit.balance < (expected + cycle) * jitter {
+                self.credit.goal = (expected + cycle) * jitter;
+                if self.credit.balance < self.credit.goal {
                     return None;
                 }
                 self.credit.balance -= cycle;
@@ -234,8 +236,9 @@ impl Controller {
             .filter(|(probe, _)| !shed.inside(&self.classes).contains(*probe))
             .map(|(_, rate)| *rate)
             .sum();
-        self.shed_rate += given;
-        self.full_rate = (self.full_rate - given).max(1e-6);
+        let left = (self.full_rate - given).max(1e-6);
+        self.shed_ratio += (1.0 + self.shed_ratio) * given / left;
+        self.full_rate = left;
         let has_windows = shed.has_windows();
         self.shed = shed;
         let mode = if has_windows {
@@ -252,13 +255,13 @@ impl Controller {
     fn try_again(&mut self, total: f64, now: &Measured) -> Option<Change> {
         let wait = (FIRST_TRY << self.tries).min(LAST_TRY);
         let early = now.at.saturating_sub(self.tried) < wait;
-        let much = total + self.shed_rate > BACK * self.credit.allowance();
-        if self.shed == Shed::default() || early || (much && self.tries < 3) {
+        let much = total * (1.0 + self.shed_ratio) > BACK * self.credit.allowance();
+        if self.shed == Shed::default() || early || much {
             return None;
         }
         self.tried = now.at;
         self.shed = Shed::default();
-        self.shed_rate = 0.0;
+        self.shed_ratio = 0.0;
         Some(self.enter(Mode::Continuous, now))
     }
 

@@ -18,6 +18,8 @@ pub(super) struct Credit {
     last: Measured,
     /// CPU time that the target uses for itself, of one CPU, smoothed.
     own: f64,
+    /// What is being saved for, nanoseconds.
+    pub(super) goal: f64,
 }
 
 impl Credit {
@@ -29,6 +31,7 @@ impl Credit {
             balance: share * 1e9,
             last: start,
             own: 0.0,
+            goal: 0.0,
         }
     }
 
@@ -67,7 +70,7 @@ impl Credit {
 
     /// The credit that is kept at most, nanoseconds.
     pub(super) fn most(&self) -> f64 {
-        self.allowance() * KEPT
+        (self.allowance() * KEPT).max(self.goal)
     }
 
     /// What was measured last.

@@ -181,7 +181,12 @@ fn the_budget_is_kept_whatever_the_rate() {
             // Windows come, and together they use what may be used.
             assert!(share.windows >= 5, "{rate} {busy}: {share:?}");
             assert!(overhead > 0.02, "{rate} {busy}: {overhead} {share:?}");
-            assert!(world.changes.iter().all(|(_, change)| change.probes.contains(0)));
+            assert!(
+                world
+                    .changes
+                    .iter()
+                    .all(|(_, change)| change.probes.contains(0))
+            );
         }
     }
 }
@@ -202,7 +207,9 @@ fn windows_do_not_come_in_step() {
         .collect();
     let pauses: Vec<f64> = opened.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let mean = pauses.iter().sum::<f64>() / pauses.len() as f64;
-    let spread = pauses.iter().filter(|pause| (*pause / mean - 1.0).abs() > 0.04);
+    let spread = pauses
+        .iter()
+        .filter(|pause| (*pause / mean - 1.0).abs() > 0.04);
     assert!(spread.count() * 3 > pauses.len(), "{pauses:?}");
 }
 
@@ -219,7 +226,12 @@ fn when_the_load_has_gone_everything_is_watched_again() {
     world.probes[1].rate = 1_000.0;
     world.run(60.0);
     assert!(world.placed.full && world.placed.polls);
-    assert_eq!(world.placed.shed, Shed::default(), "{:?}", world.changes.last());
+    assert_eq!(
+        world.placed.shed,
+        Shed::default(),
+        "{:?}",
+        world.changes.last()
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::budget::BudgetArguments;
 use super::duration::seconds;
 use super::size::bytes;
 use super::target::{FutureArguments, TargetArguments};
@@ -33,6 +34,9 @@ pub(super) struct Arguments {
     /// instruction that the kernel single-steps
     #[arg(long)]
     pub(super) exact_polls: bool,
+
+    #[command(flatten)]
+    pub(super) budget: BudgetArguments,
 
     /// Stop after this many seconds [default: when the target ends, or at Ctrl-C]
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
@@ -63,6 +67,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
         futures: arguments.futures.futures,
         requests: arguments.request,
         exact_polls: arguments.exact_polls,
+        budget: arguments.budget.share(),
         duration: arguments.duration,
         output: arguments.output,
         max_size: arguments.max_size,

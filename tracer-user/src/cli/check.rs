@@ -10,6 +10,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use self::source::SourceArguments;
+use super::budget::BudgetArguments;
 use super::duration::{seconds, with_unit};
 use super::output;
 use crate::analyse::findings::{Certainty, Kind, Thresholds};
@@ -47,6 +48,9 @@ pub(super) struct Arguments {
     /// Attach for this many seconds; Ctrl-C ends it early and judges what there is [default: 5]
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds, conflicts_with_all = ["file", "now"])]
     duration: Option<Duration>,
+
+    #[command(flatten)]
+    budget: BudgetArguments,
 
     /// Judge from memory alone: no probes, and no rights but to read the process
     #[arg(long, conflicts_with = "file")]

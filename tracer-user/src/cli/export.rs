@@ -327,6 +327,10 @@ fn talk(destination: &Destination, size: u64, recorded: &Recorded, said: &[Strin
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
+    let span = &recorded.history.span;
+    if let Some(told) = missing.not_watched(span.end.saturating_sub(span.start)) {
+        let _ = writeln!(stderr, "{}", crate::show::escape::escape(&told));
+    }
     if !counts.is_empty() {
         let _ = writeln!(
             stderr,

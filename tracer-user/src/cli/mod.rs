@@ -6,6 +6,7 @@
 //! arguments and a `run`; nothing of what they do is here.
 
 mod attach;
+mod budget;
 mod check;
 mod ctl;
 mod daemon;

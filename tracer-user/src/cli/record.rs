@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::attach::trace;
+use super::budget::BudgetArguments;
 use super::duration::seconds;
 use super::size::bytes;
 use super::target::{FutureArguments, TargetArguments};
@@ -33,6 +34,9 @@ pub(super) struct Arguments {
     #[arg(long)]
     pub(super) exact_polls: bool,
 
+    #[command(flatten)]
+    pub(super) budget: BudgetArguments,
+
     /// Stop after this many seconds [default: when the target ends, or at Ctrl-C]
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) duration: Option<Duration>,
@@ -57,6 +61,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
         futures: arguments.futures.futures,
         requests: arguments.request,
         exact_polls: arguments.exact_polls,
+        budget: arguments.budget.share(),
         duration: arguments.duration,
         output: Some(arguments.output),
         max_size: arguments.max_size,

@@ -144,6 +144,8 @@ fn collect(item: &Item, collector: &mut Collector) {
             }
         }
         Item::Dropped { count, .. } => collector.dropped(*count),
+        // The history tells.
+        Item::Watching(_) => {}
         Item::Statistics { time, .. } => collector.reached(*time),
         Item::Snapshot(part) => {
             collector.snapshot(part.number, part.time, part.last, part.tasks.clone());

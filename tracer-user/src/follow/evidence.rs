@@ -60,6 +60,7 @@ impl Evidence {
             }
             Entry::Lost { count, .. } => self.builder.lost(*count),
             Entry::Dropped { count, .. } => self.builder.dropped(*count),
+            Entry::Watching(watching) => self.builder.watching(watching),
             Entry::Statistics { time, .. } => self.builder.reached(*time),
             Entry::Snapshot { snapshot, time, .. } => {
                 self.builder.snapshot_part(&snapshot.tasks);

@@ -1,7 +1,7 @@
 //! What becomes of records: the tracker's state, the recording, the next table. Does no I/O and
 //! reads no clock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::rebuild::nested::NestedPolls;
 use crate::rebuild::snapshot::{RuntimeInfo, Snapshot};
 use crate::rebuild::suspension::Suspension;
 use crate::rebuild::tracker::{Options, PanicDetail, Statistics, TaskKey, Tracker};
+use crate::rebuild::watching::Watching;
 use crate::show::live::format;
 use crate::show::live::model::TreeReading;
 use crate::show::live::table::{RecordingStatus, Status, Table};
@@ -66,6 +67,9 @@ pub struct Follower {
     /// Of the first reading, whose tasks are made known at once.
     suspensions: Vec<(u64, Vec<(TaskKey, Told)>)>,
     overhead: Option<f64>,
+    /// What is watched from some moment on whose records have not all come.
+    changes: VecDeque<Watching>,
+    watched: Option<String>,
     /// Time of the newest record, and when its batch came.
     newest: u64,
     batch_at: u64,
@@ -104,6 +108,8 @@ impl Follower {
             on_screen: Vec::new(),
             suspensions: Vec::new(),
             overhead: None,
+            changes: VecDeque::new(),
+            watched: None,
             newest: started,
             batch_at: started,
         }
@@ -161,9 +167,35 @@ impl Follower {
         }
         let mut events = Vec::with_capacity(records.len() * 2);
         for record in records {
+            while let Some(change) = self
+                .changes
+                .pop_front_if(|change| change.time <= record.time)
+            {
+                self.record(std::mem::take(&mut events));
+                self.apply_watching(change);
+            }
             self.tracker.apply(record, &mut events);
         }
         self.record(events);
+    }
+
+    /// Takes note of what is watched from some moment on; `words` is that for people. To be called
+    /// in the order of time.
+    pub fn take_watching(&mut self, change: Watching, words: Option<String>) {
+        self.changes.push_back(change);
+        self.watched = words;
+    }
+
+    fn apply_watching(&mut self, change: Watching) {
+        let mut events = Vec::new();
+        self.tracker.watching(&change, &mut events);
+        self.record(events);
+        for recorder in [&mut self.recorder, &mut self.judging]
+            .into_iter()
+            .flatten()
+        {
+            recorder.entry(Entry::Watching(change.clone()));
+        }
     }
 
     fn take_losses(&mut self, losses: &[u64], until: u64) {
@@ -281,6 +313,12 @@ impl Follower {
 
     /// Applies the readings that have waited long enough by `now`.
     pub fn settle(&mut self, now: u64) {
+        while let Some(change) = self
+            .changes
+            .pop_front_if(|change| change.time.saturating_add(SETTLE_NS) <= now)
+        {
+            self.apply_watching(change);
+        }
         for (time, suspensions) in std::mem::take(&mut self.suspensions) {
             if time.saturating_add(SETTLE_NS) <= now {
                 self.apply_suspensions(suspensions, time);
@@ -347,7 +385,7 @@ impl Follower {
                     let size = format::bytes(progress.bytes);
                     Some(format!("the recording ended at its limit ({size})"))
                 }
-                _ => self.notice.clone(),
+                _ => self.watched.clone().or_else(|| self.notice.clone()),
             },
         };
         // What goes on at `now` is known up to here only: when records come late, a poll that seems
@@ -390,6 +428,15 @@ impl Follower {
             wakes: statistics.wakes,
             lost: self.lost.iter().sum(),
         }
+    }
+
+    /// Live tasks, and those of them that were seen polled.
+    #[must_use]
+    pub fn tasks_seen(&self) -> (u64, u64) {
+        let live = self.tracker.tasks().filter(|task| !task.is_over());
+        live.fold((0, 0), |(all, seen), task| {
+            (all + 1, seen + u64::from(task.polls > 0))
+        })
     }
 
     /// All counts.

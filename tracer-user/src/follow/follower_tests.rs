@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::follow::recorder::{Sink, Writer, recorder};
+use crate::rebuild::event::{EventKind, Outcome};
 use crate::show::live::table::TaskLabel;
 
 const START: u64 = 1_000_000_000_000;
@@ -16,14 +17,20 @@ struct Remember {
     events: usize,
     lost: Vec<(u32, u64, u64)>,
     snapshots: usize,
+    watching: Vec<Watching>,
+    all: Vec<Event>,
 }
 
 impl Sink for Remember {
     fn write(&mut self, entry: &Entry) -> std::io::Result<()> {
         match entry {
-            Entry::Events(events) => self.events += events.len(),
+            Entry::Events(events) => {
+                self.events += events.len();
+                self.all.extend(events.iter().cloned());
+            }
             Entry::Lost { cpu, count, until } => self.lost.push((*cpu, *count, *until)),
             Entry::Snapshot { .. } => self.snapshots += 1,
+            Entry::Watching(watching) => self.watching.push(watching.clone()),
             Entry::Dropped { .. } | Entry::Statistics { .. } => {}
         }
         Ok(())
@@ -108,6 +115,44 @@ fn losses_are_counted_once_and_recorded_with_their_cpu() {
     let lost = [(1, 5, START + 10), (0, 2, START + 30), (1, 1, START + 30)];
     assert_eq!(written.lost, lost);
     assert!(written.events > 0);
+}
+
+#[test]
+fn a_pause_cuts_the_polls_that_were_open_and_comes_between_the_records() {
+    let (mut follower, writer) = follower();
+    follower.take_batch(&[poll_begin(1, START + 10)], &[], START + 15);
+    let pause = Watching {
+        polls: false,
+        ..Watching::everything(START + 20)
+    };
+    follower.take_watching(pause.clone(), Some("less".to_owned()));
+    let again = Watching::everything(START + 90);
+    follower.take_watching(again.clone(), Some("less".to_owned()));
+    follower.take_batch(&[poll_begin(1, START + 100)], &[], START + 110);
+    let table = follower.table(START + 120);
+    assert_eq!(table.status.notice.as_deref(), Some("less"));
+    assert_eq!(follower.statistics().polls, 1, "the one that was cut");
+    follower.end_recording();
+    let written = writer.run();
+    assert_eq!(written.watching, [pause, again]);
+    let ends: Vec<_> = written
+        .all
+        .iter()
+        .filter(|event| matches!(event.kind, EventKind::PollEnd { .. }))
+        .collect();
+    let [end] = ends[..] else { panic!("{ends:?}") };
+    assert_eq!(end.time, START + 20);
+    let EventKind::PollEnd { outcome, began, .. } = end.kind else {
+        panic!("{end:?}");
+    };
+    assert_eq!((outcome, began), (Outcome::Unknown, Some(START + 10)));
+    assert!(
+        !written
+            .all
+            .iter()
+            .any(|event| matches!(event.kind, EventKind::Gap { .. })),
+        "nothing was lost"
+    );
 }
 
 #[test]

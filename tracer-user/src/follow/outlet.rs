@@ -12,11 +12,22 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::ending::Ending;
 use super::lines::{Counts, Lines};
+use crate::show::escape::escape;
 use crate::show::live::exchange::Exchange;
 use crate::show::live::terminal::{self, ViewEnd};
 
 /// How long a thread that may hang on a terminal or a pipe is waited for at the end.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Lines and notes that wait to be written at most.
+const WAITING: usize = 8;
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Told {
+    Counts(Duration, Counts),
+    Note(String),
+}
 
 /// What to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +62,7 @@ impl Showing {
 /// The thread that shows.
 #[derive(Debug)]
 pub struct Outlet {
-    lines: Option<SyncSender<(Duration, Counts)>>,
+    lines: Option<SyncSender<Told>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -72,7 +83,7 @@ impl Outlet {
                 thread: Some(thread.spawn(move || view(&exchange, &ends))?),
             },
             Showing::LinesOnStdout => {
-                let (sender, receiver) = sync_channel(1);
+                let (sender, receiver) = sync_channel(WAITING);
                 Self {
                     lines: Some(sender),
                     thread: Some(thread.spawn(move || {
@@ -83,7 +94,7 @@ impl Outlet {
                 }
             }
             Showing::LinesOnStderr => {
-                let (sender, receiver) = sync_channel(1);
+                let (sender, receiver) = sync_channel(WAITING);
                 Self {
                     lines: Some(sender),
                     thread: Some(thread.spawn(move || {
@@ -105,10 +116,19 @@ impl Outlet {
         self.lines.is_some()
     }
 
-    /// Shows a line, unless the last one is still being written.
+    /// Shows a line, unless the last ones are still being written.
     pub fn line(&self, at: Duration, counts: Counts) {
+        self.tell(Told::Counts(at, counts));
+    }
+
+    /// Says something on standard error, where lines are shown; as [`Outlet::line`].
+    pub fn note(&self, text: String) {
+        self.tell(Told::Note(text));
+    }
+
+    fn tell(&self, told: Told) {
         if let Some(lines) = &self.lines {
-            match lines.try_send((at, counts)) {
+            match lines.try_send(told) {
                 Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
             }
         }
@@ -151,11 +171,17 @@ fn view(exchange: &Exchange, ends: &UnboundedSender<Ending>) {
     let _ = ends.send(ending);
 }
 
-fn write_lines(out: impl Write, counts: &Receiver<(Duration, Counts)>) -> io::Result<()> {
+fn write_lines(out: impl Write, told: &Receiver<Told>) -> io::Result<()> {
     let mut lines = Lines::new(out);
     lines.heading()?;
-    while let Ok((at, counts)) = counts.recv() {
-        lines.line(at, counts)?;
+    while let Ok(told) = told.recv() {
+        match told {
+            Told::Counts(at, counts) => lines.line(at, counts)?,
+            Told::Note(text) => {
+                // Nobody reads the talk: the lines go on.
+                let _ = writeln!(anstream::stderr(), "note: {}", escape(&text));
+            }
+        }
     }
     Ok(())
 }

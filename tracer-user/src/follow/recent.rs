@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use super::recorder::Entry;
 use crate::analyse::history::{Builder, History};
 use crate::rebuild::event::{Event, EventId, EventKind, Unit, UnitId};
+use crate::rebuild::watching::Watching;
 
 /// Nanoseconds of events that are kept.
 const SPAN: u64 = 15_000_000_000;
@@ -20,6 +21,10 @@ pub struct Recent {
     started: u64,
     events: VecDeque<Event>,
     before: HashMap<UnitId, Before>,
+    /// What was watched from when on, each with the number of events before it.
+    watching: VecDeque<(u64, Watching)>,
+    /// Events that came.
+    came: u64,
     /// Losses: until when, how many, and whether the kernel lost them.
     lost: VecDeque<(u64, u64, bool)>,
     latest: u64,
@@ -61,6 +66,8 @@ impl Recent {
             started,
             events: VecDeque::new(),
             before: HashMap::new(),
+            watching: VecDeque::new(),
+            came: 0,
             lost: VecDeque::new(),
             latest: started,
             forgotten: 0,
@@ -75,10 +82,15 @@ impl Recent {
                 for event in events {
                     self.latest = self.latest.max(event.time);
                     self.events.push_back(event.clone());
+                    self.came += 1;
                 }
             }
             Entry::Lost { count, until, .. } => self.lost.push_back((*until, *count, true)),
             Entry::Dropped { count, until } => self.lost.push_back((*until, *count, false)),
+            Entry::Watching(watching) => {
+                self.latest = self.latest.max(watching.time);
+                self.watching.push_back((self.came, watching.clone()));
+            }
             Entry::Statistics { time, .. } | Entry::Snapshot { time, .. } => {
                 self.latest = self.latest.max(*time);
             }
@@ -102,6 +114,11 @@ impl Recent {
             if let Some(event) = self.events.pop_front() {
                 self.remember(event);
             }
+        }
+        let first = self.came - self.events.len() as u64;
+        // Of those before the first event, the last one still holds.
+        while self.watching.get(1).is_some_and(|(at, _)| *at <= first) {
+            self.watching.pop_front();
         }
         while self.lost.front().is_some_and(|(until, ..)| *until < from) {
             self.lost.pop_front();
@@ -169,9 +186,20 @@ impl Recent {
             events.reverse();
             builder.events(&events);
         }
-        let (first, second) = self.events.as_slices();
-        builder.events(first);
-        builder.events(second);
+        let mut at = self.came - self.events.len() as u64;
+        let mut events = self.events.iter();
+        let mut up_to = |builder: &mut Builder, end: u64| {
+            let count = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
+            for event in events.by_ref().take(count) {
+                builder.events(std::slice::from_ref(event));
+            }
+            at = at.max(end);
+        };
+        for (before, watching) in &self.watching {
+            up_to(&mut builder, *before);
+            builder.watching(watching);
+        }
+        up_to(&mut builder, self.came);
         for (_, count, kernel) in &self.lost {
             if *kernel {
                 builder.lost(*count);

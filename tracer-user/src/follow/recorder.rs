@@ -11,6 +11,7 @@ use super::reader::Moment;
 use crate::rebuild::event::Event;
 use crate::rebuild::snapshot::Snapshot;
 use crate::rebuild::tracker::Statistics;
+use crate::rebuild::watching::Watching;
 
 /// Events that wait for the disk at most: about 100 MB of memory.
 const MAX_WAITING: u64 = 1_000_000;
@@ -39,6 +40,8 @@ pub enum Entry {
         /// Time of the last of them.
         until: u64,
     },
+    /// What is watched from a moment on.
+    Watching(Watching),
     /// Counts as they were at `time` (CLOCK_MONOTONIC, nanoseconds).
     Statistics {
         /// The counts.

@@ -142,6 +142,7 @@ impl Sink for RecordingFile {
                 until: *until,
             }]),
             Entry::Dropped { count, until } => self.writer.dropped(*count, *until),
+            Entry::Watching(watching) => self.writer.watching(watching),
             Entry::Statistics { counts, time } => self.writer.statistics(counts, *time),
             Entry::Snapshot {
                 snapshot,

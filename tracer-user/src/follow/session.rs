@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use super::budgeting::{Budget, Budgeting, Kept};
 use super::ending::Ending;
 use super::follower::{About, Follower};
 use super::judging::Judging;
@@ -59,6 +60,8 @@ pub struct Setup<S> {
     pub exchange: Arc<Exchange>,
     /// What ends it beside its target.
     pub ends: Ends,
+    /// What it may cost the target; `None` for as much as it takes.
+    pub budget: Option<Budget>,
     /// Is told the same as the recording, unless the live view has that judged.
     pub observer: Option<Box<dyn Sink>>,
 }
@@ -84,6 +87,8 @@ pub struct Ended<S> {
     pub recording: Option<(S, Progress)>,
     /// Why tasks from before the attach are not known.
     pub unread: Option<String>,
+    /// What came of the budget, where there was one.
+    pub kept: Option<Kept>,
 }
 
 /// Follows a session until it ends. `tasks` is used on this thread.
@@ -116,6 +121,7 @@ pub fn run<S: Sink>(setup: Setup<S>, tasks: &mut impl ReadTasks) -> anyhow::Resu
             exchange: _,
             ends,
             observer,
+            budget,
         } = setup;
         if let Some(sink) = sink {
             let (recorder, writer) = recorder(sink);
@@ -143,7 +149,11 @@ pub fn run<S: Sink>(setup: Setup<S>, tasks: &mut impl ReadTasks) -> anyhow::Resu
             let _stop = StopOnDrop(&shared);
             prefer();
             let follower = Follower::new(tracking, about, decoder, queue).judged_by(judging);
-            let limits = Limits { duration, max_size };
+            let limits = Limits {
+                duration,
+                max_size,
+                budget,
+            };
             let work = follow(session, follower, showing, limits, &shared, received, ends);
             runtime.block_on(work)
         })?;
@@ -166,6 +176,7 @@ pub fn run<S: Sink>(setup: Setup<S>, tasks: &mut impl ReadTasks) -> anyhow::Resu
             nested: end.follower.nested().most_polled(NestedPolls::SHOWN),
             finished: end.finished,
             unread: end.follower.unread().map(str::to_owned),
+            kept: end.kept,
             recording: sink.zip(end.closed.map(|closed| closed.progress())),
         })
     })
@@ -204,12 +215,14 @@ struct End {
     follower: Follower,
     finished: Finished,
     closed: Option<Closed>,
+    kept: Option<Kept>,
 }
 
-/// When to end.
+/// When to end, and what it may cost.
 struct Limits {
     duration: Option<Duration>,
     max_size: Option<u64>,
+    budget: Option<Budget>,
 }
 
 async fn follow(
@@ -230,6 +243,9 @@ async fn follow(
     let memory = LiveMemory::new(follower.pid());
     let started = Instant::now();
     let mut time_up = pin!(tokio::time::sleep(limits.duration.unwrap_or(Duration::MAX)));
+    let budget = limits.budget.clone();
+    let mut budgeting = budget.map(|budget| Budgeting::new(budget, &session));
+    let mut next_look = pin!(tokio::time::sleep(Duration::ZERO));
     let mut next_table = pin!(tokio::time::sleep(Duration::ZERO));
     let second = Duration::from_secs(1);
     let mut seconds = tokio::time::interval_at(tokio::time::Instant::now() + second, second);
@@ -255,6 +271,27 @@ async fn follow(
                 }
             }
             Some(reading) = readings.recv() => follower.take_reading(reading),
+            () = &mut next_look, if budgeting.is_some() => {
+                if let Some(budgeting) = &mut budgeting {
+                    if let Some(change) = budgeting.look(&session) {
+                        let work = || budgeting.change(&mut session, &change);
+                        match tokio::task::block_in_place(work) {
+                            Ok(changed) => {
+                                if let Some(note) = changed.note {
+                                    outlet.note(note);
+                                }
+                                for watching in changed.watching {
+                                    follower.take_watching(watching, changed.words.clone());
+                                }
+                            }
+                            Err(_) if session.target_has_ended() => {}
+                            Err(error) => return Err(error).context("probes could not be set anew"),
+                        }
+                    }
+                    let next = tokio::time::Instant::now() + budgeting.next_look();
+                    next_look.as_mut().reset(next);
+                }
+            }
             () = &mut next_table => {
                 let start = Instant::now();
                 follower.settle(monotonic_ns());
@@ -312,6 +349,8 @@ async fn follow(
     // A target that is so large, or a machine so busy, gets no snapshot at the end.
     let _ = tokio::time::timeout(LAST_READING, last).await;
     follower.settle(u64::MAX);
+    let (tasks, tasks_seen) = follower.tasks_seen();
+    let kept = budgeting.map(|budgeting| budgeting.kept(tasks, tasks_seen));
     let closed = follower.end_recording();
     drop(ends);
     Ok(End {
@@ -321,5 +360,6 @@ async fn follow(
         follower,
         finished,
         closed,
+        kept,
     })
 }

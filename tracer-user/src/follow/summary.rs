@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::budgeting::Kept;
 use super::ending::Ending;
 use crate::show::escape::escape;
 use crate::show::live::format;
@@ -49,12 +50,43 @@ pub struct Summary {
     pub over: u64,
     /// Estimated cost to the target, as a share of one CPU.
     pub overhead: Option<f64>,
+    /// What came of the budget, where there was one.
+    pub budget: Option<Kept>,
     /// Nested futures that were polled most often (`--futures`), with the number of their polls.
     pub nested: Vec<(Arc<str>, u64)>,
     /// What else the user should know, in sentences.
     pub notes: Vec<String>,
     /// The recording, where there is one.
     pub file: Option<FileSummary>,
+}
+
+/// What tracing was allowed, what it took, and what was not watched for that.
+fn budget(f: &mut fmt::Formatter<'_>, kept: &Kept) -> fmt::Result {
+    let share = format::percent(kept.share);
+    match kept.taken {
+        Some(taken) => {
+            let taken = format::percent(taken);
+            writeln!(
+                f,
+                "budget     {share} of the target's CPU time, took about {taken}"
+            )?;
+        }
+        None => writeln!(f, "budget     {share} of the target's CPU time")?,
+    }
+    if kept.watched.windows > 0 {
+        writeln!(
+            f,
+            "watched    {} of the time, in {} windows; {} of {} live tasks were polled then",
+            format::percent(kept.watched.part()),
+            kept.watched.windows,
+            kept.tasks_seen,
+            kept.tasks
+        )?;
+    }
+    for left_out in &kept.left_out {
+        writeln!(f, "left out   {}", escape(left_out))?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for Summary {
@@ -93,6 +125,9 @@ impl fmt::Display for Summary {
                 writeln!(f, "overhead   about {share} of one CPU (estimate)")?;
             }
             None => writeln!(f, "overhead   not known")?,
+        }
+        if let Some(kept) = &self.budget {
+            budget(f, kept)?;
         }
         for (future, polls) in &self.nested {
             writeln!(f, "nested     {polls} polls of {}", escape(future))?;
@@ -140,6 +175,7 @@ mod tests {
             spawned: 7,
             over: 5,
             overhead: Some(0.0123),
+            budget: None,
             nested: Vec::new(),
             notes: Vec::new(),
             file: None,

@@ -121,5 +121,7 @@ impl<'a> Case<'a> {
             || missing.events_dropped > 0
             || missing.gaps > 0
             || missing.beyond_limits > 0
+            || missing.pauses > 0
+            || !missing.left_out.is_empty()
     }
 }

@@ -10,6 +10,7 @@ use super::order;
 use super::task::TaskState;
 use super::tree::Standing;
 use super::wakers::Deed;
+use super::watched::Watched;
 use super::{
     Awaited, Doer, History, Spawn, TaskEnd, TaskHistory, UnitHistory, UnitIndex, UnitKind,
 };
@@ -66,6 +67,7 @@ pub struct Builder {
     from: u64,
     until: u64,
     gaps: usize,
+    pub(super) watched: Watched,
     /// Rows of panics that are not on their way yet, innermost last.
     pub(super) open_panics: HashMap<UnitIndex, Vec<usize>>,
 }
@@ -108,6 +110,7 @@ impl Builder {
             from: 0,
             until: u64::MAX,
             gaps: 0,
+            watched: Watched::default(),
             open_panics: HashMap::new(),
         }
     }
@@ -172,6 +175,7 @@ impl Builder {
     /// The history.
     #[must_use]
     pub fn finish(mut self) -> History {
+        self.end_pause();
         let end = self.history.span.end;
         if !self.showing {
             self.showing = true;

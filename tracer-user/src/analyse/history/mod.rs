@@ -29,6 +29,7 @@ mod tree;
 mod wakers;
 #[cfg(test)]
 mod wakers_tests;
+mod watched;
 
 use std::ops::{Index, Range};
 use std::sync::Arc;
@@ -96,6 +97,12 @@ pub struct Missing {
     pub beyond_limits: u64,
     /// Suspensions of which nothing is known.
     pub suspensions_unknown: u64,
+    /// Times at which nothing but panics was watched, so that tracing cost no more than it may.
+    pub pauses: u64,
+    /// How long that was, nanoseconds.
+    pub unwatched_ns: u64,
+    /// Futures of the tasks whose polls were not watched all the time, for the same reason.
+    pub left_out: Vec<std::sync::Arc<str>>,
 }
 
 /// A unit and what it did.

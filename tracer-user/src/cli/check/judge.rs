@@ -141,6 +141,7 @@ fn in_session(arguments: &Arguments, target: TargetSelector) -> Result<Seen> {
         futures: Vec::new(),
         requests: Vec::new(),
         exact_polls: false,
+        budget: arguments.budget.share(),
         duration: Some(duration),
         output: arguments.output.clone(),
         max_size: None,

@@ -58,6 +58,7 @@ fn everything_comes_back_in_order() {
                 assert_eq!((*count, *until), (4, 1_019_000));
                 "dropped"
             }
+            Item::Watching(watching) => panic!("{watching:?}"),
             Item::Statistics { time, counts } => {
                 assert_eq!((*time, counts), (1_500_000, &end().statistics));
                 "statistics"

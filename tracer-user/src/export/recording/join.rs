@@ -61,6 +61,7 @@ pub fn join(item: &Item, builder: &mut Builder) {
             }
         }
         Item::Dropped { count, .. } => builder.dropped(*count),
+        Item::Watching(watching) => builder.watching(watching),
         Item::Statistics { time, .. } => builder.reached(*time),
         Item::Snapshot(part) => builder.snapshot_part(&part.tasks),
         // Only after a jump.

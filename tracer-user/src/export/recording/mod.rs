@@ -23,6 +23,7 @@ mod strings;
 mod suspensions;
 mod tables;
 mod trees;
+mod watching;
 mod writer;
 
 #[cfg(test)]

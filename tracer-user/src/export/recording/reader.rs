@@ -13,10 +13,12 @@ use super::seek::Known;
 use super::segments::{self, KnownUnit};
 use super::tables::Tables;
 use super::trees::{self, SnapshotPart};
+use super::watching::watching_from_proto;
 use super::{MAJOR, decode};
 use crate::proto::{self, packet::Content};
 use crate::rebuild::event::Event;
 use crate::rebuild::tracker::Statistics;
+use crate::rebuild::watching::Watching;
 
 /// What a recording says next.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub enum Item {
         /// At or before this time.
         until: u64,
     },
+    /// What is watched from a moment on; everything, until this says otherwise.
+    Watching(Watching),
     /// Counts since the start.
     Statistics {
         /// When.
@@ -298,6 +302,10 @@ impl<R: Read> Reader<R> {
                 Some(Item::Events(decode::events(events, &self.tables)?))
             }
             Some(Content::Losses(losses)) => self.losses(losses),
+            Some(Content::Watching(watching)) => {
+                let strings = &self.tables.strings;
+                Some(Item::Watching(watching_from_proto(&watching, strings)?))
+            }
             Some(Content::Statistics(counts)) => Some(Item::Statistics {
                 time: counts.time,
                 counts: statistics_from_proto(&counts),

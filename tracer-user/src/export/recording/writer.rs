@@ -20,11 +20,13 @@ use super::frame::{self, FRAME_HEADER, MAGIC, MAX_PAYLOAD};
 use super::header::{End, Header, Loss, statistics_to_proto};
 use super::segments::{Segments, units_message};
 use super::tables::{ENTRIES, Interner};
+use super::watching::watching_to_proto;
 use super::{awaits, encode, trees};
 use crate::proto::{self, packet::Content};
 use crate::rebuild::event::{Event, EventKind, UnitId};
 use crate::rebuild::snapshot::Snapshot;
 use crate::rebuild::tracker::Statistics;
+use crate::rebuild::watching::Watching;
 
 /// Events in a block at most.
 const BLOCK: usize = 4096;
@@ -204,6 +206,19 @@ impl<W: Write> Writer<W> {
             ..proto::Losses::default()
         }))?;
         self.reached(Some(until));
+        Ok(())
+    }
+
+    /// Writes what is watched from a moment on.
+    ///
+    /// # Errors
+    /// As [`Writer::events`].
+    pub fn watching(&mut self, watching: &Watching) -> Result<(), RecordingError> {
+        self.flush()?;
+        self.start_segment_if_due()?;
+        let content = watching_to_proto(watching, &mut self.tables);
+        self.packet(Content::Watching(content))?;
+        self.reached(Some(watching.time));
         Ok(())
     }
 

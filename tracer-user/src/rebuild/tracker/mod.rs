@@ -27,6 +27,7 @@ mod task;
 mod thread;
 mod trees;
 mod wake;
+mod watched;
 
 #[cfg(test)]
 mod truth_tests;
@@ -144,6 +145,8 @@ pub struct Tracker {
     now: u64,
     /// Records up to this time may be missing.
     clean_since: u64,
+    /// Since when nothing but panics is watched.
+    paused: Option<u64>,
     counts: Statistics,
 }
 
@@ -165,6 +168,7 @@ impl Tracker {
             next_unit: 0,
             now: 0,
             clean_since: 0,
+            paused: None,
             counts: Statistics::default(),
         }
     }

@@ -49,6 +49,10 @@ impl Table {
         self.tasks.get_mut(key)
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Task> {
+        self.tasks.values_mut()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Task> {
         self.tasks.values()
     }

@@ -212,6 +212,13 @@ impl Threads {
         thread
     }
 
+    /// Which polls are stacked on the threads is not known any more.
+    pub(super) fn forget_frames(&mut self) {
+        for thread in self.threads.values_mut() {
+            thread.frames.clear();
+        }
+    }
+
     fn forget_oldest(&mut self) {
         let mut seen: Vec<(u64, u32)> = self
             .threads

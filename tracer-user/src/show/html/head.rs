@@ -91,6 +91,7 @@ impl Head {
             report.file.skipped_packets,
             "packets of a later format version were left out",
         );
+        warnings.extend(report.incomplete.not_watched(activity.duration_ns));
         let host = &report.host;
         Self {
             tool: report.tool.clone(),

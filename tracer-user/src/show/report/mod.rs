@@ -230,6 +230,7 @@ fn missing(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         ));
     }
     let incomplete = &report.incomplete;
+    notes.extend(incomplete.not_watched(report.activity.duration_ns));
     if incomplete.beyond_limits > 0 {
         notes.push(format!(
             "{} more polls, awaits or wake-ups than fit into memory: --from and --to narrow the \
