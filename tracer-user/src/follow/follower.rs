@@ -167,12 +167,9 @@ impl Follower {
         }
         let mut events = Vec::with_capacity(records.len() * 2);
         for record in records {
-            while let Some(change) = self
-                .changes
-                .pop_front_if(|change| change.time <= record.time)
-            {
+            while let Some(change) = self.change_until(record.time) {
                 self.record(std::mem::take(&mut events));
-                self.apply_watching(change);
+                self.apply_watching(&change);
             }
             self.tracker.apply(record, &mut events);
         }
@@ -186,9 +183,15 @@ impl Follower {
         self.watched = words;
     }
 
-    fn apply_watching(&mut self, change: Watching) {
+    /// The next change of what is watched, if it was at or before this time.
+    fn change_until(&mut self, time: u64) -> Option<Watching> {
+        let is_due = self.changes.front()?.time <= time;
+        is_due.then(|| self.changes.pop_front()).flatten()
+    }
+
+    fn apply_watching(&mut self, change: &Watching) {
         let mut events = Vec::new();
-        self.tracker.watching(&change, &mut events);
+        self.tracker.watching(change, &mut events);
         self.record(events);
         for recorder in [&mut self.recorder, &mut self.judging]
             .into_iter()
@@ -313,11 +316,8 @@ impl Follower {
 
     /// Applies the readings that have waited long enough by `now`.
     pub fn settle(&mut self, now: u64) {
-        while let Some(change) = self
-            .changes
-            .pop_front_if(|change| change.time.saturating_add(SETTLE_NS) <= now)
-        {
-            self.apply_watching(change);
+        while let Some(change) = self.change_until(now.saturating_sub(SETTLE_NS)) {
+            self.apply_watching(&change);
         }
         for (time, suspensions) in std::mem::take(&mut self.suspensions) {
             if time.saturating_add(SETTLE_NS) <= now {
