@@ -325,6 +325,7 @@ impl Followed {
             futures: Vec::new(),
             requests: self.target.requests.clone(),
             exact_polls: false,
+            budget: Some(self.target.max_overhead.get() / 100.0),
             duration,
             output,
             max_size,

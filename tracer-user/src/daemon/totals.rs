@@ -207,6 +207,12 @@ impl Counting {
                     task.woken = None;
                 }
             }
+            Entry::Watching(watching) if !watching.polls => {
+                // Nor is that, of the time in which they are not watched.
+                for task in self.tasks.values_mut() {
+                    task.woken = None;
+                }
+            }
             Entry::Dropped { count, .. } => {
                 totals.uncounted = totals.uncounted.saturating_add(*count);
                 for task in self.tasks.values_mut() {
