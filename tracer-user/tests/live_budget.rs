@@ -1,0 +1,167 @@
+//! A target that would be slowed by more than it may: what is given up for that, and how it is told.
+//!
+//! Needs root (uprobes and BPF); says so and passes where that is missing.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking; not every support module does"
+)]
+
+mod support;
+
+use std::path::Path;
+
+use serde_json::Value;
+use support::Build;
+use support::command::run;
+use support::fixture::Fixture;
+use tracer_user::analyse::history::History;
+use tracer_user::export::recording::{Item, Reader, Window, builder, join};
+use tracer_user::rebuild::watching::Watching;
+
+fn permitted() -> bool {
+    match tracer_user::attach::permission::check() {
+        Ok(()) => true,
+        Err(error) => {
+            eprintln!("SKIPPED, this machine cannot attach: {error}");
+            false
+        }
+    }
+}
+
+/// What a recording says, and what was watched when.
+fn read(path: &Path) -> (History, Vec<Watching>) {
+    let mut reader = Reader::open(path).unwrap();
+    let mut builder = builder(reader.header(), Window::default());
+    let mut watching = Vec::new();
+    while let Some(item) = reader.next_item().unwrap() {
+        join(&item, &mut builder);
+        if let Item::Watching(told) = item {
+            watching.push(told);
+        }
+    }
+    (builder.finish(), watching)
+}
+
+/// The pauses: from when to when nothing but panics was watched.
+fn pauses(watching: &[Watching]) -> Vec<(u64, u64)> {
+    let mut pauses = Vec::new();
+    let mut since = None;
+    for told in watching {
+        match (told.polls, since) {
+            (false, None) => since = Some(told.time),
+            (true, Some(from)) => {
+                pauses.push((from, told.time));
+                since = None;
+            }
+            _ => {}
+        }
+    }
+    pauses.extend(since.map(|from| (from, u64::MAX)));
+    pauses
+}
+
+#[test]
+fn live_a_budget_is_kept_by_windows_and_everything_that_was_not_watched_is_told() {
+    if !permitted() {
+        return;
+    }
+    // As fast as it goes.
+    let mut target = Fixture::start(Build::Release, "busy", &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.astrace");
+    let path = file.to_str().unwrap();
+    let pid = target.pid().to_string();
+    let recorded = run(&[
+        "record",
+        "--pid",
+        &pid,
+        "-d",
+        "8",
+        "--max-overhead",
+        "2",
+        "-o",
+        path,
+    ]);
+    assert_eq!(recorded.code, Some(0), "{}", recorded.stderr);
+    let said = &recorded.stderr;
+    assert!(
+        said.contains("budget     2.0% of the target's CPU time"),
+        "{said}"
+    );
+    assert!(
+        said.contains("note: to cost at most 2.0%, not watched:"),
+        "{said}"
+    );
+    assert!(said.contains(" of the time, in "), "{said}");
+    assert!(
+        said.contains("left out   everything but panics outside windows"),
+        "{said}"
+    );
+    let taken = said
+        .split("took about ")
+        .nth(1)
+        .and_then(|rest| rest.split('%').next());
+    let taken: f64 = taken.unwrap().trim_start_matches('<').parse().unwrap();
+    // What the first look takes is paid off by and by.
+    assert!(taken < 4.0, "{said}");
+
+    let (history, watching) = read(&file);
+    let pauses = pauses(&watching);
+    assert!(!pauses.is_empty());
+    assert!(pauses.len() as u64 >= history.missing.pauses && history.missing.pauses > 0);
+    assert!(
+        history.missing.unwatched_ns > 1_000_000_000,
+        "{:?}",
+        history.missing
+    );
+    assert!(history.polls.len() > 100, "{}", history.polls.len());
+    // A poll that was entered in a pause is a hit that was on its way: a few at most, at its very
+    // begin. None reaches across one.
+    let late = |begin: u64| pauses.iter().any(|(from, to)| begin > *from && begin < *to);
+    let late = history.polls.iter().filter(|poll| late(poll.begin)).count();
+    assert!(late * 100 < history.polls.len(), "{late}");
+    for poll in &history.polls {
+        let Some(end) = poll.end else { continue };
+        let across = pauses
+            .iter()
+            .any(|(from, to)| poll.begin < *from && end >= *to);
+        assert!(!across, "{poll:?} {pauses:?}");
+    }
+
+    let report = run(&["report", path]);
+    assert_eq!(report.code, Some(0), "{}", report.stderr);
+    assert!(
+        report
+            .stdout
+            .contains("to keep its budget, tracing watched"),
+        "{}",
+        report.stdout
+    );
+    let json = run(&["report", path, "--json"]);
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(
+        json["incomplete"]["pauses"].as_u64(),
+        Some(history.missing.pauses)
+    );
+    assert!(target.is_alive());
+
+    // With enough of a budget, or without one, everything is watched.
+    let recorded = run(&[
+        "record",
+        "--pid",
+        &pid,
+        "-d",
+        "1",
+        "--max-overhead",
+        "none",
+        "-o",
+        path,
+    ]);
+    assert_eq!(recorded.code, Some(0), "{}", recorded.stderr);
+    assert!(!recorded.stderr.contains("budget"), "{}", recorded.stderr);
+    assert!(read(&file).1.is_empty());
+    assert!(target.is_alive());
+}
