@@ -13,6 +13,7 @@ pub mod profile;
 pub mod requests;
 #[cfg(test)]
 pub(crate) mod sample;
+pub mod sampled;
 
 /// How `asynctrace dump` names a task with this id; one without id by its address.
 fn task_name(runtime: &str, id: Option<u64>, address: Address) -> String {

@@ -29,13 +29,13 @@ mod moments;
 mod panicked;
 mod past;
 mod place;
-mod preorder;
+pub(in crate::analyse) mod preorder;
 #[cfg(test)]
 mod property_tests;
 mod slow_to_run;
 mod source;
 mod stalled;
-mod still;
+pub(in crate::analyse) mod still;
 mod task_growth;
 mod told;
 mod wait_cycle;

@@ -8,7 +8,7 @@ const MAX_FUTURES: usize = 20_000;
 
 /// A future of a tree.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Placed<'a> {
+pub(in crate::analyse) struct Placed<'a> {
     /// The future.
     pub node: &'a AwaitNode,
     /// Index of the one that holds it.
@@ -23,7 +23,7 @@ pub(super) struct Placed<'a> {
 
 /// A tree in preorder.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Preorder<'a> {
+pub(in crate::analyse) struct Preorder<'a> {
     /// Its futures: a future's descendants follow it, up to its `end`.
     pub futures: Vec<Placed<'a>>,
     /// Something was beyond the limit.
@@ -32,7 +32,7 @@ pub(super) struct Preorder<'a> {
 
 impl<'a> Preorder<'a> {
     /// What `root` awaits, and itself. What it keeps without awaiting it is not in there.
-    pub(super) fn of(root: &'a AwaitNode) -> Self {
+    pub(in crate::analyse) fn of(root: &'a AwaitNode) -> Self {
         let mut tree = Self::default();
         // A future, who holds it, and whether that is an async body.
         let mut open = vec![(root, None::<usize>)];
@@ -78,7 +78,7 @@ impl<'a> Preorder<'a> {
     }
 
     /// The future at `index` and those that hold it, outwards.
-    pub(super) fn outwards(&self, index: usize) -> impl Iterator<Item = &Placed<'a>> + '_ {
+    pub(in crate::analyse) fn outwards(&self, index: usize) -> impl Iterator<Item = &Placed<'a>> + '_ {
         let mut next = Some(index);
         std::iter::from_fn(move || {
             let at = self.futures.get(next?)?;
@@ -148,8 +148,10 @@ pub(super) fn is_same(one: &AwaitNode, other: &AwaitNode) -> bool {
     true
 }
 
+/// Details that are the same as long as a task stands still.
+pub(in crate::analyse) const SAME: [&str; 5] = ["address", "fd", "deadline_ns", "task", "queued"];
+
 fn waits_for_same(one: Option<&WaitsFor>, other: Option<&WaitsFor>) -> bool {
-    const SAME: [&str; 5] = ["address", "fd", "deadline_ns", "task", "queued"];
     match (one, other) {
         (Some(one), Some(other)) => {
             one.kind == other.kind

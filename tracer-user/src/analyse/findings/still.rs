@@ -141,7 +141,7 @@ fn can_stand(task: &TaskInfo) -> bool {
 }
 
 /// Whether its memory changed while it was read.
-fn is_torn(task: &TaskInfo) -> bool {
+pub(in crate::analyse) fn is_torn(task: &TaskInfo) -> bool {
     let tells = |note: &String| note.starts_with("torn") || note.contains("changed while");
     task.notes.iter().any(tells)
 }
