@@ -1,5 +1,8 @@
 //! The whole path of a live session as one readable function: [`trace`].
 
+pub mod reading;
+pub mod sampling;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -113,7 +116,7 @@ fn follow(
 ) -> Result<(Summary, Option<Gathered>)> {
     permission::check()?;
     // locate
-    let mut process = find(request)?;
+    let mut process = find(&request.target, request.showing)?;
     process.check_memory_access()?;
     let module = process.executable()?;
     // object
@@ -193,7 +196,8 @@ fn follow(
                 .output
                 .as_ref()
                 .map(|path| path.display().to_string()),
-            notice: notice(source.level()).or_else(|| quiet_command(request)),
+            notice: notice(source.level())
+                .or_else(|| quiet_command(&request.target, request.showing)),
         },
         session,
         showing: request.showing,
@@ -225,12 +229,12 @@ fn follow(
 }
 
 /// Finds the target, or starts it.
-fn find(request: &Request) -> Result<Process> {
-    let starts = matches!(request.target, TargetSelector::Command(_));
-    if starts && request.showing == Showing::View {
-        return Ok(away_from_terminal(|| Process::find(&request.target))??);
+fn find(target: &TargetSelector, showing: Showing) -> Result<Process> {
+    let starts = matches!(target, TargetSelector::Command(_));
+    if starts && showing == Showing::View {
+        return Ok(away_from_terminal(|| Process::find(target))??);
     }
-    Ok(Process::find(&request.target)?)
+    Ok(Process::find(target)?)
 }
 
 /// A command that starts inside `start` reads nothing from the terminal, which the live view needs,
@@ -373,9 +377,9 @@ const fn kind_name(kind: ProbeKind) -> &'static str {
 }
 
 /// Where the output of a command is that we started.
-fn quiet_command(request: &Request) -> Option<String> {
-    let quiet = matches!(request.target, TargetSelector::Command(_))
-        && request.showing == Showing::View
+fn quiet_command(target: &TargetSelector, showing: Showing) -> Option<String> {
+    let quiet = matches!(target, TargetSelector::Command(_))
+        && showing == Showing::View
         && std::io::stderr().is_terminal();
     quiet.then(|| {
         "the command's output is not shown; redirect standard error to keep it (2> FILE)".to_owned()

@@ -43,6 +43,7 @@ fn header() -> Header {
         debug_info: None,
         probes: Vec::new(),
         unseen: Vec::new(),
+        sampling: None,
         requests: Vec::new(),
     }
 }

@@ -13,6 +13,8 @@ use super::target::{FutureArguments, TargetArguments};
 use crate::error::{ExitCode, Result};
 use crate::follow::outlet::Showing;
 use crate::follow::reader::Rhythm;
+use crate::follow::sampling::Hertz;
+use crate::pipeline::sampling::{self, SampleRequest};
 use crate::pipeline::{self, Request};
 use crate::show::live::terminal;
 
@@ -38,6 +40,12 @@ pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) budget: BudgetArguments,
 
+    /// Attach no probes: look at the memory of all tasks this many times a second, as 10 or 0.5.
+    /// Needs no right but to read the process; tells where tasks wait and what changed between
+    /// looks, and of no poll or wake-up
+    #[arg(long, value_name = "HZ", conflicts_with_all = ["futures", "exact_polls", "request"])]
+    pub(super) sample: Option<Hertz>,
+
     /// Stop after this many seconds [default: when the target ends, or at Ctrl-C]
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) duration: Option<Duration>,
@@ -61,6 +69,17 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
     } else {
         Showing::LinesOnStdout
     };
+    if let Some(hertz) = arguments.sample {
+        return sample(&SampleRequest {
+            target: arguments.target.selector(),
+            debug_file: arguments.target.debug_file,
+            hertz,
+            duration: arguments.duration,
+            output: arguments.output,
+            max_size: arguments.max_size,
+            showing,
+        });
+    }
     trace(&Request {
         target: arguments.target.selector(),
         debug_file: arguments.target.debug_file,
@@ -86,6 +105,20 @@ pub(super) fn trace(request: &Request) -> Result<ExitCode> {
         let _ = write!(anstream::stderr(), "{text}");
     };
     let summary = pipeline::trace(request, |line| say(&format!("{line}\n")))?;
+    say(&summary.to_string());
+    Ok(ExitCode::Done)
+}
+
+/// The same without probes.
+///
+/// # Errors
+/// Any stage's.
+pub(super) fn sample(request: &SampleRequest) -> Result<ExitCode> {
+    let say = |text: &str| {
+        // Nobody listens to the talk: the results do not depend on it.
+        let _ = write!(anstream::stderr(), "{text}");
+    };
+    let (summary, _) = sampling::sample(request, false, |line| say(&format!("{line}\n")))?;
     say(&summary.to_string());
     Ok(ExitCode::Done)
 }

@@ -15,6 +15,7 @@ use super::duration::{seconds, with_unit};
 use super::output;
 use crate::analyse::findings::{Certainty, Kind, Thresholds};
 use crate::error::{ExitCode, Result};
+use crate::follow::sampling::Hertz;
 use crate::show::findings;
 
 const EXAMPLES: &str = "\
@@ -55,6 +56,10 @@ pub(super) struct Arguments {
     /// Judge from memory alone: no probes, and no rights but to read the process
     #[arg(long, conflicts_with = "file")]
     now: bool,
+
+    /// Attach no probes for that time: look at the memory of all tasks this many times a second
+    #[arg(long, value_name = "HZ", conflicts_with_all = ["file", "now"])]
+    sample: Option<Hertz>,
 
     /// Keep what was judged as a recording
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["file", "now"])]

@@ -11,10 +11,12 @@ use clap::{Args, ValueEnum};
 use self::destination::Destination;
 use self::error::ExportError;
 use super::recorded::{self, Recorded, WindowArguments};
+use super::report_sampled::{self, NoEvents};
 use crate::analyse::requests::{Patterns, find};
 use crate::error::{ExitCode, Result};
 use crate::export::recording::{Ending, Item};
 use crate::export::{Level, Measure, Source, dot, folded, json, otlp, perfetto, pprof, svg};
+use crate::follow::evidence::Evidence;
 use crate::show::live::format::bytes;
 
 /// Arguments of `export`.
@@ -161,12 +163,34 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             .then(|| (format.word(), format.extension())),
     )?;
 
-    let mut losses = Vec::new();
-    let recorded = recorded::read(&arguments.file, arguments.window.window(), |_, item| {
-        if let Item::Losses(lost) = item {
-            losses.extend_from_slice(lost);
+    let is_sampled = report_sampled::is_sampled(&arguments.file)?;
+    if is_sampled {
+        let has_it = matches!(format, Format::Pprof | Format::Folded | Format::Svg);
+        if !has_it || measure != Measure::Waiting {
+            let what = match measure {
+                Measure::Waiting => format!("the {} export", format.word()),
+                Measure::Polled | Measure::Both => "time in polls".to_owned(),
+            };
+            return Err(NoEvents::new(what, &arguments.file).into());
         }
-    })?;
+    }
+    let mut evidence = None;
+    let mut losses = Vec::new();
+    let recorded = recorded::read(
+        &arguments.file,
+        arguments.window.window(),
+        |header, item| {
+            if let Item::Losses(lost) = item {
+                losses.extend_from_slice(lost);
+            }
+            if is_sampled {
+                let window = arguments.window.window();
+                evidence
+                    .get_or_insert_with(|| Evidence::new(header.clone(), window))
+                    .item(item);
+            }
+        },
+    )?;
     let span = recorded.history.span.clone();
     losses.retain(|loss| span.start <= loss.until);
     let patterns = if arguments.request.is_empty() {
@@ -174,18 +198,32 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         &arguments.request
     };
+    let sampled = evidence.and_then(|evidence: Evidence| evidence.finish().sampled);
     let requests = find(&recorded.history, &Patterns::new(patterns));
     let source = Source {
         header: &recorded.header,
         history: &recorded.history,
         losses: &losses,
         requests: &requests.list,
+        sampled: sampled.as_ref(),
     };
     let mut said = Vec::new();
     let size = destination.write(|out| {
         said = write(&source, format, level, measure, out)?;
         Ok(())
     })?;
+    if let Some(sampled) = &sampled {
+        said.push(format!(
+            "{} task-samples of {} looks at memory: times are estimates",
+            sampled.samples.tasks, sampled.looks.count
+        ));
+        if sampled.samples.idle_unplaced > 0 {
+            said.push(format!(
+                "in {} samples of waiting tasks the place could not be read: they are in no stack",
+                sampled.samples.idle_unplaced
+            ));
+        }
+    }
     for pattern in &requests.unmatched {
         said.push(format!("no async function is named {pattern}"));
     }

@@ -1,19 +1,14 @@
-//! Reading a process's tasks from its memory, without probes: locate -> object -> dwarf -> memory.
+//! Looks at all tasks of a process, for `dump` and `check --now`.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::dwarf::DebugInfo;
 use crate::error::Result;
 use crate::follow::reader::ReadTasks as _;
-use crate::follow::tasks::{TaskSource, TokioTasks};
+use crate::follow::tasks::TokioTasks;
 use crate::locate::{Process, TargetError};
-use crate::object::{Binary, DebugSource};
+use crate::pipeline::reading::with_tasks;
 use crate::rebuild::snapshot::Snapshot;
-use crate::runtime::tokio::{Inspector, ShapeInspector};
-use crate::show;
-use crate::walk::Futures;
 
 /// How long a started command may take to its first task.
 const START: Duration = Duration::from_secs(3);
@@ -35,42 +30,12 @@ pub(crate) fn look<T>(
     debug_file: Option<&Path>,
     work: impl FnOnce(&mut Look<'_, '_, '_, '_>) -> Result<T>,
 ) -> Result<T> {
-    process.check_memory_access()?;
-    let module = process.executable()?;
-    let binary = Arc::new(Binary::of_module(&module)?);
-    let source = DebugSource::find(Arc::clone(&binary), process, debug_file)?;
-    let what = format!("reading the debug information of {}", module.path);
-    let mut damage = Vec::new();
-    let info = match show::progress::while_slow(&what, || DebugInfo::load(&source)) {
-        Ok(info) => info,
-        // Tasks can be told without it.
-        Err(error) => {
-            damage.push(format!("its debug information is of no use: {error}"));
-            DebugInfo::new(gimli::Dwarf::default(), None)?
-        }
-    };
-    if info.damaged_units() > 0 {
-        damage.push(format!(
-            "{} units of its debug information are malformed and were read in part",
-            info.damaged_units()
-        ));
-    }
-    let futures = Futures::new(&info);
-    let tasks = match Inspector::new(process.pid, &binary, module.bias, &futures) {
-        Ok(inspector) => TaskSource::Types(Box::new(inspector)),
-        // Without types there are still tasks to be told, in every release build.
-        Err(error) => {
-            let symbols = source.symbol_file();
-            let inspector = ShapeInspector::new(process.pid, &binary, symbols, module.bias);
-            TaskSource::Shapes(inspector.ok_or(error)?)
-        }
-    };
-    let build_id = binary.build_id().map(str::to_owned);
-    let mut tasks = TokioTasks::new(process, tasks, source.level(), build_id, Arc::default());
-    work(&mut Look {
-        process,
-        tasks: &mut tasks,
-        damage: &damage,
+    with_tasks(process, debug_file, |opened| {
+        work(&mut Look {
+            process: opened.process,
+            tasks: opened.tasks,
+            damage: opened.damage,
+        })
     })
 }
 

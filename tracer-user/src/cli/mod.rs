@@ -22,6 +22,7 @@ mod recorded;
 mod report;
 mod report_html;
 mod report_requests;
+mod report_sampled;
 mod report_task;
 pub(crate) mod size;
 mod target;
@@ -208,6 +209,9 @@ mod tests {
             "asynctrace record -o file -- ./server --port 1 -p 2",
             "asynctrace record -o file --max-size 512M -p 2",
             "asynctrace probes --name server --debug-file server.debug --futures app::*",
+            "asynctrace attach -p 1 --sample 10 -d 5 -o file",
+            "asynctrace record -o file --sample 0.5 -p 2",
+            "asynctrace check -p 1 -d 5 --sample 20",
             "asynctrace report file --json --color never",
             "asynctrace export file -f folded --value both",
             "asynctrace check file --only lost_wake,stalled --min-certainty likely",
@@ -242,6 +246,12 @@ mod tests {
             "asynctrace dump -n",
             "asynctrace dump --",
             "asynctrace record -p 1",
+            "asynctrace attach -p 1 --sample 0",
+            "asynctrace attach -p 1 --sample 1e9",
+            "asynctrace attach -p 1 --sample 10 --exact-polls",
+            "asynctrace attach -p 1 --sample 10 --futures x",
+            "asynctrace check -p 1 --now --sample 10",
+            "asynctrace check file --sample 10",
             "asynctrace attach -p 1 -d 0",
             "asynctrace attach -p 1 -d soon",
             "asynctrace attach -p 1 --max-size 512M",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::attach::trace;
+use super::attach::{sample, trace};
 use super::budget::BudgetArguments;
 use super::duration::seconds;
 use super::size::bytes;
@@ -13,7 +13,9 @@ use super::target::{FutureArguments, TargetArguments};
 use crate::error::{ExitCode, Result};
 use crate::follow::outlet::Showing;
 use crate::follow::reader::Rhythm;
+use crate::follow::sampling::Hertz;
 use crate::pipeline::Request;
+use crate::pipeline::sampling::SampleRequest;
 
 /// Arguments of `record`.
 #[derive(Clone, Debug, Args)]
@@ -37,6 +39,12 @@ pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) budget: BudgetArguments,
 
+    /// Attach no probes: look at the memory of all tasks this many times a second, as 10 or 0.5.
+    /// Needs no right but to read the process; tells where tasks wait and what changed between
+    /// looks, and of no poll or wake-up
+    #[arg(long, value_name = "HZ", conflicts_with_all = ["futures", "exact_polls", "request"])]
+    pub(super) sample: Option<Hertz>,
+
     /// Stop after this many seconds [default: when the target ends, or at Ctrl-C]
     #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) duration: Option<Duration>,
@@ -55,6 +63,17 @@ pub(super) struct Arguments {
 /// # Errors
 /// Any stage's.
 pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
+    if let Some(hertz) = arguments.sample {
+        return sample(&SampleRequest {
+            target: arguments.target.selector(),
+            debug_file: arguments.target.debug_file,
+            hertz,
+            duration: arguments.duration,
+            output: Some(arguments.output),
+            max_size: arguments.max_size,
+            showing: Showing::LinesOnStderr,
+        });
+    }
     trace(&Request {
         target: arguments.target.selector(),
         debug_file: arguments.target.debug_file,

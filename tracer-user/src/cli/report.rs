@@ -7,7 +7,8 @@ use clap::Args;
 
 use super::recorded::{self, WindowArguments, ending_in_words};
 use super::report_requests::RequestArguments;
-use super::{output, report_html, report_requests, report_task};
+use super::report_sampled::NoEvents;
+use super::{output, report_html, report_requests, report_sampled, report_task};
 use crate::analyse::activity::Collector;
 use crate::analyse::findings::{self, Thresholds};
 use crate::analyse::history::{History, UnitIndex};
@@ -53,6 +54,17 @@ pub(super) struct Arguments {
 /// When the file cannot be read, or standard output not written.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Arguments { file, window, .. } = arguments;
+    if report_sampled::is_sampled(file)? {
+        if let Some(task) = &arguments.task {
+            let what = format!("the life of task {task}");
+            return Err(NoEvents::new(what, file).into());
+        }
+        if arguments.requests.is_asked() {
+            return Err(NoEvents::new("requests", file).into());
+        }
+        let html = arguments.html.as_deref();
+        return report_sampled::run(file, *window, arguments.json, html);
+    }
     if arguments.html.is_none() && arguments.requests.is_asked() {
         return report_requests::run(file, *window, &arguments.requests, arguments.json);
     }

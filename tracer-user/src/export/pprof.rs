@@ -64,7 +64,11 @@ pub fn write(source: &Source<'_>, out: &mut dyn Write) -> io::Result<Totals> {
         let task = tables.text(&escape(&stack.task));
         piece.sample.push(Sample {
             location_id: tables.locations(&stacks.chain(number)),
-            value: vec![signed(own.waiting), signed(own.polled), signed(own.count)],
+            value: if source.sampled.is_some() {
+                vec![signed(own.waiting), signed(own.count)]
+            } else {
+                vec![signed(own.waiting), signed(own.polled), signed(own.count)]
+            },
             label: vec![Label {
                 key: task_label,
                 str: task,
@@ -136,16 +140,30 @@ impl Tables {
             r#type: self.text(kind),
             unit: self.text(unit),
         };
-        let sample_type = vec![
-            value("waiting", "nanoseconds"),
-            value("polled", "nanoseconds"),
-            value("awaits", "count"),
-        ];
+        // Looks at memory saw no poll: that column is absent, not zero.
+        let sample_type = if source.sampled.is_some() {
+            vec![
+                value("waiting", "nanoseconds"),
+                value("task_samples", "count"),
+            ]
+        } else {
+            vec![
+                value("waiting", "nanoseconds"),
+                value("polled", "nanoseconds"),
+                value("awaits", "count"),
+            ]
+        };
         let process = &source.header.process;
-        let comments = [
+        let mut comments = vec![
             format!("await stacks of process {}", process.pid),
             "time of concurrent branches counts in each of them".to_owned(),
         ];
+        if let Some(sampled) = source.sampled {
+            comments.push(format!(
+                "times are estimates from {} looks at memory",
+                sampled.looks.count
+            ));
+        }
         Profile {
             sample_type,
             mapping: vec![Mapping {

@@ -48,6 +48,7 @@ impl Sample {
 
     pub(super) fn source(&self) -> Source<'_> {
         Source {
+            sampled: None,
             header: &self.header,
             history: &self.history,
             losses: &self.losses,
@@ -77,6 +78,7 @@ fn header() -> Header {
         debug_info: Some(DebugInfoLevel::Full),
         probes: Vec::new(),
         unseen: Vec::new(),
+        sampling: None,
         requests: Vec::new(),
     }
 }

@@ -10,6 +10,7 @@ use crate::analyse::history::{
     UnitIndex, UnitKind,
 };
 use crate::analyse::requests::Request;
+use crate::analyse::sampled::Sampled;
 use crate::rebuild::event::{Origin, Outcome};
 
 /// A recording, read and joined.
@@ -23,6 +24,8 @@ pub struct Source<'a> {
     pub losses: &'a [Loss],
     /// Its requests, in order of start; empty when there are none.
     pub requests: &'a [Request],
+    /// What looks at memory told, in a recording of nothing but those.
+    pub sampled: Option<&'a Sampled>,
 }
 
 /// From when to when something went on. CLOCK_MONOTONIC, nanoseconds.

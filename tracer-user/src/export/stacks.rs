@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::source::{Source, type_name};
 use crate::analyse::history::{Await, AwaitIndex, Awaited, UnitHistory};
+use crate::analyse::sampled::Sampled;
 
 /// Stacks deeper than this are cut: what is below counts for the last one.
 pub(super) const MAX_DEPTH: u16 = 512;
@@ -80,6 +81,9 @@ pub(super) struct Stacks {
 
 impl Stacks {
     pub(super) fn of(source: &Source<'_>) -> Self {
+        if let Some(sampled) = source.sampled {
+            return Self::of_samples(sampled);
+        }
         let mut builder = Builder {
             stacks: Self::default(),
             known: HashMap::new(),
@@ -115,6 +119,30 @@ impl Stacks {
         }
         builder.stacks.of_instance = of_instance;
         builder.stacks
+    }
+
+    /// Of looks at memory: a count is a task-sample, and time the estimate that it stands for.
+    fn of_samples(sampled: &Sampled) -> Self {
+        let mut stacks = Self::default();
+        for stack in &sampled.stacks {
+            let above = stack.above.and_then(|above| stacks.all.get(above as usize));
+            let own = Own {
+                count: stack.samples,
+                waiting: stack.time_ns,
+                polled: 0,
+            };
+            let depth = above.map_or(0, |above| above.depth.saturating_add(1));
+            stacks.all.push(Stack {
+                above: stack.above,
+                task: Arc::clone(&stack.task),
+                awaited: Arc::clone(&stack.awaited),
+                depth,
+                own,
+                whole: own,
+                longest: 0,
+            });
+        }
+        stacks
     }
 
     /// A stack and those above it, outwards.

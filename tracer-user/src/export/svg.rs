@@ -31,7 +31,7 @@ pub fn write(source: &Source<'_>, measure: Measure, out: &mut dyn Write) -> io::
     }
     .to_owned();
     options.subtitle = Some(format!(
-        "process {} {}, {:.1} s; concurrent branches count each",
+        "process {} {}, {:.1} s{}; concurrent branches count each",
         process.pid,
         crate::show::escape::escape(&process.exe),
         (source
@@ -40,6 +40,10 @@ pub fn write(source: &Source<'_>, measure: Measure, out: &mut dyn Write) -> io::
             .end
             .saturating_sub(source.history.span.start)) as f64
             / 1e9,
+        match source.sampled {
+            Some(sampled) => format!(", estimated from {} looks at memory", sampled.looks.count),
+            None => String::new(),
+        },
     ));
     options.count_name = "us".to_owned();
     options.name_type = "Await:".to_owned();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::recorder::Entry;
 use crate::analyse::findings::{Case, Looked, Moment, Moments, Thresholds};
 use crate::analyse::history::{Builder, History};
+use crate::analyse::sampled::{Collector, Sampled};
 use crate::export::recording::{Header, Item, SnapshotPart, Window, builder, join};
 use crate::rebuild::snapshot::Snapshot;
 
@@ -19,6 +20,8 @@ pub struct Evidence {
     /// CLOCK_MONOTONIC, nanoseconds.
     window: (u64, u64),
     moments: Moments,
+    /// What looks tell together, where they are all that there is.
+    sampled: Option<Collector>,
     events: u64,
     /// A snapshot whose last part has not come.
     part: Option<(u32, Snapshot)>,
@@ -33,6 +36,8 @@ pub struct Gathered {
     pub history: History,
     /// What memory told.
     pub moments: Moments,
+    /// What looks tell together, where they are all that there is.
+    pub sampled: Option<Sampled>,
     /// Events.
     pub events: u64,
 }
@@ -41,7 +46,13 @@ impl Evidence {
     /// Of a session, or of the part of a recording, with this header.
     #[must_use]
     pub fn new(header: Header, window: Window) -> Self {
+        let sampled = header.sampling.map(|per_second| {
+            let mut collector = Collector::default();
+            collector.asked(per_second);
+            collector
+        });
         Self {
+            sampled,
             builder: builder(&header, window),
             window: window.bounds(&header),
             header,
@@ -107,6 +118,9 @@ impl Evidence {
 
     fn look(&mut self, time: u64, snapshot: Arc<Snapshot>) {
         if (self.window.0..=self.window.1).contains(&time) {
+            if let Some(sampled) = &mut self.sampled {
+                sampled.take(&snapshot, time);
+            }
             self.moments.take(Moment { time, snapshot });
         }
     }
@@ -123,6 +137,7 @@ impl Evidence {
             header: self.header,
             history: self.builder.finish(),
             moments: self.moments,
+            sampled: self.sampled.map(Collector::finish),
             events: self.events,
         }
     }
@@ -143,7 +158,7 @@ impl Gathered {
     #[must_use]
     pub fn looked(&self) -> Looked {
         Looked {
-            events_watched: true,
+            events_watched: self.header.sampling.is_none(),
             events: self.events,
             looks: self.moments.taken(),
             debug_info: self.header.debug_info,

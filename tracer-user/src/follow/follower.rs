@@ -387,6 +387,7 @@ impl Follower {
                 }
                 _ => self.watched.clone().or_else(|| self.notice.clone()),
             },
+            sampling: None,
         };
         // What goes on at `now` is known up to here only: when records come late, a poll that seems
         // to go on may have ended since.
@@ -496,7 +497,7 @@ fn resources(snapshot: &Snapshot) -> Vec<(Address, i32)> {
 }
 
 /// `tokio multi_thread, 2 tokio current_thread`.
-fn runtimes_in_words(runtimes: &[RuntimeInfo]) -> String {
+pub(super) fn runtimes_in_words(runtimes: &[RuntimeInfo]) -> String {
     let mut kinds: Vec<(String, usize)> = Vec::new();
     for runtime in runtimes {
         let name = format!("{} {}", runtime.runtime, runtime.scheduler);
@@ -516,7 +517,7 @@ fn runtimes_in_words(runtimes: &[RuntimeInfo]) -> String {
 }
 
 /// What of a snapshot the user should know while looking at the view: that tasks are missing.
-fn notice_of(snapshot: &Snapshot) -> Option<String> {
+pub(super) fn notice_of(snapshot: &Snapshot) -> Option<String> {
     let coverage = &snapshot.coverage;
     let (listed, counted) = (coverage.tasks_listed, coverage.tasks_counted);
     if listed < counted {

@@ -31,6 +31,7 @@ pub struct Judging {
     recent: Recent,
     moments: Vec<Moment>,
     looks: u64,
+    events_watched: bool,
     watch: Watch,
     thresholds: Thresholds,
     exchange: Arc<Exchange>,
@@ -47,6 +48,7 @@ impl Judging {
             recent: Recent::new(started),
             moments: Vec::new(),
             looks: 0,
+            events_watched: true,
             watch: Watch::new(PATIENCE),
             thresholds: Thresholds::default(),
             exchange,
@@ -59,6 +61,13 @@ impl Judging {
     #[must_use]
     pub fn with_thresholds(mut self, thresholds: Thresholds) -> Self {
         self.thresholds = thresholds;
+        self
+    }
+
+    /// Of a session that looks at memory alone.
+    #[must_use]
+    pub const fn of_memory(mut self) -> Self {
+        self.events_watched = false;
         self
     }
 
@@ -80,7 +89,7 @@ impl Judging {
         };
         let found = findings::find(&case);
         let looked = Looked {
-            events_watched: true,
+            events_watched: self.events_watched,
             events: self.recent.len() as u64,
             looks: self.looks,
             debug_info: None,

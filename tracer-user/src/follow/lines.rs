@@ -83,6 +83,17 @@ impl<W: Write> Lines<W> {
     }
 }
 
+impl<W: Write> Lines<W> {
+    /// Writes a line as it is.
+    ///
+    /// # Errors
+    /// As [`Lines::heading`].
+    pub fn text(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.out, "{line}")?;
+        self.out.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

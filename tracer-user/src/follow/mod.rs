@@ -19,6 +19,7 @@ pub mod reader;
 pub mod recent;
 pub mod recorder;
 pub mod recording_file;
+pub mod sampling;
 pub mod session;
 pub mod summary;
 pub mod table_maker;

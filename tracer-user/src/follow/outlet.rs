@@ -25,7 +25,11 @@ const WAITING: usize = 8;
 /// What the thread is told.
 #[derive(Debug)]
 enum Told {
+    /// Counts of events, at this time after the attach.
     Counts(Duration, Counts),
+    /// A whole line.
+    Text(String),
+    /// Something for standard error.
     Note(String),
 }
 
@@ -76,6 +80,27 @@ impl Outlet {
         exchange: Arc<Exchange>,
         ends: UnboundedSender<Ending>,
     ) -> io::Result<Self> {
+        Self::start(showing, exchange, ends, true)
+    }
+
+    /// The same for lines of another kind: see [`Outlet::text`].
+    ///
+    /// # Errors
+    /// As [`Outlet::open`].
+    pub fn open_plain(
+        showing: Showing,
+        exchange: Arc<Exchange>,
+        ends: UnboundedSender<Ending>,
+    ) -> io::Result<Self> {
+        Self::start(showing, exchange, ends, false)
+    }
+
+    fn start(
+        showing: Showing,
+        exchange: Arc<Exchange>,
+        ends: UnboundedSender<Ending>,
+        heading: bool,
+    ) -> io::Result<Self> {
         let thread = std::thread::Builder::new().name("asynctrace-show".to_owned());
         Ok(match showing {
             Showing::View => Self {
@@ -87,7 +112,7 @@ impl Outlet {
                 Self {
                     lines: Some(sender),
                     thread: Some(thread.spawn(move || {
-                        if write_lines(io::stdout(), &receiver).is_err() {
+                        if write_lines(io::stdout(), &receiver, heading).is_err() {
                             let _ = ends.send(Ending::OutputClosed);
                         }
                     })?),
@@ -99,7 +124,7 @@ impl Outlet {
                     lines: Some(sender),
                     thread: Some(thread.spawn(move || {
                         // Nobody reads the talk: the recording goes on.
-                        let _ = write_lines(io::stderr(), &receiver);
+                        let _ = write_lines(io::stderr(), &receiver, heading);
                     })?),
                 }
             }
@@ -119,6 +144,11 @@ impl Outlet {
     /// Shows a line, unless the last ones are still being written.
     pub fn line(&self, at: Duration, counts: Counts) {
         self.tell(Told::Counts(at, counts));
+    }
+
+    /// Shows a line as it is, where lines are shown; as [`Outlet::line`].
+    pub fn text(&self, line: String) {
+        self.tell(Told::Text(line));
     }
 
     /// Says something on standard error, where lines are shown; as [`Outlet::line`].
@@ -171,12 +201,15 @@ fn view(exchange: &Exchange, ends: &UnboundedSender<Ending>) {
     let _ = ends.send(ending);
 }
 
-fn write_lines(out: impl Write, told: &Receiver<Told>) -> io::Result<()> {
+fn write_lines(out: impl Write, told: &Receiver<Told>, heading: bool) -> io::Result<()> {
     let mut lines = Lines::new(out);
-    lines.heading()?;
+    if heading {
+        lines.heading()?;
+    }
     while let Ok(told) = told.recv() {
         match told {
             Told::Counts(at, counts) => lines.line(at, counts)?,
+            Told::Text(line) => lines.text(&line)?,
             Told::Note(text) => {
                 // Nobody reads the talk: the lines go on.
                 let _ = writeln!(anstream::stderr(), "note: {}", escape(&text));

@@ -1,9 +1,10 @@
 //! What a process's file descriptors are (sockets with both addresses, pipes, files), and what
 //! waits in the kernel for them.
 //!
-//! Queues of TCP and UDP sockets are in `/proc/PID/net`, those of Unix sockets and the times of TCP
-//! connections are asked for by `sock_diag`, an eventfd's count is in `/proc/PID/fdinfo`. What waits
-//! in a pipe the kernel tells nobody but who has it open.
+//! TCP sockets and the queues of Unix sockets are asked for by `sock_diag`; where the kernel does not
+//! answer, `/proc/PID/net` has the first without the times of connections. It has UDP sockets too; an
+//! eventfd's count is in `/proc/PID/fdinfo`. What waits in a pipe the kernel tells nobody but who has
+//! it open.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -11,7 +12,7 @@ use std::net::SocketAddr;
 
 use procfs::process::FDTarget;
 
-use super::sock_diag::{self, TcpTimes, UnixQueues};
+use super::sock_diag::{self, Tcp, UnixQueues};
 
 /// What a descriptor refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,19 +82,25 @@ pub struct Unix {
 pub struct Sockets {
     pid: i32,
     by_inode: HashMap<u64, Descriptor>,
-    tcp_times: OnceCell<HashMap<u64, TcpTimes>>,
     unix_queues: OnceCell<HashMap<u64, UnixQueues>>,
 }
 
 impl Sockets {
-    /// Reads `/proc/PID/net/{tcp,tcp6,udp,udp6,unix}`; a table that cannot be read is left out.
+    /// Asks for TCP sockets and reads `/proc/PID/net/{udp,udp6,unix}`; a table that cannot be read is
+    /// left out.
     #[must_use]
     pub fn of_process(pid: i32) -> Self {
         let mut by_inode = HashMap::new();
+        let asked = sock_diag::tcp(pid).ok();
+        let by_proc = asked.is_none();
+        let asked = asked.into_iter().flatten();
+        by_inode.extend(asked.map(|(inode, tcp)| (inode, Descriptor::Internet(internet(&tcp)))));
         let Ok(process) = procfs::process::Process::new(pid) else {
             return Self::default();
         };
-        let tcp = process.tcp().into_iter().chain(process.tcp6()).flatten();
+        // Made by the kernel in time that grows with the square of the number of sockets.
+        let read = || process.tcp().into_iter().chain(process.tcp6()).flatten();
+        let tcp = by_proc.then(read).into_iter().flatten();
         by_inode.extend(tcp.map(|entry| {
             let socket = Internet {
                 protocol: "tcp",
@@ -152,28 +159,16 @@ impl Sockets {
 
     fn socket(&self, inode: u64) -> Option<Descriptor> {
         let mut found = self.by_inode.get(&inode)?.clone();
-        match &mut found {
-            Descriptor::Internet(socket) if socket.protocol == "tcp" && !socket.listens() => {
-                let times = self
-                    .tcp_times
-                    .get_or_init(|| sock_diag::tcp_times(self.pid).unwrap_or_default());
-                if let Some(times) = times.get(&inode) {
-                    socket.last_received_ms = Some(u64::from(times.last_received_ms));
-                    socket.last_sent_ms = Some(u64::from(times.last_sent_ms));
-                }
+        if let Descriptor::Unix(socket) = &mut found {
+            let queues = self
+                .unix_queues
+                .get_or_init(|| sock_diag::unix_queues(self.pid).unwrap_or_default());
+            if let Some(queues) = queues.get(&inode) {
+                socket.receive_queue = queues.receive.map(u64::from);
+                socket.send_queue = queues.send.map(u64::from);
+                socket.listens = queues.listens;
+                socket.peer_closed = queues.peer_closed;
             }
-            Descriptor::Unix(socket) => {
-                let queues = self
-                    .unix_queues
-                    .get_or_init(|| sock_diag::unix_queues(self.pid).unwrap_or_default());
-                if let Some(queues) = queues.get(&inode) {
-                    socket.receive_queue = queues.receive.map(u64::from);
-                    socket.send_queue = queues.send.map(u64::from);
-                    socket.listens = queues.listens;
-                    socket.peer_closed = queues.peer_closed;
-                }
-            }
-            _ => {}
         }
         Some(found)
     }
@@ -186,6 +181,43 @@ impl Sockets {
             .find_map(|line| line.strip_prefix("eventfd-count:"))?;
         u64::from_str_radix(line.trim(), 16).ok()
     }
+}
+
+/// A socket as `sock_diag` tells it.
+fn internet(tcp: &Tcp) -> Internet {
+    let state = tcp_state(tcp.state);
+    let listens = state == Some("listen");
+    let times = tcp.times.filter(|_| !listens);
+    Internet {
+        protocol: "tcp",
+        local: tcp.local,
+        peer: peer(tcp.peer),
+        state: state.map(str::to_owned),
+        receive_queue: u64::from(tcp.receive),
+        // Of one that listens it is how many may wait.
+        send_queue: if listens { 0 } else { u64::from(tcp.send) },
+        last_received_ms: times.map(|times| u64::from(times.last_received_ms)),
+        last_sent_ms: times.map(|times| u64::from(times.last_sent_ms)),
+    }
+}
+
+/// The name of a state (`include/net/tcp_states.h`).
+fn tcp_state(number: u8) -> Option<&'static str> {
+    const NAMES: [&str; 12] = [
+        "established",
+        "syn_sent",
+        "syn_recv",
+        "fin_wait1",
+        "fin_wait2",
+        "time_wait",
+        "close",
+        "close_wait",
+        "last_ack",
+        "listen",
+        "closing",
+        "new_syn_recv",
+    ];
+    NAMES.get(usize::from(number).checked_sub(1)?).copied()
 }
 
 /// `CloseWait` as `close_wait`.

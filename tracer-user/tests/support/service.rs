@@ -76,6 +76,26 @@ impl Recorded {
 /// # Panics
 /// If anything of that fails.
 pub(crate) fn record(build: Build, name: &str, seconds: u32, arguments: &[&str]) -> Recorded {
+    record_by(&[], "Attached to", build, name, seconds, arguments)
+}
+
+/// As [`record`], by looks at memory alone: so many a second.
+///
+/// # Panics
+/// If anything of that fails.
+pub(crate) fn sample(hertz: &str, build: Build, seconds: u32, arguments: &[&str]) -> Recorded {
+    let by = ["--sample", hertz];
+    record_by(&by, "Looking at", build, "service", seconds, arguments)
+}
+
+fn record_by(
+    by: &[&str],
+    word: &str,
+    build: Build,
+    name: &str,
+    seconds: u32,
+    arguments: &[&str],
+) -> Recorded {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("service.astrace");
     let seconds = seconds.to_string();
@@ -85,11 +105,12 @@ pub(crate) fn record(build: Build, name: &str, seconds: u32, arguments: &[&str])
     let log = folder.path().join("record.log");
     let mut recorder = command::asynctrace(&["record", "--pid", &pid, "-o"])
         .arg(&file)
+        .args(by)
         .stdout(Stdio::null())
         .stderr(fs::File::create(&log).expect("a log"))
         .spawn()
         .expect("asynctrace starts");
-    wait_for(&mut recorder, &log, "Attached to");
+    wait_for(&mut recorder, &log, word);
     service.tell("go");
     let mut told = Told::default();
     loop {

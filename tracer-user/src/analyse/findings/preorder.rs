@@ -78,7 +78,10 @@ impl<'a> Preorder<'a> {
     }
 
     /// The future at `index` and those that hold it, outwards.
-    pub(in crate::analyse) fn outwards(&self, index: usize) -> impl Iterator<Item = &Placed<'a>> + '_ {
+    pub(in crate::analyse) fn outwards(
+        &self,
+        index: usize,
+    ) -> impl Iterator<Item = &Placed<'a>> + '_ {
         let mut next = Some(index);
         std::iter::from_fn(move || {
             let at = self.futures.get(next?)?;

@@ -155,7 +155,7 @@ impl Holds {
 
 /// Whether a source file, as the compiler recorded it, is the program's own and not a dependency's
 /// or the standard library's. Cargo's folder names are those of cargo 1.65 to 1.97.
-pub(in crate::analyse) fn is_own(file: &str) -> bool {
+pub(crate) fn is_own(file: &str) -> bool {
     let foreign = ["/registry/src/", "/git/checkouts/", "/rustlib/src/rust/"];
     !file.starts_with("/rustc/") && !foreign.iter().any(|folder| file.contains(folder))
 }

@@ -5,7 +5,7 @@
 //! [`Delays`]. Pure. All numbers are of what the history holds; what is missing in it is told by
 //! its [`Missing`](super::history::Missing).
 
-pub(in crate::analyse) mod awaits;
+pub(crate) mod awaits;
 mod delays;
 mod open;
 mod spread;

@@ -300,13 +300,16 @@ impl Collector {
             };
             let (leaf, innermost) = (future.leaf, future.innermost);
             let (address, waits) = (future.address, future.waits);
-            let Some(stack) = self.stack(above, kind, future) else {
+            let Some(stack) = self.stack(above, kind, &future) else {
                 stacks.push(None);
                 self.beyond += 1;
                 continue;
             };
             stacks.push(Some(stack));
-            let site = self.stacks.get(stack as usize).map_or(0, |stack| stack.site);
+            let site = self
+                .stacks
+                .get(stack as usize)
+                .map_or(0, |stack| stack.site);
             let counts = !counted.contains(&site);
             counted.push(site);
             let goes_on = stood.iter().find(|stand| {
@@ -358,7 +361,7 @@ impl Collector {
         }
     }
 
-    fn stack(&mut self, above: Option<u32>, kind: u32, future: Waiting) -> Option<u32> {
+    fn stack(&mut self, above: Option<u32>, kind: u32, future: &Waiting) -> Option<u32> {
         let site = match self.known_awaits.get(&future.awaited) {
             Some(site) => *site,
             None if self.stacks.len() >= MAX_STACKS => return None,

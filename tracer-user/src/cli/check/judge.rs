@@ -15,7 +15,9 @@ use crate::export::recording::{Header, Window};
 use crate::follow::evidence::{Evidence, Gathered};
 use crate::follow::outlet::Showing;
 use crate::follow::reader::Rhythm;
+use crate::follow::sampling::Hertz;
 use crate::locate::{Process, TargetSelector};
+use crate::pipeline::sampling::{SampleRequest, sample};
 use crate::pipeline::{self, Request};
 use crate::rebuild::snapshot::ProcessInfo;
 use crate::show::findings::{Check, SCHEMA, Source, Span};
@@ -82,7 +84,10 @@ fn seen(arguments: &Arguments) -> Result<Seen> {
     match arguments.source.judged() {
         Judged::File(file) => in_file(file),
         Judged::Target(target) if arguments.now => in_memory(arguments, &target),
-        Judged::Target(target) => in_session(arguments, target),
+        Judged::Target(target) => match arguments.sample {
+            Some(hertz) => in_samples(arguments, target, hertz),
+            None => in_session(arguments, target),
+        },
     }
 }
 
@@ -166,6 +171,43 @@ fn in_session(arguments: &Arguments, target: TargetSelector) -> Result<Seen> {
         warnings.push(format!("the recording is incomplete: {failure}"));
     }
     Ok(Seen::of(gathered, Source::Live, warnings))
+}
+
+/// As [`in_session`], without probes.
+fn in_samples(arguments: &Arguments, target: TargetSelector, hertz: Hertz) -> Result<Seen> {
+    let request = SampleRequest {
+        target,
+        debug_file: arguments.debug_file.clone(),
+        hertz,
+        duration: Some(arguments.duration.unwrap_or(DURATION)),
+        output: arguments.output.clone(),
+        max_size: None,
+        showing: Showing::LinesOnStderr,
+    };
+    let say = |text: &str| {
+        // Nobody listens to the talk: the results do not depend on it.
+        let _ = writeln!(anstream::stderr(), "{text}");
+    };
+    let (summary, gathered) = sample(&request, true, say)?;
+    let gathered = gathered.ok_or_else(|| anyhow::anyhow!("no evidence was gathered"))?;
+    let mut warnings = summary.notes;
+    if let Some(file) = &summary.file {
+        let path = file.path.display().to_string();
+        say(&format!(
+            "Recorded to {}",
+            crate::show::escape::escape(&path)
+        ));
+        warnings.extend(
+            file.failure
+                .as_ref()
+                .map(|failure| format!("the recording is incomplete: {failure}")),
+        );
+    }
+    // Those of the last look are told with its coverage.
+    if let Some(last) = gathered.moments.kept().last() {
+        warnings.retain(|warning| !last.snapshot.warnings.contains(warning));
+    }
+    Ok(Seen::of(gathered, Source::Memory, warnings))
 }
 
 fn in_memory(arguments: &Arguments, target: &TargetSelector) -> Result<Seen> {

@@ -37,7 +37,13 @@ pub struct Header {
     pub unseen: Vec<Unseen>,
     /// Patterns of the async functions whose instances are requests, as the user gave them.
     pub requests: Vec<String>,
+    /// Looks at memory a second that were asked for, in a recording of nothing but those: no events
+    /// were watched.
+    pub sampling: Option<f64>,
 }
+
+/// A number of seconds in which a rate is told as an integer.
+const MEGASECOND: f64 = 1e6;
 
 /// The machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -114,6 +120,7 @@ impl Header {
             probes: Vec::new(),
             unseen: Vec::new(),
             requests: Vec::new(),
+            sampling: None,
         }
     }
 
@@ -164,6 +171,9 @@ impl Header {
                 })
                 .collect(),
             requests: self.requests.clone(),
+            sampling: self.sampling.map(|per_second| proto::Sampling {
+                asked_per_megasecond: (per_second * MEGASECOND) as u64,
+            }),
         }
     }
 
@@ -208,6 +218,9 @@ impl Header {
                 })
                 .collect(),
             requests: header.requests,
+            sampling: header
+                .sampling
+                .map(|sampling| sampling.asked_per_megasecond as f64 / MEGASECOND),
         })
     }
 }

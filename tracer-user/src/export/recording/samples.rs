@@ -46,6 +46,7 @@ pub(super) fn header() -> Header {
             reason: "inlined".into(),
             remedy: None,
         }],
+        sampling: None,
         requests: vec!["app::handle*".into()],
     }
 }

@@ -32,7 +32,7 @@ use crate::analyse::requests::Request;
 use crate::analyse::requests::compare::Kind;
 
 pub use head::Head;
-pub use save::{HtmlError, save};
+pub use save::{HtmlError, save, save_as};
 
 /// All that a page shows.
 pub struct Page<'a> {

@@ -67,6 +67,17 @@ impl Advice for HtmlError {
 /// # Errors
 /// When the file cannot be made, written or renamed; what was at `path` is then as it was.
 pub fn save(page: &Page<'_>, path: &Path) -> Result<u64, HtmlError> {
+    save_as(path, |out| super::write(page, out))
+}
+
+/// As [`save`], for any page.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_as(
+    path: &Path,
+    page: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<u64, HtmlError> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -88,7 +99,7 @@ pub fn save(page: &Page<'_>, path: &Path) -> Result<u64, HtmlError> {
         .tempfile_in(folder)
         .map_err(create)?;
     let mut out = BufWriter::with_capacity(1 << 16, file.as_file_mut());
-    super::write(page, &mut out).map_err(write)?;
+    page(&mut out).map_err(write)?;
     out.flush().map_err(write)?;
     drop(out);
     let bytes = file.as_file().metadata().map_err(write)?.len();

@@ -10,7 +10,7 @@ use super::format;
 use super::found::{self, Found};
 use super::model::Model;
 use super::palette::Palette;
-use super::table::{Status, Table, TaskRow, WokenBy};
+use super::table::{SamplingStatus, Status, Table, TaskRow, WokenBy};
 use super::tree_pane;
 use crate::rebuild::snapshot::TaskState;
 use crate::show::escape::escape;
@@ -109,17 +109,46 @@ fn header_lines(model: &Model, palette: Palette, width: u16) -> Vec<Line<'static
     }
 
     let mut second = vec![Span::styled(tasks_by_state(table, wide), palette.strong())];
-    second.push(Span::raw(format!(
-        "  {}{}/s",
-        if wide { "events " } else { "" },
-        format::rate(status.events_per_second)
-    )));
-    second.push(lost(status, palette));
+    if let Some(sampling) = &status.sampling {
+        second.extend(looks(sampling, palette));
+    } else {
+        second.push(Span::raw(format!(
+            "  {}{}/s",
+            if wide { "events " } else { "" },
+            format::rate(status.events_per_second)
+        )));
+        second.push(lost(status, palette));
+    }
     if let Some(overhead) = status.overhead {
         let text = format!("  overhead {} of a CPU", format::percent(overhead));
         second.push(Span::raw(text));
     }
     vec![Line::from(first), Line::from(second)]
+}
+
+/// Of a session without probes: how it looks, and what changed.
+fn looks(sampling: &SamplingStatus, palette: Palette) -> [Span<'static>; 2] {
+    let changes = sampling.changes;
+    let text = format!(
+        "  {} looks, {}/s: {} came, {} went, {} moved, {} still",
+        format::count(sampling.looks),
+        rate(sampling.per_second),
+        format::count(changes.came),
+        format::count(changes.went),
+        format::count(changes.moved),
+        format::count(changes.still),
+    );
+    let own = format!("  own {} of a CPU", format::percent(sampling.own_cpu));
+    [Span::raw(text), Span::styled(own, palette.faint())]
+}
+
+/// A rate in as many digits as it needs.
+fn rate(per_second: f64) -> String {
+    if per_second >= 10.0 {
+        format!("{per_second:.0}")
+    } else {
+        format!("{per_second:.2}")
+    }
 }
 
 fn lost(status: &Status, palette: Palette) -> Span<'static> {

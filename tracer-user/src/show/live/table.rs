@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::analyse::sampled::Changes;
 use crate::rebuild::snapshot::TaskState;
 
 pub use crate::rebuild::nested::NestedPoll;
@@ -128,6 +129,21 @@ pub struct RecordingStatus {
     pub dropped: u64,
 }
 
+/// A session without probes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SamplingStatus {
+    /// Looks at memory until now.
+    pub looks: u64,
+    /// Looks a second, as they are planned now.
+    pub per_second: f64,
+    /// Looks a second that were asked for.
+    pub asked: f64,
+    /// What changed between looks, since the start.
+    pub changes: Changes,
+    /// What the session itself takes, as a share of one CPU.
+    pub own_cpu: f64,
+}
+
 /// The header of the view.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
@@ -151,6 +167,8 @@ pub struct Status {
     pub recording: Option<RecordingStatus>,
     /// The one thing the user should know now, for example why awaits are not shown.
     pub notice: Option<String>,
+    /// How memory is looked at, where that is all: then there are no events to be counted.
+    pub sampling: Option<SamplingStatus>,
 }
 
 /// Everything that one refresh shows.

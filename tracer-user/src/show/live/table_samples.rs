@@ -102,6 +102,7 @@ pub(crate) fn service() -> Table {
                 bytes: 3 << 20,
                 dropped: 0,
             }),
+            sampling: None,
             notice: None,
         },
         rows: vec![acceptor, busy, waiting, root],

@@ -3,6 +3,7 @@
 
 pub(in crate::show) mod calendar;
 mod life;
+pub mod sampled;
 mod tables;
 mod times;
 
