@@ -12,12 +12,18 @@ use probe_logic::{Hit, Leave, on_hit, on_leave, on_return};
 use tracer_common::{Cookie, ProbeKind, Settings};
 
 use crate::kernel::{
-    Kernel, counters, of_target, pointer, say_once, settings, thread, thread_or_new,
+    Kernel, NOT_NOW, counters, forget, of_target, pointer, say_once, settings, thread,
+    thread_or_new,
 };
-use crate::maps::{HITS, THREADS};
+use crate::maps::HITS;
+use crate::walk::give_back;
 
 /// A task that has ended (`TASK_DEAD`, include/linux/sched.h; the same from 4.14 on).
 const TASK_DEAD: u32 = 0x80;
+
+/// How often a probe looks whether the ring fills up: every 16th hit, which is soon enough, as half of
+/// the smallest ring is hundreds of records.
+const LOOK_EVERY: u64 = 0xf;
 
 #[uprobe]
 pub fn on_probe(context: ProbeContext) -> u32 {
@@ -32,14 +38,22 @@ pub fn on_probe(context: ProbeContext) -> u32 {
     let Some(cookie) = Cookie::unpack(raw) else {
         return 0;
     };
+    let mut wake_at = NOT_NOW;
     if let Some(hits) = HITS.get_ptr_mut(cookie.probe) {
         // SAFETY: this CPU's value of the map.
-        unsafe { *hits += 1 };
+        unsafe {
+            *hits += 1;
+            if *hits & LOOK_EVERY == 0 {
+                wake_at = settings.wake_at;
+            }
+        }
     }
     if settings.window == 0 && !matches!(cookie.kind, ProbeKind::Panic | ProbeKind::PanicBegin) {
         return 0;
     }
-    let Some(thread) = thread_or_new(kernel_tid, tid) else {
+    // SAFETY: a helper without arguments.
+    let time = unsafe { bpf_ktime_get_ns() };
+    let Some(thread) = thread_or_new(kernel_tid, tid, time) else {
         if let Some(counters) = counters() {
             say_once!(
                 counters.no_thread,
@@ -53,9 +67,8 @@ pub fn on_probe(context: ProbeContext) -> u32 {
     // SAFETY: for a uprobe the context is the trapped thread's registers, read-only.
     let registers = unsafe { &*context.regs.cast_const() };
     let hit = Hit {
-        // SAFETY: helpers without arguments.
-        time: unsafe { bpf_ktime_get_ns() },
-        // SAFETY: as above; a uprobe's program does not migrate.
+        time,
+        // SAFETY: a helper without arguments; a uprobe's program does not migrate.
         cpu: unsafe { bpf_get_smp_processor_id() },
         active_state: settings.active_state,
         stack_pointer: registers.rsp,
@@ -64,14 +77,18 @@ pub fn on_probe(context: ProbeContext) -> u32 {
     let mut kernel = Kernel {
         cpu: hit.cpu,
         vtables: settings.vtables,
-        wake_at: settings.wake_at,
+        wake_at,
         walks: settings.walks != 0,
-        kernel_tid,
+        memory: None,
+        root: None,
     };
     thread.busy = 1;
     thread.enter_window(settings.window);
     on_hit(thread, &mut kernel, &cookie, &hit);
     thread.busy = 0;
+    if let Some(memory) = kernel.memory {
+        give_back(memory);
+    }
     0
 }
 
@@ -126,7 +143,8 @@ pub fn on_switch(context: RawTracePointContext) -> i32 {
         vtables: settings.vtables,
         wake_at: settings.wake_at,
         walks: false,
-        kernel_tid: ids as u32,
+        memory: None,
+        root: None,
     };
     if leaves {
         leave(&context, &mut kernel, ids as u32, time, settings);
@@ -179,8 +197,7 @@ fn leave(
         on_leave(thread, kernel, &leave);
     }
     if dead {
-        // It may already be gone; then there is nothing to do.
-        let _ = THREADS.remove(kernel_tid);
+        forget(kernel_tid);
     }
 }
 
@@ -196,7 +213,7 @@ pub fn on_exec(_context: RawTracePointContext) -> i32 {
     }
     let ids = bpf_get_current_pid_tgid();
     // The old program's polls end with it.
-    let _ = THREADS.remove(ids as u32);
+    forget(ids as u32);
     if let Some(counters) = counters() {
         counters.executions += 1;
     }

@@ -49,7 +49,12 @@ impl Machine for Fake {
         self.sent.push(*record);
     }
 
-    fn send_begin(&mut self, record: &Record) {
+    fn header_to_poll(&mut self, task: u64, _probe: u32, into: &mut Header) -> bool {
+        self.header(task, into)
+    }
+
+    fn send_begin(&mut self, record: &Record, ended: Option<&Record>) {
+        self.sent.extend(ended);
         self.sent.push(*record);
     }
 

@@ -3,14 +3,17 @@
 use anyhow::Result;
 
 use crate::bpf::Folders;
-use crate::fixtures;
 use crate::shell::{cargo, run, say};
+use crate::{fixtures, overhead};
 
 /// Runs a bench of `tracer-user/benches`, optimised, for so many rounds.
 ///
 /// # Errors
 /// When something does not build, or tracing is not permitted here.
 pub(crate) fn bench(folders: &Folders, what: &str, rounds: u32) -> Result<()> {
+    if what == "overhead" {
+        return overhead::overhead(folders, rounds);
+    }
     say("bench: measure alone: nothing else should run on this machine now");
     fixtures::build_one(folders, "polls")?;
     let rounds = rounds.to_string();

@@ -9,6 +9,7 @@ mod demo;
 mod false_alarms;
 mod fixtures;
 mod lint;
+mod overhead;
 mod permission;
 mod readers;
 mod setup;
@@ -49,8 +50,9 @@ enum Task {
     },
     /// Measure against a floor, in one run.
     Bench {
-        /// What to measure: `walk`, the cost of a poll with its await path.
-        #[arg(value_parser = ["walk"])]
+        /// What to measure: `walk`, the cost of a poll with its await path; `overhead`, what tracing
+        /// costs a program, beside other tools (installs wrk and bpftrace, builds fixtures/peers).
+        #[arg(value_parser = ["walk", "overhead"])]
         what: String,
         /// Rounds; more take longer and vary less.
         #[arg(short, long, default_value_t = 5)]

@@ -12,7 +12,7 @@ use rustix::event::epoll;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracer_common::panic::{Payload, Site, TREE_BYTES};
-use tracer_common::{Record, RecordKind};
+use tracer_common::{Record, RecordKind, RingEntry};
 
 use super::panics::{PanicTold, SiteTold, message};
 use super::{Order, PERIOD, SLACK};
@@ -171,14 +171,23 @@ impl Rings {
         let mut last = 0;
         for _ in 0..limit {
             let item = ring.next()?;
-            let Some((record, rest)) = Record::decode(&item) else {
+            let Some(entry) = RingEntry::decode(&item) else {
                 self.foreign += 1;
                 continue;
             };
+            let RingEntry {
+                ended,
+                record,
+                rest,
+            } = entry;
             if !rest.is_empty() {
                 self.beside.take(&record, rest);
             }
             last = record.time;
+            if let Some(ended) = ended {
+                self.read += 1;
+                self.order.push(ended);
+            }
             self.read += 1;
             self.order.push(record);
         }

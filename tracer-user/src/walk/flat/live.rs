@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tracer_common::walk::{
-    BUFFER_WORDS, EdgeEntry, MAX_STEPS, NodeEntry, Scratch, StateEntry, Target, Walk, begin,
+    BUFFER_WORDS, EdgeEntry, MAX_STEPS, NodeEntry, Scratch, StateEntry, Target, Walk, begin, copy,
     finish, step,
 };
 
@@ -55,7 +55,8 @@ impl<'t> LiveWalk<'t> {
             memory,
         };
         let scratch = &mut *self.scratch;
-        if begin(scratch, &mut target, root, header.0) == Walk::Nothing {
+        copy(scratch, &mut target, root, header.0);
+        if begin(scratch, &mut target, root) == Walk::Nothing {
             return None;
         }
         for _ in 0..MAX_STEPS {

@@ -1,0 +1,42 @@
+//! `cargo xtask bench overhead`: what tracing costs the traced program, beside the kernel's own part
+//! and beside the tools of others, in one run.
+//!
+//! Two programs of one thread (`fixtures/peers`): one polls tasks as fast as it goes, the other
+//! serves HTTP under wrk. Variants take turns in short rounds, each beside an untraced measurement of
+//! the same round, so that whatever else the machine does meets all of them; medians of the rounds'
+//! ratios are shown, with the middle half of them.
+
+mod figures;
+mod http;
+mod prepare;
+mod repoll;
+mod system;
+mod target;
+mod variant;
+
+use anyhow::Result;
+
+use crate::bpf::Folders;
+use crate::shell::say;
+
+use figures::Table;
+use prepare::Programs;
+
+/// Builds, installs and measures.
+///
+/// # Errors
+/// When something does not build or cannot be installed, or tracing is not permitted here.
+pub(crate) fn overhead(folders: &Folders, rounds: u32) -> Result<()> {
+    say("bench: measure alone: nothing else should run on this machine now");
+    let programs = Programs::build(folders)?;
+    let mut tables: Vec<Table> = Vec::new();
+    for tasks in [1, 100] {
+        tables.push(repoll::measure(&programs, tasks, rounds)?);
+    }
+    tables.push(http::measure(&programs, rounds)?);
+    println!("{}", figures::circumstances(folders));
+    for table in tables {
+        println!("\n{table}");
+    }
+    Ok(())
+}

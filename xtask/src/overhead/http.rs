@@ -1,0 +1,171 @@
+//! The cost of a request, and its latency.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::figures::{Column, Table};
+use super::prepare::Programs;
+use super::target::Targets;
+use super::variant::VARIANTS;
+use crate::shell::say;
+
+/// Seconds of load of one measurement.
+const SECONDS: &str = "1";
+/// Connections of the load generator, each with one request under way.
+const CONNECTIONS: &str = "8";
+
+/// What one run of the load generator tells.
+struct Run {
+    cpu_ns: f64,
+    p99_us: f64,
+    a_second: f64,
+}
+
+/// Measures.
+///
+/// # Errors
+/// When a program fails.
+pub(crate) fn measure(programs: &Programs, rounds: u32) -> Result<Table> {
+    let mut targets = Targets::start(programs, &["http"], 6671)?;
+    let mut addresses = Vec::new();
+    for (variant, _) in VARIANTS {
+        let target = targets.of(variant);
+        let pid = target.pid();
+        if !addresses.iter().any(|(known, _)| *known == pid) {
+            let told = target.told()?;
+            let address = told["address"].as_str().context("no address")?.to_owned();
+            addresses.push((pid, address));
+        }
+        target.run(false);
+    }
+    let address = |pid: u32| {
+        addresses
+            .iter()
+            .find(|(known, _)| *known == pid)
+            .map(|(_, address)| address.as_str())
+            .context("no address")
+    };
+    let mut table = Table::new(
+        format!("an HTTP service under wrk, {CONNECTIONS} connections, {SECONDS} s a measurement"),
+        &[
+            Column::ratio("CPU a request"),
+            Column::above("above untraced", "ns a request"),
+            Column::ratio("p99 latency"),
+            Column::ratio("requests a second"),
+        ],
+    );
+    for round in 1..=rounds {
+        say(&format!("http: round {round} of {rounds}"));
+        for (variant, name) in VARIANTS {
+            if !variant.possible(programs) {
+                table.left_out(name);
+                continue;
+            }
+            targets.plain.run(true);
+            let untraced = run(programs, address(targets.plain.pid())?)?;
+            targets.plain.run(false);
+            let target = targets.of(variant);
+            target.run(true);
+            let attached = variant
+                .attach(programs, target.pid())
+                .with_context(|| name.to_owned())?;
+            let traced = run(programs, address(target.pid())?)?;
+            drop(attached);
+            target.run(false);
+            table.add(
+                name,
+                &[
+                    (traced.cpu_ns, untraced.cpu_ns),
+                    (traced.cpu_ns, untraced.cpu_ns),
+                    (traced.p99_us, untraced.p99_us),
+                    (traced.a_second, untraced.a_second),
+                ],
+            );
+        }
+    }
+    Ok(table)
+}
+
+fn run(programs: &Programs, address: &str) -> Result<Run> {
+    let before = cpu_ns(address)?;
+    let output = Command::new(&programs.wrk)
+        .args(["-t1", "-c", CONNECTIONS, "-d", SECONDS, "--latency"])
+        .arg(format!("http://{address}/"))
+        .output()
+        .context("could not run wrk")?;
+    let after = cpu_ns(address)?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "wrk failed: {told}");
+    ensure!(!told.contains("Non-2xx"), "the service fails: {told}");
+    parse(&told, after - before).with_context(|| format!("wrk said something else: {told}"))
+}
+
+fn parse(told: &str, cpu_ns: f64) -> Option<Run> {
+    let words = || {
+        told.lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+    };
+    let requests: f64 = words().find_map(|line| match line[..] {
+        [number, "requests", "in", ..] => number.parse().ok(),
+        _ => None,
+    })?;
+    let p99_us = words().find_map(|line| match line[..] {
+        ["99%", time] => microseconds(time),
+        _ => None,
+    })?;
+    let a_second = words().find_map(|line| match line[..] {
+        ["Requests/sec:", number] => number.parse().ok(),
+        _ => None,
+    })?;
+    (requests > 0.0).then_some(Run {
+        cpu_ns: cpu_ns / requests,
+        p99_us,
+        a_second,
+    })
+}
+
+/// `1.25ms` and the like.
+fn microseconds(text: &str) -> Option<f64> {
+    let at = text.find(|letter: char| letter.is_alphabetic())?;
+    let (number, unit) = text.split_at(at);
+    let number: f64 = number.parse().ok()?;
+    Some(match unit {
+        "us" => number,
+        "ms" => number * 1e3,
+        "s" => number * 1e6,
+        _ => return None,
+    })
+}
+
+/// CPU time of the service, as it tells.
+fn cpu_ns(address: &str) -> Result<f64> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(b"GET /cpu HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let body = answer.rsplit("\r\n\r\n").next().unwrap_or_default();
+    body.trim()
+        .parse()
+        .with_context(|| format!("no CPU time: {answer}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wrk_tells_is_read() {
+        let told = "Running 1s test @ http://127.0.0.1:1/\n  1 threads and 8 connections\n  Latency Distribution\n     50%   75.00us\n     90%  100.00us\n     99%    1.25ms\n  40000 requests in 1.00s, 5.00MB read\nRequests/sec:  39990.10\nTransfer/sec:      4.99MB\n";
+        let run = parse(told, 8e8).unwrap();
+        assert_eq!((run.cpu_ns, run.p99_us), (20_000.0, 1_250.0));
+        assert!((run.a_second - 39_990.1).abs() < 1e-6);
+        assert!(parse("", 1.0).is_none());
+        assert_eq!(microseconds("2.00s"), Some(2e6));
+        assert_eq!(microseconds("2"), None);
+    }
+}

@@ -1,0 +1,68 @@
+//! The cost of a poll.
+
+use anyhow::{Context as _, Result};
+
+use super::figures::{Column, Table, median};
+use super::prepare::Programs;
+use super::system::monotonic_ns;
+use super::target::{Target, Targets};
+use super::variant::VARIANTS;
+use crate::shell::say;
+
+/// Windows of 100 ms of one measurement.
+const WINDOWS: usize = 3;
+
+/// Measures with so many tasks.
+///
+/// # Errors
+/// When a program fails.
+pub(crate) fn measure(programs: &Programs, tasks: u32, rounds: u32) -> Result<Table> {
+    let count = tasks.to_string();
+    let mut targets = Targets::start(programs, &["repoll", "--tasks", &count], 6670)?;
+    for (variant, _) in VARIANTS {
+        targets.of(variant).run(false);
+    }
+    let mut table = Table::new(
+        format!("polling {tasks} task(s) of 8 futures as fast as it goes"),
+        &[
+            Column::ratio("CPU a poll"),
+            Column::above("above untraced", "ns a poll"),
+        ],
+    );
+    for round in 1..=rounds {
+        say(&format!("{tasks} task(s): round {round} of {rounds}"));
+        for (variant, name) in VARIANTS {
+            if !variant.possible(programs) {
+                table.left_out(name);
+                continue;
+            }
+            targets.plain.run(true);
+            let untraced = window(&mut targets.plain)?;
+            targets.plain.run(false);
+            let target = targets.of(variant);
+            target.run(true);
+            let attached = variant
+                .attach(programs, target.pid())
+                .with_context(|| name.to_owned())?;
+            let traced = window(target)?;
+            drop(attached);
+            target.run(false);
+            table.add(name, &[(traced, untraced), (traced, untraced)]);
+        }
+    }
+    Ok(table)
+}
+
+/// Nanoseconds of CPU a poll, in windows that begin from now on.
+fn window(target: &mut Target) -> Result<f64> {
+    let now = monotonic_ns();
+    let mut costs = Vec::new();
+    while costs.len() < WINDOWS {
+        let told = target.told()?;
+        let number = |name: &str| told[name].as_f64().context("a number is missing");
+        if number("begin_ns")? > now {
+            costs.push(number("cpu_ns")? / number("polls")?.max(1.0));
+        }
+    }
+    Ok(median(&mut costs))
+}
