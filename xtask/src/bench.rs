@@ -10,9 +10,9 @@ use crate::{fixtures, overhead};
 ///
 /// # Errors
 /// When something does not build, or tracing is not permitted here.
-pub(crate) fn bench(folders: &Folders, what: &str, rounds: u32) -> Result<()> {
+pub(crate) fn bench(folders: &Folders, what: &str, rounds: u32, as_built: bool) -> Result<()> {
     if what == "overhead" {
-        return overhead::overhead(folders, rounds);
+        return overhead::overhead(folders, rounds, as_built);
     }
     say("bench: measure alone: nothing else should run on this machine now");
     fixtures::build_one(folders, "polls")?;

@@ -57,6 +57,9 @@ enum Task {
         /// Rounds; more take longer and vary less.
         #[arg(short, long, default_value_t = 5)]
         rounds: u32,
+        /// For `overhead`: build nothing, measure what was built before.
+        #[arg(long)]
+        as_built: bool,
     },
     /// Check healthy programs under load, for a minute each: no finding may be sure.
     FalseAlarms(false_alarms::Arguments),
@@ -77,7 +80,11 @@ fn main() -> Result<()> {
         }
         Task::Demo { duration } => demo::demo(&folders, duration),
         Task::Test { further } => test::test(&folders, &further),
-        Task::Bench { what, rounds } => bench::bench(&folders, &what, rounds),
+        Task::Bench {
+            what,
+            rounds,
+            as_built,
+        } => bench::bench(&folders, &what, rounds, as_built),
         Task::FalseAlarms(arguments) => false_alarms::run(&folders, &arguments),
         Task::Lint => lint::lint(&folders),
     }

@@ -22,13 +22,13 @@ use crate::shell::say;
 use figures::Table;
 use prepare::Programs;
 
-/// Builds, installs and measures.
+/// Builds, unless all is to be taken `as_built`, installs and measures.
 ///
 /// # Errors
 /// When something does not build or cannot be installed, or tracing is not permitted here.
-pub(crate) fn overhead(folders: &Folders, rounds: u32) -> Result<()> {
+pub(crate) fn overhead(folders: &Folders, rounds: u32, as_built: bool) -> Result<()> {
     say("bench: measure alone: nothing else should run on this machine now");
-    let programs = Programs::build(folders)?;
+    let programs = Programs::build(folders, as_built)?;
     let mut tables: Vec<Table> = Vec::new();
     for tasks in [1, 100] {
         tables.push(repoll::measure(&programs, tasks, rounds)?);

@@ -1,9 +1,9 @@
 //! What the bench builds and installs, said before it is done.
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::bpf::Folders;
 use crate::demo;
@@ -33,11 +33,11 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Builds and installs.
+    /// Builds and installs; with `as_built` what was built before is taken as it is.
     ///
     /// # Errors
     /// When that fails, or tracing is not permitted.
-    pub(crate) fn build(folders: &Folders) -> Result<Self> {
+    pub(crate) fn build(folders: &Folders, as_built: bool) -> Result<Self> {
         if let Err(reason) = setup::tracing() {
             bail!("tracing is not possible here: {reason}");
         }
@@ -55,20 +55,19 @@ impl Programs {
         let bpftrace = debian("bpftrace")
             .inspect_err(|error| say(&format!("without bpftrace: {error:#}")))
             .ok();
-        say("building asynctrace and the floor (target/release)");
-        let asynctrace = demo::build(folders)?;
-        run(cargo(&folders.workspace).args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "tracer-user",
-            "--example",
-            "floor",
-        ]))?;
+        let release = folders.target.join("release");
+        if !as_built {
+            say("building asynctrace and the floor (target/release)");
+            demo::build(folders)?;
+            build_floor(folders, &release.join("floor"))?;
+        }
         let peers = folders.target.join("peers");
         let build = |name: &str, features: &[&str], flags: &str| -> Result<PathBuf> {
             let target = peers.join(name);
+            let built = target.join("release");
+            if as_built {
+                return Ok(built);
+            }
             say(&format!(
                 "building the loads, {name} (fixtures/peers into {})",
                 target.display()
@@ -81,7 +80,7 @@ impl Programs {
                 .env("RUSTFLAGS", flags)
                 .env("CARGO_TARGET_DIR", &target);
             run(&mut command)?;
-            Ok(target.join("release"))
+            Ok(built)
         };
         let plain = build("plain", &[], "")?;
         let tree = build("tree", &["--features", "tree"], "")?;
@@ -91,8 +90,8 @@ impl Programs {
             "--cfg tokio_unstable",
         )?;
         Ok(Self {
-            asynctrace,
-            floor: folders.target.join("release/examples/floor"),
+            asynctrace: release.join("asynctrace"),
+            floor: release.join("floor"),
             plain: plain.join("load"),
             tree: tree.join("load"),
             console_client: console.join("console_client"),
@@ -102,4 +101,22 @@ impl Programs {
             scratch: folders.target.join("overhead.astrace"),
         })
     }
+}
+
+/// Builds the program that holds empty programs; cargo gives its file a name that has to be asked for.
+fn build_floor(folders: &Folders, to: &Path) -> Result<()> {
+    let output = cargo(&folders.workspace)
+        .args(["bench", "--locked", "--package", "tracer-user"])
+        .args(["--bench", "floor", "--no-run", "--message-format", "json"])
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(output.status.success(), "the bench `floor` does not build");
+    let built = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|told| told["target"]["name"] == "floor")
+        .find_map(|told| told["executable"].as_str().map(PathBuf::from))
+        .context("cargo did not tell where the bench `floor` is")?;
+    std::fs::copy(&built, to).with_context(|| format!("could not copy {}", built.display()))?;
+    Ok(())
 }

@@ -12,7 +12,7 @@ use super::system::{Signal, send};
 /// A way to observe a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Variant {
-    /// Empty programs, or asynctrace's without its daemon: an argument of the example `floor`.
+    /// Empty programs, or asynctrace's without its daemon: an argument of the bench `floor`.
     Floor(&'static str),
     /// `asynctrace record` with further arguments.
     Record(&'static [&'static str]),
@@ -100,14 +100,15 @@ impl Variant {
                 ready = "probes";
             }
             Self::Record(further) => {
-                // What is there is overwritten only when it is ours: no question is asked.
+                // It does not write over a file.
                 let _ = std::fs::remove_file(&programs.scratch);
                 command = Command::new(&programs.asynctrace);
                 command
                     .args(["record", "--pid", &pid, "--output"])
                     .arg(&programs.scratch)
                     .args(further);
-                ready = "probes";
+                // The heading of its lines, which comes once the probes are in place.
+                ready = "POLLS/S";
             }
             Self::Bpftrace => {
                 let program = programs.plain.display();
