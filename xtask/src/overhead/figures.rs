@@ -147,7 +147,7 @@ fn quartiles(mut values: Vec<f64>) -> Option<(f64, f64, f64)> {
 }
 
 /// The value in the middle; not a number of nothing.
-pub(crate) fn median(values: &mut [f64]) -> f64 {
+fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match (values.get(middle), values.get(middle.wrapping_sub(1))) {

@@ -15,6 +15,8 @@ use crate::shell::say;
 
 /// Seconds of load of one measurement.
 const SECONDS: &str = "1";
+/// The same, where it takes longer to see what is typical.
+const MANY_SECONDS: &str = "3";
 /// Connections of the load generator, each with one request under way.
 const CONNECTIONS: &str = "8";
 
@@ -66,14 +68,22 @@ pub(crate) fn measure(programs: &Programs, rounds: u32) -> Result<Table> {
                 continue;
             }
             targets.plain.run(true);
-            let untraced = run(programs, address(targets.plain.pid())?)?;
+            let untraced = run(programs, address(targets.plain.pid())?, SECONDS)?;
             targets.plain.run(false);
             let target = targets.of(variant);
             target.run(true);
             let attached = variant
                 .attach(programs, target.pid())
                 .with_context(|| name.to_owned())?;
-            let traced = run(programs, address(target.pid())?)?;
+            let address = address(target.pid())?;
+            let traced = match variant.settles() {
+                None => run(programs, address, SECONDS)?,
+                Some(settles) => {
+                    // It has to settle under the load.
+                    run(programs, address, &settles.as_secs().to_string())?;
+                    run(programs, address, MANY_SECONDS)?
+                }
+            };
             drop(attached);
             target.run(false);
             table.add(
@@ -90,10 +100,10 @@ pub(crate) fn measure(programs: &Programs, rounds: u32) -> Result<Table> {
     Ok(table)
 }
 
-fn run(programs: &Programs, address: &str) -> Result<Run> {
+fn run(programs: &Programs, address: &str, seconds: &str) -> Result<Run> {
     let before = cpu_ns(address)?;
     let output = Command::new(&programs.wrk)
-        .args(["-t1", "-c", CONNECTIONS, "-d", SECONDS, "--latency"])
+        .args(["-t1", "-c", CONNECTIONS, "-d", seconds, "--latency"])
         .arg(format!("http://{address}/"))
         .output()
         .context("could not run wrk")?;

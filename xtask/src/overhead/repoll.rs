@@ -1,8 +1,8 @@
 //! The cost of a poll.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
-use super::figures::{Column, Table, median};
+use super::figures::{Column, Table};
 use super::prepare::Programs;
 use super::system::monotonic_ns;
 use super::target::{Target, Targets};
@@ -10,7 +10,9 @@ use super::variant::VARIANTS;
 use crate::shell::say;
 
 /// Windows of 100 ms of one measurement.
-const WINDOWS: usize = 3;
+const WINDOWS: u32 = 3;
+/// The same, where it takes longer to see what is typical.
+const MANY_WINDOWS: u32 = 30;
 
 /// Measures with so many tasks.
 ///
@@ -37,14 +39,20 @@ pub(crate) fn measure(programs: &Programs, tasks: u32, rounds: u32) -> Result<Ta
                 continue;
             }
             targets.plain.run(true);
-            let untraced = window(&mut targets.plain)?;
+            let untraced = window(&mut targets.plain, WINDOWS)?;
             targets.plain.run(false);
             let target = targets.of(variant);
             target.run(true);
             let attached = variant
                 .attach(programs, target.pid())
                 .with_context(|| name.to_owned())?;
-            let traced = window(target)?;
+            let traced = match variant.settles() {
+                None => window(target, WINDOWS)?,
+                Some(settles) => {
+                    std::thread::sleep(settles);
+                    window(target, MANY_WINDOWS)?
+                }
+            };
             drop(attached);
             target.run(false);
             table.add(name, &[(traced, untraced), (traced, untraced)]);
@@ -53,16 +61,19 @@ pub(crate) fn measure(programs: &Programs, tasks: u32, rounds: u32) -> Result<Ta
     Ok(table)
 }
 
-/// Nanoseconds of CPU a poll, in windows that begin from now on.
-fn window(target: &mut Target) -> Result<f64> {
+/// Nanoseconds of CPU a poll, over so many windows that begin from now on.
+fn window(target: &mut Target, windows: u32) -> Result<f64> {
     let now = monotonic_ns();
-    let mut costs = Vec::new();
-    while costs.len() < WINDOWS {
+    let (mut cpu_ns, mut polls, mut seen) = (0.0, 0.0, 0);
+    while seen < windows {
         let told = target.told()?;
         let number = |name: &str| told[name].as_f64().context("a number is missing");
         if number("begin_ns")? > now {
-            costs.push(number("cpu_ns")? / number("polls")?.max(1.0));
+            cpu_ns += number("cpu_ns")?;
+            polls += number("polls")?;
+            seen += 1;
         }
     }
-    Ok(median(&mut costs))
+    ensure!(polls > 0.0, "nothing was polled");
+    Ok(cpu_ns / polls)
 }

@@ -25,7 +25,7 @@ pub(crate) enum Variant {
 }
 
 /// All, in the order of the table.
-pub(crate) const VARIANTS: [(Variant, &str); 11] = [
+pub(crate) const VARIANTS: [(Variant, &str); 12] = [
     (
         Variant::Floor("entry"),
         "empty programs, entries of tasks' polls",
@@ -46,14 +46,21 @@ pub(crate) const VARIANTS: [(Variant, &str); 11] = [
         Variant::Floor("paths"),
         "asynctrace in the kernel, polls with await paths",
     ),
-    (Variant::Record(&[]), "asynctrace record"),
     (
         Variant::Record(&["--max-overhead", "none"]),
         "asynctrace record --max-overhead none",
     ),
     (
-        Variant::Record(&["--exact-polls"]),
-        "asynctrace record --exact-polls",
+        Variant::Record(&["--max-overhead", "none", "--exact-polls"]),
+        "asynctrace record --max-overhead none --exact-polls",
+    ),
+    (
+        Variant::Record(&["--max-overhead", "5"]),
+        "asynctrace record, its budget of 5 percent",
+    ),
+    (
+        Variant::Record(&["--sample", "100"]),
+        "asynctrace record --sample 100",
     ),
     (Variant::Bpftrace, "bpftrace, a counter at tasks' polls"),
     (Variant::AwaitTree, "await-tree, built in"),
@@ -82,6 +89,13 @@ impl Variant {
             Self::Bpftrace => programs.bpftrace.is_some(),
             _ => true,
         }
+    }
+
+    /// How long it is on a process before it is measured, and whether the measurement has to be a long
+    /// one: a budget takes seconds to find what it permits, and watches in windows.
+    pub(crate) fn settles(self) -> Option<Duration> {
+        matches!(self, Self::Record(further) if further.contains(&"5"))
+            .then_some(Duration::from_secs(5))
     }
 
     /// Puts it on a process. What is returned takes it off when it is dropped.
