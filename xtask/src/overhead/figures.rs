@@ -151,7 +151,7 @@ fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match (values.get(middle), values.get(middle.wrapping_sub(1))) {
-        (Some(high), Some(low)) if values.len() % 2 == 0 => f64::midpoint(*high, *low),
+        (Some(high), Some(low)) if values.len().is_multiple_of(2) => f64::midpoint(*high, *low),
         (Some(middle), _) => *middle,
         _ => f64::NAN,
     }
