@@ -10,6 +10,7 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -300,6 +301,26 @@ fn hostile_words_are_refused_and_the_daemon_goes_on() {
             .contains("# EOF")
     );
     assert_eq!(daemon.stop(), Some(0), "{}", daemon.log());
+}
+
+#[test]
+fn systemd_is_told_how_the_daemon_is() {
+    let mut daemon = Daemon::start(TempDir::new().unwrap(), "");
+    assert_eq!(daemon.notified(), ["READY=1\n"]);
+    for (text, word) in [("nonsense", "stays as it was"), ("", "was reloaded")] {
+        let text = format!("{}{text}\n", daemon.configuration(""));
+        daemon.reload(&text);
+        let told = RefCell::new(String::new());
+        daemon.wait_for("it is ready again", |daemon| {
+            told.borrow_mut().push_str(&daemon.notified().concat());
+            told.borrow().contains("READY=1\n").then_some(())
+        });
+        let told = told.into_inner();
+        assert!(told.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{told}");
+        assert!(daemon.log().contains(word), "{}", daemon.log());
+    }
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(daemon.notified().contains(&"STOPPING=1\n".to_owned()));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub(crate) struct Daemon {
     pub folder: TempDir,
     child: Child,
+    notified: UnixDatagram,
 }
 
 impl Daemon {
@@ -33,13 +35,21 @@ impl Daemon {
         fs::create_dir(folder.path().join("recordings")).expect("a folder");
         fs::write(&config, configuration(&folder, targets)).expect("a file");
         let log = fs::File::create(folder.path().join("log")).expect("a file");
+        // What systemd would listen on.
+        let notified = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
+        notified.set_nonblocking(true).expect("a socket");
         let child = asynctrace(&["daemon", "--config"])
             .arg(&config)
+            .env("NOTIFY_SOCKET", folder.path().join("notify"))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("asynctrace starts");
-        let daemon = Self { folder, child };
+        let daemon = Self {
+            folder,
+            child,
+            notified,
+        };
         daemon.wait_for("it answers", |daemon| {
             (daemon.ask(&["list"]).code == Some(0)).then_some(())
         });
@@ -52,6 +62,16 @@ impl Daemon {
 
     pub(crate) fn pid(&self) -> i32 {
         self.child.id().cast_signed()
+    }
+
+    /// What it told systemd since the last call.
+    pub(crate) fn notified(&self) -> Vec<String> {
+        let mut told = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(length) = self.notified.recv(&mut buffer) {
+            told.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+        told
     }
 
     pub(crate) fn log(&self) -> String {
