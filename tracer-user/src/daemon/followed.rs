@@ -329,6 +329,7 @@ impl Followed {
             duration,
             output,
             max_size,
+            budget: Some(self.target.max_overhead.get() / 100.0),
             showing: Showing::Nothing,
             rhythm: Rhythm::default(),
         };
@@ -337,7 +338,7 @@ impl Followed {
             let into = Arc::clone(&exchange);
             let judged = self.target.findings.then_some(self.target.thresholds);
             move |header: &Header| -> Box<dyn crate::follow::recorder::Sink> {
-                let observer = Observer::new(totals, latest);
+                let observer = Observer::new(header.started, totals, latest);
                 Box::new(match judged {
                     Some(thresholds) => observer.judging(header.started, thresholds, into),
                     None => observer,

@@ -161,6 +161,13 @@ impl Scrape {
             lost.counter(&target.with("by", "kernel"), target.totals.lost)?;
             lost.counter(&target.with("by", "daemon"), target.totals.uncounted)?;
         }
+        let help = "Time of sessions, and of that in which polls were watched";
+        let mut time = family(encoder, "session_seconds", help, counter)?;
+        for target in &self.targets {
+            let totals = &target.totals;
+            time.seconds(&target.with("what", "all"), seconds(totals.session_ns))?;
+            time.seconds(&target.with("what", "watched"), seconds(totals.watched_ns))?;
+        }
         let help = "Findings that were opened";
         let mut findings = family(encoder, "findings_opened", help, counter)?;
         for target in &self.targets {

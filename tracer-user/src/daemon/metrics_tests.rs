@@ -50,7 +50,7 @@ fn life(unit: u64, future: &str) -> Vec<Event> {
 
 fn target(label: &str, max_types: usize, types: &[&str]) -> TargetScrape {
     let mut totals = Totals::new(max_types);
-    let mut counting = Counting::default();
+    let mut counting = Counting::new(0);
     for (unit, name) in (1..).zip(types) {
         counting.take(&Entry::Events(life(unit, name)), &mut totals);
     }
@@ -78,6 +78,8 @@ fn the_text_is_as_documented() {
     api.findings.insert(("lost_wake", "proved".to_owned()), 1);
     api.totals.findings.insert("lost_wake", 2);
     api.totals.lost = 5;
+    api.totals.session_ns = 4_000_000_000;
+    api.totals.watched_ns = 1_500_000_000;
     api.overhead = Some(0.0125);
     let scrape = Scrape {
         targets: vec![api, target("jobs", 1, &[])],

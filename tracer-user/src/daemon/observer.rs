@@ -33,11 +33,12 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Of a session that counts into `totals` and puts the newest reading into `latest`.
+    /// Of a session that began at `started` (CLOCK_MONOTONIC, nanoseconds), counts into `totals`
+    /// and puts the newest reading into `latest`.
     #[must_use]
-    pub fn new(totals: Arc<Mutex<Totals>>, latest: Latest) -> Self {
+    pub fn new(started: u64, totals: Arc<Mutex<Totals>>, latest: Latest) -> Self {
         Self {
-            counting: Counting::default(),
+            counting: Counting::new(started),
             totals,
             latest,
             judge: None,

@@ -86,6 +86,11 @@ pub struct Totals {
     pub lost: u64,
     /// Events that this count was too slow for.
     pub uncounted: u64,
+    /// Nanoseconds of sessions.
+    pub session_ns: u64,
+    /// Nanoseconds of these in which polls were watched: less than all where the budget asks for
+    /// that.
+    pub watched_ns: u64,
     /// Sessions that began.
     pub sessions: u64,
     /// Sessions that failed.
@@ -109,6 +114,8 @@ impl Totals {
             events: 0,
             lost: 0,
             uncounted: 0,
+            session_ns: 0,
+            watched_ns: 0,
             sessions: 0,
             failures: 0,
             findings: HashMap::new(),
@@ -185,12 +192,42 @@ impl Task {
 }
 
 /// Counts the events of one session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counting {
     tasks: HashMap<UnitId, Task>,
+    /// Until when time was counted: CLOCK_MONOTONIC, nanoseconds.
+    until: u64,
+    /// Whether polls are watched since then.
+    polls: bool,
 }
 
 impl Counting {
+    /// Of a session that began at this time (CLOCK_MONOTONIC, nanoseconds).
+    #[must_use]
+    pub fn new(started: u64) -> Self {
+        Self {
+            tasks: HashMap::new(),
+            until: started,
+            polls: true,
+        }
+    }
+
+    fn reached(&mut self, time: u64, totals: &mut Totals) {
+        let passed = time.saturating_sub(self.until);
+        self.until = self.until.max(time);
+        totals.session_ns = totals.session_ns.saturating_add(passed);
+        if self.polls {
+            totals.watched_ns = totals.watched_ns.saturating_add(passed);
+        }
+    }
+
+    /// Something is not seen: whether tasks were polled meanwhile is not known.
+    fn forget_wakes(&mut self) {
+        for task in self.tasks.values_mut() {
+            task.woken = None;
+        }
+    }
+
     /// Takes what the session tells next.
     pub fn take(&mut self, entry: &Entry, totals: &mut Totals) {
         match entry {
@@ -202,10 +239,7 @@ impl Counting {
             }
             Entry::Lost { count, .. } => {
                 totals.lost = totals.lost.saturating_add(*count);
-                // Whether they were polled meanwhile is not known.
-                for task in self.tasks.values_mut() {
-                    task.woken = None;
-                }
+                self.forget_wakes();
             }
             Entry::Watching(watching) if !watching.polls => {
                 // Nor is that, of the time in which they are not watched.
@@ -215,11 +249,17 @@ impl Counting {
             }
             Entry::Dropped { count, .. } => {
                 totals.uncounted = totals.uncounted.saturating_add(*count);
-                for task in self.tasks.values_mut() {
-                    task.woken = None;
+                self.forget_wakes();
+            }
+            Entry::Watching(watching) => {
+                self.reached(watching.time, totals);
+                self.polls = watching.polls;
+                if !watching.polls || !watching.left_out.is_empty() {
+                    self.forget_wakes();
                 }
             }
-            _ => {}
+            Entry::Statistics { time, .. } => self.reached(*time, totals),
+            Entry::Snapshot { .. } => {}
         }
     }
 

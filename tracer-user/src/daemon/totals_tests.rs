@@ -1,6 +1,8 @@
 use super::*;
 use crate::address::Address;
 use crate::rebuild::event::{EndSeen, EventId, Outcome, TaskUnit};
+use crate::rebuild::tracker::Statistics;
+use crate::rebuild::watching::Watching;
 
 fn event(unit: u64, time: u64, kind: EventKind) -> Event {
     Event {
@@ -52,7 +54,7 @@ fn wake(task: u64, time: u64, effect: WakeEffect) -> Event {
 #[test]
 fn polls_and_delays_are_counted_by_type() {
     let mut totals = Totals::new(1);
-    let mut counting = Counting::default();
+    let mut counting = Counting::new(0);
     let events = vec![
         described(1, "app::a"),
         described(2, "app::b"),
@@ -87,7 +89,7 @@ fn polls_and_delays_are_counted_by_type() {
 #[test]
 fn a_delay_across_a_loss_is_not_known() {
     let mut totals = Totals::new(9);
-    let mut counting = Counting::default();
+    let mut counting = Counting::new(0);
     let events = |events| Entry::Events(events);
     let first = vec![described(1, "a"), wake(1, 1, WakeEffect::Scheduled)];
     counting.take(&events(first), &mut totals);
@@ -111,4 +113,27 @@ fn times_on_a_bound_are_in_its_bucket() {
     assert_eq!((histogram.buckets[0], histogram.buckets[1]), (2, 1));
     assert_eq!((histogram.buckets[15], histogram.buckets[16]), (1, 1));
     assert_eq!(histogram.count, 5);
+}
+
+#[test]
+fn windows_are_told_and_no_delay_goes_across_a_pause() {
+    let mut totals = Totals::new(9);
+    let mut counting = Counting::new(1_000);
+    let first = vec![described(1, "a"), wake(1, 1_100, WakeEffect::Scheduled)];
+    counting.take(&Entry::Events(first), &mut totals);
+    let pause = Watching {
+        polls: false,
+        ..Watching::everything(2_000)
+    };
+    counting.take(&Entry::Watching(pause), &mut totals);
+    let again = Watching::everything(5_000);
+    counting.take(&Entry::Watching(again), &mut totals);
+    counting.take(&Entry::Events(vec![begin(1, 5_500)]), &mut totals);
+    let statistics = Entry::Statistics {
+        counts: Statistics::default(),
+        time: 6_000,
+    };
+    counting.take(&statistics, &mut totals);
+    assert_eq!((totals.session_ns, totals.watched_ns), (5_000, 2_000));
+    assert_eq!(totals.types()[0].1.delay.count, 0);
 }
