@@ -325,7 +325,6 @@ impl Followed {
             futures: Vec::new(),
             requests: self.target.requests.clone(),
             exact_polls: false,
-            budget: Some(self.target.max_overhead.get() / 100.0),
             duration,
             output,
             max_size,

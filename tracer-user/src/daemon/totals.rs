@@ -241,12 +241,6 @@ impl Counting {
                 totals.lost = totals.lost.saturating_add(*count);
                 self.forget_wakes();
             }
-            Entry::Watching(watching) if !watching.polls => {
-                // Nor is that, of the time in which they are not watched.
-                for task in self.tasks.values_mut() {
-                    task.woken = None;
-                }
-            }
             Entry::Dropped { count, .. } => {
                 totals.uncounted = totals.uncounted.saturating_add(*count);
                 self.forget_wakes();
