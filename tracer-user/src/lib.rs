@@ -20,6 +20,8 @@
 //! | [`follow`] | a live session: threads, signals, tables, summary |
 //! | [`show`] | text, tables, the live view |
 //! | [`daemon`] | following services as they come and go |
+//! | [`outfile`] | makes the files that we write |
+//! | [`privilege`] | what we may do, and giving it up |
 //! | [`cli`] | arguments, subcommands, exit codes |
 
 pub mod address;
@@ -35,8 +37,10 @@ pub mod follow;
 pub mod locate;
 pub mod memory;
 pub mod object;
+pub mod outfile;
 pub mod pipeline;
 pub mod plan;
+pub mod privilege;
 mod proto;
 pub mod rebuild;
 pub mod runtime;

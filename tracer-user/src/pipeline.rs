@@ -30,9 +30,10 @@ use crate::follow::session::{self, Ended, Setup};
 use crate::follow::summary::Summary;
 use crate::follow::tasks::{TaskSource, TokioTasks};
 use crate::follow::watched::Watched;
-use crate::locate::{Process, TargetSelector};
+use crate::locate::{Capability, Process, TargetSelector};
 use crate::object::{Binary, DebugSource};
 use crate::plan::{self, Names, Plan, Rules};
+use crate::privilege::{self, Later};
 use crate::rebuild::snapshot::{DebugInfoLevel, ProcessInfo};
 use crate::rebuild::tracker::Options;
 use crate::runtime::tokio::{Inspector, ShapeInspector, TokioConventions};
@@ -79,13 +80,35 @@ pub struct Request {
     pub rhythm: Rhythm,
 }
 
+/// What becomes of this process's rights.
+enum Rights {
+    /// This is all that it does: what is not needed any more is given up.
+    GivenUp,
+    /// It follows other processes, too.
+    Kept,
+}
+
+impl Rights {
+    fn keep(&self, needed: impl FnOnce() -> Vec<Capability>) {
+        if let Self::GivenUp = self {
+            privilege::keep(&needed());
+        }
+    }
+}
+
 /// Traces a process until the user, the clock or the target ends it. `announce` is called with the
 /// open line once the probes are in place.
 ///
 /// # Errors
 /// Those of each stage, see there.
 pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> {
-    let (summary, _) = follow(request, false, Watched::default(), announce)?;
+    let (summary, _) = follow(
+        request,
+        false,
+        Watched::default(),
+        &Rights::GivenUp,
+        announce,
+    )?;
     Ok(summary)
 }
 
@@ -94,7 +117,7 @@ pub fn trace(request: &Request, announce: impl FnOnce(&str)) -> Result<Summary> 
 /// # Errors
 /// As [`trace`].
 pub fn watch(request: &Request, watched: Watched, announce: impl FnOnce(&str)) -> Result<Summary> {
-    let (summary, _) = follow(request, false, watched, announce)?;
+    let (summary, _) = follow(request, false, watched, &Rights::Kept, announce)?;
     Ok(summary)
 }
 
@@ -103,7 +126,13 @@ pub fn watch(request: &Request, watched: Watched, announce: impl FnOnce(&str)) -
 /// # Errors
 /// As [`trace`].
 pub fn gather(request: &Request, announce: impl FnOnce(&str)) -> Result<(Summary, Gathered)> {
-    let (summary, gathered) = follow(request, true, Watched::default(), announce)?;
+    let (summary, gathered) = follow(
+        request,
+        true,
+        Watched::default(),
+        &Rights::GivenUp,
+        announce,
+    )?;
     let gathered = gathered.ok_or_else(|| anyhow::anyhow!("no evidence was gathered"))?;
     Ok((summary, gathered))
 }
@@ -112,11 +141,13 @@ fn follow(
     request: &Request,
     gather: bool,
     watched: Watched,
+    rights: &Rights,
     announce: impl FnOnce(&str),
 ) -> Result<(Summary, Option<Gathered>)> {
     permission::check()?;
     // locate
     let mut process = find(&request.target, request.showing)?;
+    rights.keep(privilege::to_attach);
     process.check_memory_access()?;
     let module = process.executable()?;
     // object
@@ -160,6 +191,7 @@ fn follow(
     // attach
     let started = monotonic_ns();
     let session = Session::start(&plan, process.pid, &SessionOptions::default())?;
+    process.check_still_runs(&module, binary.file().map(AsRef::as_ref))?;
     let header = header(request, &process, &source, &plan, &session, started);
     let observer = watched.observer.map(|make| make(&header));
     let file = match &request.output {
@@ -170,6 +202,11 @@ fn follow(
         }
         None => None,
     };
+    let later = Later {
+        links: request.budget.is_some(),
+        files: false,
+    };
+    rights.keep(|| privilege::to_follow(process.pid, later));
     let evidence = gather.then(|| Evidence::new(header, Window::default()));
     let sink = Some(Kept { file, evidence }).filter(Kept::is_wanted);
     announce(&open_line(&process, &session));

@@ -294,3 +294,285 @@ fn live_a_target_that_gives_up_root_or_system_calls_goes_on() {
         expect_no_probe(pid);
     }
 }
+
+/// Between the analysis of a program and the links lie seconds where its debug information is
+/// large. Probes at the offsets of the old program in the new one would be in the middle of its
+/// instructions.
+#[tokio::test(flavor = "multi_thread")]
+async fn live_a_program_that_took_the_place_of_the_analysed_one_gets_no_probe() {
+    use tracer_user::attach::{Session, SessionOptions};
+    use tracer_user::locate::{Process, TargetError, TargetSelector};
+    use tracer_user::object::{Binary, DebugSource};
+    use tracer_user::plan::{Names, Request, Rules, make};
+    if !permitted() {
+        return;
+    }
+    let program = Build::Release.folder().join("survivor");
+    let mut fixture =
+        Fixture::of(Command::new(&program).args(["--mode", "exec", "--become", "leaves"]));
+    let pid = fixture.pid();
+    let process = Process::find(&TargetSelector::Pid(pid)).unwrap();
+    let module = process.executable().unwrap();
+    let binary = std::sync::Arc::new(Binary::of_module(&module).unwrap());
+    let source = DebugSource::find(binary.clone(), &process, None).unwrap();
+    let plan = make(Request {
+        module: &module,
+        source: &source,
+        names: &Names::default(),
+        futures: &["*".to_owned()],
+        exact_polls: true,
+        rules: Rules::of_this_kernel(),
+    })
+    .unwrap();
+    assert!(plan.probes.len() > 20, "{}", plan.probes.len());
+    fixture.tell("");
+    // The other program has said that all its tasks wait.
+    let mut lines = std::iter::repeat_with(|| fixture.next_line(PATIENCE));
+    assert!(lines.any(|line| line.get("ready").is_some()));
+    let session = Session::start(&plan, pid, &SessionOptions::default());
+    assert_eq!(changed_code(pid), Some(0), "{:?}", session.err());
+    let replaced = process.check_still_runs(&module, binary.file().map(AsRef::as_ref));
+    assert!(
+        matches!(replaced, Err(TargetError::Replaced { .. })),
+        "{replaced:?}"
+    );
+    assert!(fixture.is_alive());
+    expect_no_probe(pid);
+}
+
+/// Runs `asynctrace` with `arguments` and the target's pid to its end.
+fn asynctrace(arguments: &[&str], pid: i32) -> Child {
+    command::asynctrace(arguments)
+        .args(["--pid", &pid.to_string()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// The moments of a run of `asynctrace` that a test hits: from its start over the reading of debug
+/// information and the attach into the session; how long this takes is measured.
+fn moments(count: u32) -> Vec<Duration> {
+    let survivor = Survivor::start("plain");
+    let begin = Instant::now();
+    let tracer = Tracer::attached(survivor.pid(), &[]);
+    let attached = begin.elapsed();
+    drop(tracer);
+    // The last ones are behind it.
+    (0..count)
+        .map(|moment| attached * 5 / 4 * moment / (count - 1))
+        .collect()
+}
+
+#[test]
+fn live_the_target_may_end_or_become_another_program_at_any_moment() {
+    if !permitted() {
+        return;
+    }
+    let expected = untraced("plain");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace");
+    let record = ["record", "--duration", "20", "-o", file.to_str().unwrap()];
+    for (arguments, count) in [(&record[..], 6), (&["check", "--now"], 4), (&["dump"], 4)] {
+        for delay in moments(count) {
+            for mode in ["plain", "exec"] {
+                let mut survivor = Survivor::start(mode);
+                let pid = survivor.pid();
+                let tracer = asynctrace(arguments, pid);
+                std::thread::sleep(delay);
+                assert_eq!(survivor.answer(), expected);
+                if mode == "exec" {
+                    survivor.wait_for("ready");
+                    assert_eq!(survivor.answer(), expected);
+                }
+                assert_eq!(survivor.fixture.wait(PATIENCE), GOOD, "{arguments:?}");
+                let run = tracer.wait_with_output().unwrap();
+                let said = String::from_utf8_lossy(&run.stderr);
+                // Done, findings, or gone before anything could be done.
+                assert!(
+                    matches!(run.status.code(), Some(0 | 3 | 6 | 10)),
+                    "{arguments:?} after {delay:?}: {}: {said}",
+                    run.status
+                );
+                expect_no_probe(pid);
+            }
+        }
+    }
+}
+
+#[test]
+fn live_we_may_be_killed_at_any_moment() {
+    if !permitted() {
+        return;
+    }
+    let expected = untraced("plain");
+    let survivor = Survivor::start("plain");
+    let pid = survivor.pid();
+    // SIGABRT is how a panic ends a process that cannot unwind.
+    for end in [Signal::KILL, Signal::ABORT] {
+        for delay in moments(5) {
+            let mut tracer = Tracer::start(pid, &["--exact-polls"]);
+            std::thread::sleep(delay);
+            signal(tracer.pid(), end);
+            assert_eq!(tracer.wait().0, None, "a signal ended it");
+            expect_no_probe(pid);
+        }
+    }
+    // While it takes its probes out.
+    for pause in [0, 5, 20] {
+        let mut tracer = Tracer::attached(pid, &["--exact-polls"]);
+        tracer.interrupt();
+        std::thread::sleep(Duration::from_millis(pause));
+        signal(tracer.pid(), Signal::KILL);
+        tracer.wait();
+        expect_no_probe(pid);
+    }
+    assert_eq!(survivor.end(), expected);
+}
+
+/// Address space for `asynctrace`, from "does not even start" to "nearly enough".
+#[test]
+fn live_we_may_run_out_of_memory() {
+    if !permitted() {
+        return;
+    }
+    let expected = untraced("plain");
+    let survivor = Survivor::start("plain");
+    let pid = survivor.pid();
+    let mut ends = std::collections::BTreeSet::new();
+    for megabytes in [20, 40, 80, 120, 160, 240, 400] {
+        let limit = format!("--as={}", megabytes << 20);
+        let run = Command::new("prlimit")
+            .args([
+                &limit,
+                env!("CARGO_BIN_EXE_asynctrace"),
+                "record",
+                "-d",
+                "0.3",
+            ])
+            .args(["-o", "/dev/null", "--pid", &pid.to_string()])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        expect_no_probe(pid);
+        ends.insert(run.status.code());
+        println!("{megabytes} MB: {}", run.status);
+    }
+    assert!(ends.len() > 1, "some were too little: {ends:?}");
+    assert_eq!(survivor.end(), expected);
+}
+
+#[test]
+fn live_twenty_rounds_under_load() {
+    if !permitted() {
+        return;
+    }
+    let expected = untraced("plain");
+    let survivor = Survivor::start("plain");
+    let pid = survivor.pid();
+    for round in 0..20 {
+        let tracer = Tracer::attached(pid, &[]);
+        std::thread::sleep(Duration::from_millis(20));
+        tracer.interrupt();
+        assert!(tracer.polls() > 0, "round {round}");
+        expect_no_probe(pid);
+    }
+    assert_eq!(survivor.end(), expected);
+}
+
+#[test]
+fn live_two_at_once_do_not_disturb_each_other() {
+    if !permitted() {
+        return;
+    }
+    let expected = untraced("plain");
+    let survivor = Survivor::start("plain");
+    let pid = survivor.pid();
+    let first = Tracer::attached(pid, &[]);
+    let check = asynctrace(&["check", "--duration", "1"], pid);
+    let second = Tracer::start(pid, &["--exact-polls"]);
+    while !second.file.exists() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    // One goes, the others stay: their probes are at the same places.
+    assert!(first.stop() > 100);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(changed_code(pid).unwrap() > 0);
+    assert!(second.stop() > 100);
+    let run = check.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(matches!(run.status.code(), Some(0 | 10)), "{said}");
+    expect_no_probe(pid);
+    assert_eq!(survivor.end(), expected);
+}
+
+#[test]
+fn live_a_stopped_target_is_attached_to_and_goes_on() {
+    if !permitted() {
+        return;
+    }
+    let expected = untraced("plain");
+    let survivor = Survivor::start("plain");
+    let pid = survivor.pid();
+    let state = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        status
+            .lines()
+            .find(|line| line.starts_with("State:"))
+            .unwrap()
+            .to_owned()
+    };
+    let stop = || {
+        signal(pid, Signal::STOP);
+        while !state().contains("stopped") {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    // Stopped while attached: we go on, it stays stopped, and goes on when it is told to.
+    let tracer = Tracer::attached(pid, &[]);
+    stop();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(state().contains("stopped"));
+    signal(pid, Signal::CONT);
+    std::thread::sleep(Duration::from_millis(300));
+    // Attached, and left, while it is stopped.
+    stop();
+    assert!(tracer.stop() > 0);
+    expect_no_probe(pid);
+    let tracer = Tracer::attached(pid, &[]);
+    assert!(state().contains("stopped"), "an attach lets nothing go on");
+    let dump = command::dump(pid);
+    assert!(!dump["tasks"].as_array().unwrap().is_empty());
+    signal(pid, Signal::CONT);
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(tracer.stop() > 0);
+    expect_no_probe(pid);
+    assert_eq!(survivor.end(), expected);
+}
+
+/// Probes that are single-stepped need a page in the target, whose address space may be full.
+#[test]
+fn live_a_target_without_room_for_more_memory_goes_on() {
+    if !permitted() {
+        return;
+    }
+    let expected = untraced("plain");
+    let survivor = Survivor::start("plain");
+    let pid = survivor.pid();
+    // It has all that it needs by itself.
+    survivor.wait_for("chapters");
+    let status = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+    let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
+    let limit = format!("--as={}", pages * 4096);
+    let limited = Command::new("prlimit")
+        .args(["--pid", &pid.to_string(), &limit])
+        .status()
+        .unwrap();
+    assert!(limited.success());
+    let tracer = Tracer::attached(pid, &["--exact-polls"]);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(tracer.stop() > 100);
+    expect_no_probe(pid);
+    assert_eq!(survivor.end(), expected);
+}

@@ -22,6 +22,14 @@ pub enum AttachError {
         /// Which.
         missing: Vec<Capability>,
     },
+    /// The target is not ours to read.
+    #[error(
+        "not permitted to trace process {pid}: it belongs to somebody else, or does not let itself be read"
+    )]
+    TargetForbidden {
+        /// Its id.
+        pid: i32,
+    },
     /// The kernel refused in spite of the capabilities: a user namespace, lockdown, a security
     /// module.
     #[error("the kernel does not permit {what}{}", because.as_ref().map(|b| format!(": {b}")).unwrap_or_default())]
@@ -139,7 +147,9 @@ impl Advice for AttachError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::NoObject | Self::BadObject(_) | Self::System { .. } => ExitCode::Bug,
-            Self::MissingCapabilities { .. } | Self::Forbidden { .. } => ExitCode::NotPermitted,
+            Self::MissingCapabilities { .. }
+            | Self::TargetForbidden { .. }
+            | Self::Forbidden { .. } => ExitCode::NotPermitted,
             Self::KernelTooOld { .. }
             | Self::KernelWithout { .. }
             | Self::Refused { .. }
@@ -159,6 +169,7 @@ impl Advice for AttachError {
                 "run `cargo xtask setup` and build again; `asynctrace dump` works without it".into()
             }
             Self::MissingCapabilities { .. } => how_to_be_permitted(NEEDED),
+            Self::TargetForbidden { .. } => how_to_be_permitted(&[Capability::SysPtrace]),
             Self::Forbidden { .. } => {
                 "run asynctrace outside the container or namespace, as root of the host".into()
             }

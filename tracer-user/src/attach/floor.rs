@@ -44,7 +44,7 @@ impl Floor {
                 let target = pid.unsigned_abs();
                 syscall::link_uprobes(
                     program.as_fd(),
-                    &probe.file,
+                    probe.file.to_open(),
                     &[offset],
                     &[0],
                     target,

@@ -8,12 +8,12 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::syscall;
 use super::{AttachError, permission};
-use crate::plan::{Plan, ProbeClass, ProbeSet, Unseen};
+use crate::plan::{Plan, ProbeClass, ProbeSet, ProbedFile, Unseen};
 
 /// The kernel's own "not supported", which has no name outside of it.
 const ENOTSUPP: i32 = 524;
@@ -49,7 +49,7 @@ struct Site {
     index: u32,
     class: ProbeClass,
     name: Arc<str>,
-    file: Arc<PathBuf>,
+    file: Arc<ProbedFile>,
     offset: u64,
     cookie: u64,
 }
@@ -109,8 +109,8 @@ impl Links {
             let Some(first) = sites.first() else { continue };
             let file = Arc::clone(&first.file);
             // Opened first, so that "no such file" is told apart from "no such address".
-            std::fs::File::open(&*file).map_err(|error| AttachError::File {
-                file: file.to_path_buf(),
+            std::fs::File::open(file.to_open()).map_err(|error| AttachError::File {
+                file: file.path().to_owned(),
                 error,
             })?;
             match self.kind {
@@ -128,14 +128,14 @@ impl Links {
 
     /// Links a group of sites at once. The kernel takes all or nothing and does not say which one
     /// it minds, so a refused group is halved until the culprits stand alone.
-    fn link_multi(&mut self, file: &Path, sites: &[Site]) -> Result<(), AttachError> {
+    fn link_multi(&mut self, file: &ProbedFile, sites: &[Site]) -> Result<(), AttachError> {
         if sites.is_empty() {
             return Ok(());
         }
         let offsets: Vec<u64> = sites.iter().map(|site| site.offset).collect();
         let cookies: Vec<u64> = sites.iter().map(|site| site.cookie).collect();
         let program = self.program.as_fd();
-        match syscall::link_uprobes(program, file, &offsets, &cookies, self.pid, false) {
+        match syscall::link_uprobes(program, file.to_open(), &offsets, &cookies, self.pid, false) {
             Ok(link) => {
                 self.groups.push(Group {
                     probes: sites.iter().map(|site| site.index).collect(),
@@ -156,15 +156,16 @@ impl Links {
         }
     }
 
-    fn link_perf(&mut self, file: &Path, sites: &[Site]) -> Result<(), AttachError> {
+    fn link_perf(&mut self, file: &ProbedFile, sites: &[Site]) -> Result<(), AttachError> {
         let kind = perf_type()?;
         let target = i32::try_from(self.pid).unwrap_or(-1);
         for site in sites {
             let program = self.program.as_fd();
-            let linked = syscall::perf_uprobe(kind, file, site.offset, target).and_then(|event| {
-                let link = syscall::link_perf_event(program, event.as_fd(), site.cookie)?;
-                Ok((event, link))
-            });
+            let linked =
+                syscall::perf_uprobe(kind, file.to_open(), site.offset, target).and_then(|event| {
+                    let link = syscall::link_perf_event(program, event.as_fd(), site.cookie)?;
+                    Ok((event, link))
+                });
             match linked {
                 // The link goes first: it holds the event.
                 Ok((event, link)) => self.groups.push(Group {
@@ -194,7 +195,7 @@ impl Links {
                 "{} at file offset {:#x} of {}",
                 site.name,
                 site.offset,
-                site.file.display()
+                site.file.path().display()
             ),
             reason,
             remedy: None,
@@ -211,14 +212,14 @@ fn concerns_one_address(error: &io::Error) -> bool {
     )
 }
 
-fn of_all(file: &Path, pid: u32, error: io::Error) -> AttachError {
+fn of_all(file: &ProbedFile, pid: u32, error: io::Error) -> AttachError {
     match error.raw_os_error() {
         Some(libc::ESRCH) => AttachError::TargetGone {
             pid: pid.cast_signed(),
         },
         Some(libc::EPERM | libc::EACCES) => permission::forbidden("linking probes", error),
         _ => AttachError::File {
-            file: file.to_owned(),
+            file: file.path().to_owned(),
             error,
         },
     }

@@ -124,6 +124,7 @@ impl Session {
         let begin = Instant::now();
         permission::check()?;
         let target = open_target(pid)?;
+        permission::may_read(pid)?;
         if plan.probes.is_empty() {
             return Err(AttachError::NothingToProbe { why: None });
         }
@@ -179,6 +180,8 @@ impl Session {
                 error
             }
         })?;
+        // It may have become somebody else's (a set-user-ID program) while we attached.
+        permission::may_read(pid)?;
         let refused = links.refused.clone();
         let rings =
             Rings::new(std::mem::take(&mut loaded.rings)).map_err(|error| AttachError::System {

@@ -4,14 +4,16 @@
 use std::io;
 
 use super::AttachError;
+use crate::address::Address;
 use crate::locate::{Capability, missing_capabilities};
+use crate::memory::{LiveMemory, Memory as _, ReadError};
 
 /// The oldest kernel with attach cookies and `bpf_task_pt_regs`.
 const OLDEST: (u32, u32) = (5, 15);
 
-/// What attaching needs: to load programs, to set uprobes, to open the target's files.
-pub(super) const NEEDED: &[Capability] =
-    &[Capability::Bpf, Capability::Perfmon, Capability::SysPtrace];
+/// What attaching needs whoever the target belongs to: to load programs, to set uprobes. Processes
+/// that are not ours take `CAP_SYS_PTRACE` as well, which [`may_read`] finds out.
+pub(super) const NEEDED: &[Capability] = &[Capability::Bpf, Capability::Perfmon];
 
 /// Checks capabilities and kernel version.
 ///
@@ -28,6 +30,20 @@ pub fn check() -> Result<(), AttachError> {
         Ok(())
     } else {
         Err(AttachError::MissingCapabilities { missing })
+    }
+}
+
+/// Checks that this process may read the memory of process `pid`, which is the kernel's rule for
+/// ptrace. Uprobes have no such rule of their own: `CAP_PERFMON` is enough for any process.
+///
+/// # Errors
+/// [`AttachError::TargetForbidden`], [`AttachError::TargetGone`].
+pub(super) fn may_read(pid: i32) -> Result<(), AttachError> {
+    // Nothing is mapped at 0: the answer is about us, not about the address.
+    match LiveMemory::new(pid).u8(Address(0)) {
+        Err(ReadError::NotPermitted) => Err(AttachError::TargetForbidden { pid }),
+        Err(ReadError::Gone) => Err(AttachError::TargetGone { pid }),
+        Ok(_) | Err(ReadError::Unmapped { .. }) => Ok(()),
     }
 }
 

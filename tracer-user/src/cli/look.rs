@@ -8,6 +8,7 @@ use crate::follow::reader::ReadTasks as _;
 use crate::follow::tasks::TokioTasks;
 use crate::locate::{Process, TargetError};
 use crate::pipeline::reading::with_tasks;
+use crate::privilege;
 use crate::rebuild::snapshot::Snapshot;
 
 /// How long a started command may take to its first task.
@@ -30,6 +31,7 @@ pub(crate) fn look<T>(
     debug_file: Option<&Path>,
     work: impl FnOnce(&mut Look<'_, '_, '_, '_>) -> Result<T>,
 ) -> Result<T> {
+    privilege::keep(&privilege::to_read(process.pid));
     with_tasks(process, debug_file, |opened| {
         work(&mut Look {
             process: opened.process,

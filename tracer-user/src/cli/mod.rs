@@ -118,7 +118,10 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     if !matches!(arguments.command, Command::Daemon(_)) {
         log_to_stderr();
     }
-    match dispatch(arguments.command) {
+    let done = crate::privilege::lent::give_back()
+        .map_err(Error::from)
+        .and_then(|()| dispatch(arguments.command));
+    match done {
         Ok(code) => code,
         Err(error) if output::is_closed(&error) => ExitCode::Done,
         Err(error) => {

@@ -18,6 +18,7 @@ use crate::object::{Binary, DebugSource, Origin};
 use crate::plan::{
     Instruction, Method, Names, Plan, Probe, Request, Rules, Unseen, make, task_polls, versions_of,
 };
+use crate::privilege;
 use crate::rebuild::snapshot::{DebugInfoLevel, ProcessInfo};
 use crate::show::escape::escape;
 
@@ -44,6 +45,7 @@ pub(super) struct Arguments {
 /// Any stage's.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let process = Process::find(&arguments.target.selector())?;
+    privilege::keep(&privilege::to_read(process.pid));
     let module = process.executable()?;
     let binary = Arc::new(Binary::of_module(&module)?);
     let source = DebugSource::find(binary, &process, arguments.target.debug_file.as_deref())?;

@@ -79,6 +79,12 @@ pub enum TargetError {
         /// Its id.
         pid: i32,
     },
+    /// It executed another program while we looked at the old one.
+    #[error("cannot go on with process {pid}: it has replaced its program (execve) meanwhile")]
+    Replaced {
+        /// Its id.
+        pid: i32,
+    },
     /// The kernel does not let us.
     #[error("cannot {action} process {pid}: not permitted")]
     NotPermitted {
@@ -141,6 +147,7 @@ impl Advice for TargetError {
             | Self::Ambiguous { .. }
             | Self::Zombie { .. }
             | Self::Gone { .. }
+            | Self::Replaced { .. }
             | Self::NotStarted { .. } => ExitCode::NoTarget,
             Self::NotPermitted { .. } => ExitCode::NotPermitted,
             Self::KernelThread { .. }
@@ -177,6 +184,7 @@ impl Advice for TargetError {
             Self::NotStarted { .. } => {
                 "check the command; a path or a name in $PATH comes first after `--`".to_owned()
             }
+            Self::Replaced { .. } => "run the same command again".to_owned(),
             Self::Zombie { .. }
             | Self::Gone { .. }
             | Self::NoExecutableMapping { .. }

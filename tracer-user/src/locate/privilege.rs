@@ -11,16 +11,31 @@ pub enum Capability {
     Perfmon,
     /// Load BPF programs (Linux 5.8; `CAP_SYS_ADMIN` before).
     Bpf,
-    /// Everything above, and `/proc/PID/map_files`.
+    /// Everything above, and `/proc/PID/map_files`; to look into another network namespace.
     SysAdmin,
+    /// Read files whatever their permissions.
+    DacReadSearch,
+    /// Write into folders of others.
+    DacOverride,
+    /// Give files away.
+    Chown,
+    /// Run before others.
+    SysNice,
+    /// Limit what can be regained.
+    SetPcap,
 }
 
 impl Capability {
     /// Its number in the kernel's bit mask (`include/uapi/linux/capability.h`).
-    const fn bit(self) -> u32 {
+    pub(crate) const fn bit(self) -> u32 {
         match self {
+            Self::Chown => 0,
+            Self::DacOverride => 1,
+            Self::DacReadSearch => 2,
+            Self::SetPcap => 8,
             Self::SysPtrace => 19,
             Self::SysAdmin => 21,
+            Self::SysNice => 23,
             Self::Perfmon => 38,
             Self::Bpf => 39,
         }
@@ -34,6 +49,11 @@ impl Capability {
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::Perfmon => "CAP_PERFMON",
             Self::Bpf => "CAP_BPF",
+            Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
+            Self::DacOverride => "CAP_DAC_OVERRIDE",
+            Self::Chown => "CAP_CHOWN",
+            Self::SysNice => "CAP_SYS_NICE",
+            Self::SetPcap => "CAP_SETPCAP",
         }
     }
 }
@@ -86,6 +106,9 @@ pub fn how_to_be_permitted(needed: &[Capability]) -> String {
         }
     } else {
         lines.push(format!("run: {}", sudo_command()));
+        if !names.is_empty() {
+            lines.push(format!("(missing here: {})", names.join(", ")));
+        }
     }
     if let Some(sysctl) = ptrace_scope(needed) {
         lines.push(sysctl);

@@ -1,6 +1,7 @@
 //! A process to be traced.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -180,6 +181,29 @@ impl Process {
         }
     }
 
+    /// Makes sure that it still runs the program that was found in `module` and read from `file`.
+    ///
+    /// # Errors
+    /// [`TargetError::Replaced`], and those of [`Process::executable`].
+    pub fn check_still_runs(
+        &self,
+        module: &Module,
+        file: Option<&File>,
+    ) -> Result<(), TargetError> {
+        use std::os::unix::fs::MetadataExt as _;
+        let now = self.executable()?;
+        let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let read = file.and_then(|file| file.metadata().ok()).map(identity);
+        let runs = std::fs::metadata(&now.file).ok().map(identity);
+        // Loaded elsewhere: the same program, executed again.
+        if (now.bias, &now.range) != (module.bias, &module.range)
+            || (read.is_some() && read != runs)
+        {
+            return Err(TargetError::Replaced { pid: self.pid });
+        }
+        Ok(())
+    }
+
     /// Its threads now; empty when it has ended.
     #[must_use]
     pub fn threads(&self) -> Vec<Thread> {
@@ -298,7 +322,7 @@ fn check_machine(pid: i32) -> Result<(), TargetError> {
     use std::io::Read;
     let action = "open the executable of";
     let mut start = Vec::new();
-    let read = std::fs::File::open(format!("/proc/{pid}/exe"))
+    let read = File::open(format!("/proc/{pid}/exe"))
         .and_then(|file| file.take(64).read_to_end(&mut start));
     match read {
         Ok(_) => match machine(&start) {

@@ -1,8 +1,9 @@
 //! One ELF file.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use object::Object;
 use object::elf;
@@ -52,6 +53,7 @@ pub struct TlsSegment {
 pub struct Binary {
     path: PathBuf,
     contents: Contents,
+    file: Option<Arc<File>>,
     sections: Vec<Section>,
     by_name: HashMap<Box<str>, usize>,
     segments: Vec<Segment>,
@@ -77,10 +79,20 @@ impl Binary {
     /// As [`Binary::open`].
     pub fn of_module(module: &Module) -> Result<Self, BinaryError> {
         if module.is_executable_of_process {
-            Self::parse(&module.file, Contents::map_running(&module.file)?)
+            let (contents, file) = Contents::map_running(&module.file)?;
+            let mut binary = Self::parse(&module.file, contents)?;
+            binary.file = Some(Arc::new(file));
+            Ok(binary)
         } else {
             Self::open(&module.file)
         }
+    }
+
+    /// The open file, of the executable of a running process. It stays what was read here, also when
+    /// the process executes another program or the path leads elsewhere.
+    #[must_use]
+    pub fn file(&self) -> Option<&Arc<File>> {
+        self.file.as_ref()
     }
 
     /// Parses bytes that are already in memory; `path` is only for messages.
@@ -144,6 +156,7 @@ impl Binary {
             position_independent,
             functions: OnceLock::new(),
             contents,
+            file: None,
         })
     }
 

@@ -32,6 +32,10 @@ impl Contents {
     /// Copies the regular file `path` into memory.
     pub(super) fn copy(path: &Path) -> Result<Self, BinaryError> {
         let (file, len) = open(path)?;
+        Self::copied(path, &file, len)
+    }
+
+    fn copied(path: &Path, file: &File, len: u64) -> Result<Self, BinaryError> {
         let unreadable = |source| BinaryError::Unreadable {
             path: path.to_owned(),
             source,
@@ -49,17 +53,18 @@ impl Contents {
         Ok(Self::Copied(bytes))
     }
 
-    /// Maps `path`, which must be the executable of a running process.
-    pub(super) fn map_running(path: &Path) -> Result<Self, BinaryError> {
-        let (file, _) = open(path)?;
+    /// Maps `path`, which must be the executable of a running process, and returns the open file
+    /// as well: that, and no other that the path may lead to later, is what was mapped.
+    pub(super) fn map_running(path: &Path) -> Result<(Self, File), BinaryError> {
+        let (file, len) = open(path)?;
         // SAFETY: the mapping is private and read-only. Its bytes do not change while we hold it:
         // the kernel denies writing to a file that a process executes (see the module's text for
         // the versions and the window in which this does not hold).
         let mapping = unsafe { memmap2::Mmap::map(&file) };
         match mapping {
-            Ok(mapping) => Ok(Self::Mapped(mapping)),
+            Ok(mapping) => Ok((Self::Mapped(mapping), file)),
             // Some file systems cannot be mapped.
-            Err(_) => Self::copy(path),
+            Err(_) => Ok((Self::copied(path, &file, len)?, file)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::emulation::Rules;
 use super::error::PlanError;
 use super::functions::Functions;
-use super::model::{Instruction, Method, Plan, Probe, Unseen};
+use super::model::{Instruction, Method, Plan, Probe, ProbedFile, Unseen};
 use super::names::Names;
 use super::site::{Wanted, choose};
 use super::tokio::{Candidate, Tokio};
@@ -55,7 +55,7 @@ pub fn make(request: Request<'_>) -> Result<Plan, PlanError> {
     }
     let nested = nested::find(request.futures, request.names, symbols)?;
     let functions = Functions::new(binary, symbols);
-    let file = Arc::new(request.module.file.clone());
+    let file = Arc::new(ProbedFile::of(request.source.binary()));
     let mut plan = Plan {
         probes: Vec::new(),
         walk: super::model::WalkPlan::default(),
@@ -171,7 +171,7 @@ fn probe(
     tokio: &Tokio,
     functions: &Functions<'_>,
     request: Request<'_>,
-    file: &Arc<std::path::PathBuf>,
+    file: &Arc<ProbedFile>,
 ) -> Result<Probe, Unseen> {
     let name = name(candidate, request.names);
     let unseen = |reason: String| Unseen {

@@ -23,7 +23,7 @@ pub use emulation::{Rules, Treatment};
 pub use error::PlanError;
 pub use functions::Functions;
 pub use make::{Request, make, task_polls};
-pub use model::{Instruction, Method, Plan, Probe, Unseen, WalkPlan};
+pub use model::{Instruction, Method, Plan, Probe, ProbedFile, Unseen, WalkPlan};
 pub use names::{FutureFunction, Names};
 pub use probe_set::{ProbeClass, ProbeSet};
 pub use site::{Code, NoSite, Wanted, choose};

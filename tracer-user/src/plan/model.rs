@@ -1,7 +1,10 @@
 //! The plan: the hand-over from what is known of a binary to what is attached.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -9,6 +12,7 @@ use tracer_common::walk::Root;
 use tracer_common::{ArgumentRegister, Cookie, ProbeKind};
 
 use crate::address::{FileOffset, LinkAddress};
+use crate::object::Binary;
 use crate::walk::flat::Tables;
 
 /// How the kernel carries out the instruction under a probe (x86-64 uprobes).
@@ -34,6 +38,75 @@ pub struct Instruction {
     pub pushed: u16,
 }
 
+/// A file to probe: the one that was analysed, and no other. Between the two the target may have
+/// executed another program; probes at the offsets of the old one, in the middle of the new one's
+/// instructions, would crash it.
+#[derive(Debug)]
+pub struct ProbedFile {
+    path: PathBuf,
+    open: PathBuf,
+    _held: Option<Arc<File>>,
+}
+
+impl ProbedFile {
+    /// The file at a path that this process can open (`/proc/PID/root/..`), for binaries that are
+    /// not replaced under us.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self {
+            open: path.clone(),
+            path,
+            _held: None,
+        }
+    }
+
+    /// The file of a binary; the one that it was read from where it is still open.
+    #[must_use]
+    pub fn of(binary: &Binary) -> Self {
+        let path = binary.path().to_owned();
+        let Some(file) = binary.file() else {
+            return Self::at(path);
+        };
+        Self {
+            path,
+            open: format!("/proc/self/fd/{}", file.as_raw_fd()).into(),
+            _held: Some(Arc::clone(file)),
+        }
+    }
+
+    /// Its path, for people.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A path that leads this process to the file itself.
+    #[must_use]
+    pub fn to_open(&self) -> &Path {
+        &self.open
+    }
+}
+
+impl PartialEq for ProbedFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.open == other.open
+    }
+}
+
+impl Eq for ProbedFile {}
+
+impl PartialOrd for ProbedFile {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ProbedFile {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.open.cmp(&other.open)
+    }
+}
+
 /// One probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
@@ -47,8 +120,8 @@ pub struct Probe {
     pub instruction: Instruction,
     /// Where the probed instruction is in [`Probe::file`].
     pub file_offset: FileOffset,
-    /// The file to probe, as a path that this process can open (`/proc/PID/exe`, `/proc/PID/root/..`).
-    pub file: Arc<PathBuf>,
+    /// The file to probe.
+    pub file: Arc<ProbedFile>,
     /// Where the argument is at that instruction.
     pub argument: ArgumentRegister,
     /// Offset of the task id from the task's `Header`; 0 when unknown.

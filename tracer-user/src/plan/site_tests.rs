@@ -45,14 +45,15 @@ const MOV_RBX_RDI: &[u8] = &[0x48, 0x89, 0xfb];
 const MOV_RDI_RSI: &[u8] = &[0x48, 0x89, 0xf7];
 const XOR_EDI_EDI: &[u8] = &[0x31, 0xff];
 const CALL: &[u8] = &[0xe8, 0, 1, 0, 0];
-const NOP5: &[u8] = &[0x0f, 0x1f, 0x44, 0, 0];
+/// Of 4 bytes, and of 1.
+const NOPS: &[u8] = &[0x0f, 0x1f, 0x40, 0, 0x90];
 const JNE_FAR: &[u8] = &[0x0f, 0x85, 0, 1, 0, 0];
 const LOCK_XADD: &[u8] = &[0xf0, 0x48, 0x0f, 0xc1, 0x07];
 const RET: &[u8] = &[0xc3];
 
 #[test]
 fn an_emulated_entry_is_taken() {
-    for first in [PUSH_RBX, PUSH_R15, NOP5, CALL, &[0xe9, 0, 1, 0, 0]] {
+    for first in [PUSH_RBX, PUSH_R15, NOPS, CALL, &[0xe9, 0, 1, 0, 0]] {
         let site = at(&[first, RET]).unwrap();
         assert_eq!((site.offset_in_function, site.pushed), (0, 0));
         assert_eq!(site.method, Method::Emulated);
@@ -75,7 +76,7 @@ fn a_later_one_is_found_and_the_stack_is_counted() {
     assert_eq!((site.offset_in_function, site.pushed), (13, 0));
     // Freed again before the site.
     let add = &[0x48, 0x83, 0xc4, 0x08];
-    let site = at(&[SUB_RSP_24, add, NOP5, RET]).unwrap();
+    let site = at(&[SUB_RSP_24, add, NOPS, RET]).unwrap();
     assert_eq!((site.offset_in_function, site.pushed), (8, 16));
 }
 
@@ -95,7 +96,7 @@ fn nothing_after_the_argument_is_gone() {
     let site = choose_in(&[XOR_EDI_EDI, PUSH_RBX, RET], ArgumentRegister::Rsi, true).unwrap();
     assert_eq!(site.offset_in_function, 2);
     // `rep movs` changes both.
-    let site = choose_in(&[&[0xf3, 0xa4], NOP5, RET], ArgumentRegister::Rsi, true).unwrap();
+    let site = choose_in(&[&[0xf3, 0xa4], NOPS, RET], ArgumentRegister::Rsi, true).unwrap();
     assert_eq!(site.offset_in_function, 0);
 }
 
@@ -121,18 +122,18 @@ fn nothing_after_a_branch_or_call() {
 fn a_loop_back_is_not_taken_for_the_entry() {
     // 0: sub; 4: nop5; 9: jne -> 4.
     let back_to_4 = &[0x75, 0xf9];
-    let site = at(&[SUB_RSP_24, NOP5, back_to_4, RET]).unwrap();
+    let site = at(&[SUB_RSP_24, NOPS, back_to_4, RET]).unwrap();
     assert_eq!(
         (site.offset_in_function, site.method),
         (0, Method::SingleStepped)
     );
     // To the instruction behind it: the padding before a loop is outside of it.
     let back_to_9 = &[0x75, 0xfe];
-    let site = at(&[SUB_RSP_24, NOP5, back_to_9, RET]).unwrap();
+    let site = at(&[SUB_RSP_24, NOPS, back_to_9, RET]).unwrap();
     assert_eq!(site.offset_in_function, 4);
     // To the entry itself: a tail call of itself is a new call.
     let back_to_0 = &[0x75, 0xf5];
-    let site = at(&[SUB_RSP_24, NOP5, back_to_0, RET]).unwrap();
+    let site = at(&[SUB_RSP_24, NOPS, back_to_0, RET]).unwrap();
     assert_eq!(site.offset_in_function, 4);
     let site = at(&[PUSH_RBX, back_to_0, RET]).unwrap();
     assert_eq!(site.offset_in_function, 0);
@@ -148,7 +149,7 @@ fn under_a_jump_table_only_prologue_and_padding() {
     );
     let site = at(&[MOV_RBX_RDI, PUSH_R15, jmp_rax]).unwrap();
     assert_eq!(site.offset_in_function, 3);
-    let site = at(&[MOV_RBX_RDI, NOP5, jmp_rax]).unwrap();
+    let site = at(&[MOV_RBX_RDI, NOPS, jmp_rax]).unwrap();
     assert_eq!(site.offset_in_function, 3);
     let jmp_table = &[0xff, 0x24, 0xc5, 0, 0x10, 0, 0];
     let site = at(&[SUB_RSP_24, JNE_FAR, jmp_table]).unwrap();
@@ -162,13 +163,13 @@ fn under_a_jump_table_only_prologue_and_padding() {
 #[test]
 fn the_stack_pointer_must_be_known() {
     let align = &[0x48, 0x83, 0xe4, 0xe0];
-    let site = at(&[align, NOP5, RET]).unwrap();
+    let site = at(&[align, NOPS, RET]).unwrap();
     assert_eq!(site.offset_in_function, 0);
     let sub_4096 = &[0x48, 0x81, 0xec, 0, 0x10, 0, 0];
-    let site = at(&[sub_4096, NOP5, RET]).unwrap();
+    let site = at(&[sub_4096, NOPS, RET]).unwrap();
     assert_eq!(site.offset_in_function, 0, "more than a cookie holds");
     let pop = &[0x5b];
-    let site = at(&[pop, NOP5, RET]).unwrap();
+    let site = at(&[pop, NOPS, RET]).unwrap();
     assert_eq!(site.offset_in_function, 0, "above the entry");
 }
 
@@ -228,7 +229,7 @@ fn the_state_word_is_read_before_it_is_written() {
 
 #[test]
 fn without_its_end_only_the_entry_of_a_function_is_known() {
-    let site = choose_in(&[SUB_RSP_24, NOP5, RET], ArgumentRegister::Rdi, false).unwrap();
+    let site = choose_in(&[SUB_RSP_24, NOPS, RET], ArgumentRegister::Rdi, false).unwrap();
     assert_eq!(site.offset_in_function, 0);
 }
 
@@ -243,4 +244,19 @@ proptest::proptest! {
             }
         }
     }
+}
+
+/// A leaf function keeps a value in its red zone around the no-op; Linux 6.18 makes a `call` of a
+/// probed no-op of 5 bytes, which writes there.
+#[test]
+fn a_no_op_of_5_bytes_is_left_alone() {
+    let nop5: &[u8] = &[0x0f, 0x1f, 0x44, 0, 0];
+    let store: &[u8] = &[0x48, 0x89, 0x7c, 0x24, 0xf8]; // mov [rsp-8], rdi
+    let load: &[u8] = &[0x48, 0x8b, 0x44, 0x24, 0xf8]; // mov rax, [rsp-8]
+    let site = at(&[store, nop5, load, RET]).unwrap();
+    assert_eq!(site.offset_in_function, 0);
+    assert_eq!(site.method, Method::SingleStepped);
+    // At the entry (a place for patches) there is nothing to lose, but the next will do.
+    assert_eq!(at(&[nop5, PUSH_RBX, RET]).unwrap().offset_in_function, 5);
+    assert_eq!(at(&[nop5, RET]).unwrap().offset_in_function, 5);
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Once};
 
 use tracer_common::{ArgumentRegister, ProbeKind};
 use tracer_user::object::Binary;
-use tracer_user::plan::{Instruction, Method, Plan, Probe};
+use tracer_user::plan::{Instruction, Method, Plan, Probe, ProbedFile};
 
 /// A running fixture, killed when dropped.
 pub(crate) struct Fixture {
@@ -159,7 +159,7 @@ pub(crate) fn add_symbols(
     choose: impl Fn(&str) -> Option<(ProbeKind, ArgumentRegister)>,
 ) {
     let binary = Binary::open(exe).unwrap();
-    let file = Arc::new(PathBuf::from(format!("/proc/{pid}/exe")));
+    let file = Arc::new(ProbedFile::at(PathBuf::from(format!("/proc/{pid}/exe"))));
     for symbol in binary.symbols() {
         let name = symbol.demangled();
         // Legacy names end in a hash, v0 names in generics.

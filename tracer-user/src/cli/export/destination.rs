@@ -2,14 +2,15 @@
 //! something that is no file (a device, a pipe), which is written to.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::WriteError;
 use super::error::ExportError;
 use crate::error::{Error, Result};
+use crate::outfile::{self, Replacement};
 
 const BUFFER: usize = 1 << 17;
 
@@ -51,18 +52,18 @@ impl Destination {
                 _ => Ok(Self::Stdout),
             };
         };
-        // The place behind a link is what is to be replaced, not the link.
-        let Ok(real) = fs::canonicalize(path) else {
+        let Ok(metadata) = fs::metadata(path) else {
             return Ok(Self::File(path.to_owned()));
         };
-        if fs::canonicalize(recording).is_ok_and(|recording| recording == real) {
+        let identity = |of: &fs::Metadata| (of.dev(), of.ino());
+        if fs::metadata(recording).is_ok_and(|it| identity(&it) == identity(&metadata)) {
             return Err(ExportError::Itself {
                 path: path.to_owned(),
             });
         }
-        match fs::metadata(&real) {
-            Ok(metadata) if metadata.is_file() => Ok(Self::File(real)),
-            Ok(metadata) if metadata.is_dir() => Err(ExportError::Create {
+        match metadata {
+            metadata if metadata.is_file() => Ok(Self::File(path.to_owned())),
+            metadata if metadata.is_dir() => Err(ExportError::Create {
                 path: path.to_owned(),
                 source: io::ErrorKind::IsADirectory.into(),
             }),
@@ -81,25 +82,13 @@ impl Destination {
         match self {
             Self::Stdout => self.fill(io::stdout().lock(), write),
             Self::Special(path) => {
-                let file = OpenOptions::new().write(true).open(path);
+                let file = outfile::create(path);
                 self.fill(file.map_err(|error| self.create(error))?, write)
             }
             Self::File(path) => {
-                let folder = match path.parent() {
-                    Some(folder) if !folder.as_os_str().is_empty() => folder,
-                    _ => Path::new("."),
-                };
-                // As any file that a program makes: the umask decides who may read it.
-                let mut file = tempfile::Builder::new()
-                    .prefix(".asynctrace-")
-                    .suffix(".partial")
-                    .permissions(Permissions::from_mode(0o666))
-                    .tempfile_in(folder)
-                    .map_err(|error| self.create(error))?;
-                let size = self.fill(file.as_file_mut(), write)?;
-                give_to_sudo_user(file.as_file()).map_err(|error| self.create(error))?;
-                file.persist(path)
-                    .map_err(|error| self.create(error.error))?;
+                let mut file = Replacement::begin(path).map_err(|error| self.create(error))?;
+                let size = self.fill(file.file(), write)?;
+                file.finish().map_err(|error| self.create(error))?;
                 Ok(size)
             }
         }
@@ -158,19 +147,4 @@ impl<W: Write> Write for Counted<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
-}
-
-/// A file that is made under sudo belongs to the user who ran it. It is new, and still has a name
-/// that nobody knew, so it is nobody else's.
-fn give_to_sudo_user(file: &File) -> io::Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
-    if let (Some(user), Some(group)) = (number("SUDO_UID"), number("SUDO_GID")) {
-        let user = rustix::fs::Uid::from_raw(user);
-        let group = rustix::fs::Gid::from_raw(group);
-        rustix::fs::fchown(file, Some(user), Some(group))?;
-    }
-    Ok(())
 }

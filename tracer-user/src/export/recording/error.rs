@@ -90,7 +90,12 @@ pub enum RecordingError {
 
 impl Advice for RecordingError {
     fn exit_code(&self) -> ExitCode {
-        ExitCode::BadFile
+        match self {
+            Self::Create { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                ExitCode::NotPermitted
+            }
+            _ => ExitCode::BadFile,
+        }
     }
 
     fn next_step(&self) -> Option<String> {

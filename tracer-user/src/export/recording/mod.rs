@@ -6,7 +6,6 @@
 //! checked, and nothing in a file makes the reader panic or take more than some 100 MB.
 
 mod awaits;
-mod create;
 mod decode;
 mod encode;
 mod error;

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use prost::Message as _;
 
-use super::create::{create_file, sudo_user};
 use super::error::RecordingError;
 use super::frame::{self, FRAME_HEADER, MAGIC, MAX_PAYLOAD};
 use super::header::{End, Header, Loss, statistics_to_proto};
@@ -87,7 +86,7 @@ impl Writer<File> {
     /// # Errors
     /// [`RecordingError::Create`], [`RecordingError::Write`].
     pub fn create(path: &Path, header: &Header) -> Result<Self, RecordingError> {
-        let file = create_file(path, sudo_user()).map_err(|source| RecordingError::Create {
+        let file = crate::outfile::create(path).map_err(|source| RecordingError::Create {
             path: path.to_owned(),
             source,
         })?;

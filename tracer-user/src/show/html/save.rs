@@ -1,12 +1,11 @@
 //! The page as a file: whole or not at all.
 
-use std::fs::Permissions;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Page;
 use crate::error::{Advice, ExitCode};
+use crate::outfile::Replacement;
 
 /// A page cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -78,10 +77,6 @@ pub fn save_as(
     path: &Path,
     page: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<u64, HtmlError> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
     let create = |source| HtmlError::Create {
         path: path.to_owned(),
         source,
@@ -90,22 +85,15 @@ pub fn save_as(
         path: path.to_owned(),
         source,
     };
-    // As any file that a program makes: the umask decides. (A temporary file would be ours alone,
-    // and a report that root made is read by others.)
-    let mut file = tempfile::Builder::new()
-        .prefix(".asynctrace-")
-        .suffix(".html")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)
-        .map_err(create)?;
-    let mut out = BufWriter::with_capacity(1 << 16, file.as_file_mut());
+    let mut file = Replacement::begin(path).map_err(create)?;
+    let mut out = BufWriter::with_capacity(1 << 16, file.file());
     page(&mut out).map_err(write)?;
     out.flush().map_err(write)?;
     drop(out);
-    let bytes = file.as_file().metadata().map_err(write)?.len();
-    file.persist(path).map_err(|error| HtmlError::Rename {
+    let bytes = file.file().metadata().map_err(write)?.len();
+    file.finish().map_err(|source| HtmlError::Rename {
         path: path.to_owned(),
-        source: error.error,
+        source,
     })?;
     Ok(bytes)
 }
