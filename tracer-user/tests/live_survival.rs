@@ -119,6 +119,8 @@ impl Tracer {
         let file = folder.path().join("trace");
         let child = command::asynctrace(&["record", "--pid", &pid.to_string(), "--output"])
             .arg(&file)
+            // Without pauses: each of these tests wants to see probes.
+            .args(["--max-overhead", "none"])
             .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
