@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use rustix::stdio::{dup2_stderr, dup2_stdin};
 use tracer_common::ProbeKind;
 
@@ -21,15 +22,18 @@ use crate::error::Result;
 use crate::export::recording::{Header, ProbeCount, Window};
 use crate::follow::budgeting::Budget;
 use crate::follow::evidence::{Evidence, Gathered};
+use crate::follow::flight::{self, Flight, OnSignal};
 use crate::follow::follower::About;
+use crate::follow::judging::Judging;
 use crate::follow::kept::Kept;
 use crate::follow::outlet::Showing;
 use crate::follow::reader::Rhythm;
+use crate::follow::recorder::Both;
 use crate::follow::recording_file::{BETWEEN, RecordingFile};
 use crate::follow::session::{self, Ended, Setup};
 use crate::follow::summary::Summary;
 use crate::follow::tasks::{TaskSource, TokioTasks};
-use crate::follow::watched::Watched;
+use crate::follow::watched::{Ends, Watched};
 use crate::locate::{Capability, Process, TargetSelector};
 use crate::object::{Binary, DebugSource};
 use crate::plan::{self, Names, Plan, Rules};
@@ -74,6 +78,8 @@ pub struct Request {
     /// The share of the target's own CPU time that tracing may cost, 0.05 for five percent; `None`
     /// for as much as it takes.
     pub budget: Option<f64>,
+    /// When the recording is to hold the last stretch only.
+    pub flight: Option<flight::Options>,
     /// What to show meanwhile.
     pub showing: Showing,
     /// How often all tasks are read.
@@ -145,6 +151,14 @@ fn follow(
     announce: impl FnOnce(&str),
 ) -> Result<(Summary, Option<Gathered>)> {
     permission::check()?;
+    // Until the end of the session.
+    let _on_signal = match &request.flight {
+        Some(options) if matches!(watched.ends, Ends::BySignal) => {
+            let listening = OnSignal::listen(options.handle.clone());
+            Some(listening.context("cannot handle SIGUSR1")?)
+        }
+        _ => None,
+    };
     // locate
     let mut process = find(&request.target, request.showing)?;
     rights.keep(privilege::to_attach);
@@ -193,22 +207,31 @@ fn follow(
     let session = Session::start(&plan, process.pid, &SessionOptions::default())?;
     process.check_still_runs(&module, binary.file().map(AsRef::as_ref))?;
     let header = header(request, &process, &source, &plan, &session, started);
-    let observer = watched.observer.map(|make| make(&header));
-    let file = match &request.output {
-        Some(path) => {
+    let mut observer = watched.observer.map(|make| make(&header));
+    let mut kept = Kept::default();
+    match (&request.output, &request.flight) {
+        (Some(path), Some(options)) => {
+            let flight = Flight::new(path.clone(), header.clone(), options.clone())?;
+            kept.flight = Some(Box::new(flight));
+            if options.needs_judging() {
+                let judging = Judging::new(started, Arc::default()).for_flight(options);
+                observer = Both::of(observer, Box::new(judging));
+            }
+        }
+        (Some(path), None) => {
             let between = if gather { ALL_LOOKS } else { BETWEEN };
             let file = RecordingFile::create(path, &header, request.max_size, between)?;
-            Some(file)
+            kept.file = Some(file);
         }
-        None => None,
-    };
+        (None, _) => {}
+    }
     let later = Later {
         links: request.budget.is_some(),
-        files: false,
+        files: request.flight.is_some(),
     };
     rights.keep(|| privilege::to_follow(process.pid, later));
-    let evidence = gather.then(|| Evidence::new(header, Window::default()));
-    let sink = Some(Kept { file, evidence }).filter(Kept::is_wanted);
+    kept.evidence = gather.then(|| Evidence::new(header, Window::default()));
+    let sink = Some(kept).filter(Kept::is_wanted);
     announce(&open_line(&process, &session));
     // stream -> rebuild -> show | export
     notes.extend(what_is_missing(

@@ -16,7 +16,7 @@ pub(crate) mod sample;
 pub mod sampled;
 
 /// How `asynctrace dump` names a task with this id; one without id by its address.
-fn task_name(runtime: &str, id: Option<u64>, address: Address) -> String {
+pub(crate) fn task_name(runtime: &str, id: Option<u64>, address: Address) -> String {
     match id {
         Some(id) => format!("{runtime}/{id}"),
         None => format!("{runtime}/{address}"),

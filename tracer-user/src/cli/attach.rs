@@ -90,6 +90,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
         duration: arguments.duration,
         output: arguments.output,
         max_size: arguments.max_size,
+        flight: None,
         showing,
         rhythm: Rhythm::default(),
     })
@@ -106,7 +107,13 @@ pub(super) fn trace(request: &Request) -> Result<ExitCode> {
     };
     let summary = pipeline::trace(request, |line| say(&format!("{line}\n")))?;
     say(&summary.to_string());
-    Ok(ExitCode::Done)
+    // A recording that is cut short can be read; what was kept and not written is lost.
+    let lost = summary.file.is_some_and(|file| file.failure.is_some());
+    Ok(if lost && request.flight.is_some() {
+        ExitCode::BadFile
+    } else {
+        ExitCode::Done
+    })
 }
 
 /// The same without probes.

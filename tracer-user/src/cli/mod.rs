@@ -14,6 +14,7 @@ mod dump;
 pub(crate) mod duration;
 mod export;
 mod generate;
+mod keep;
 pub(crate) mod look;
 mod output;
 mod probes;
@@ -51,6 +52,7 @@ Examples:
   sudo asynctrace dump --name my-server --json the same for a script
   sudo asynctrace attach --pid 1234            live view of polls and wake-ups
   sudo asynctrace record -p 1234 -d 10 -o t.astrace
+  sudo asynctrace record -p 1234 -o t.astrace --keep 60s --on-slow-request 250ms
   sudo asynctrace check --pid 1234             what is wrong, with evidence
   asynctrace report t.astrace                  what the recording says
   asynctrace export t.astrace -f perfetto -o t.pftrace
@@ -211,6 +213,9 @@ mod tests {
             "asynctrace attach -n server -d 0.5 -o file",
             "asynctrace record -o file -- ./server --port 1 -p 2",
             "asynctrace record -o file --max-size 512M -p 2",
+            "asynctrace record -o file -p 2 --keep 60s --keep 512MB --on-panic no",
+            "asynctrace record -o file -p 2 --keep 1G --on-slow-request 250ms --pause 1m",
+            "asynctrace record -o file -p 2 --keep 2m --on-slow-await db::*=1s --on-finding any",
             "asynctrace probes --name server --debug-file server.debug --futures app::*",
             "asynctrace attach -p 1 --sample 10 -d 5 -o file",
             "asynctrace record -o file --sample 0.5 -p 2",
@@ -260,6 +265,14 @@ mod tests {
             "asynctrace attach -p 1 --max-size 512M",
             "asynctrace record -o file --max-size 5 -p 2",
             "asynctrace attach -p 1 -d inf",
+            "asynctrace attach -p 1 --keep 60s",
+            "asynctrace record -p 1 --keep 60s",
+            "asynctrace record -o file -p 1 --keep 60",
+            "asynctrace record -o file -p 1 --keep 1K",
+            "asynctrace record -o file -p 1 --keep 60s --max-size 1G",
+            "asynctrace record -o file -p 1 --on-slow-await 1s",
+            "asynctrace record -o file -p 1 --keep 60s --on-slow-await db::*",
+            "asynctrace record -o file -p 1 --keep 60s --on-finding lost",
             "asynctrace report",
             "asynctrace export file",
             "asynctrace check",

@@ -90,7 +90,7 @@ fn read(path: &Path, window: WindowArguments) -> Result<(Report, History, Header
         let gathering = || Evidence::new(header.clone(), window.window());
         evidence.get_or_insert_with(gathering).item(item);
         let collector = collector.get_or_insert_with(|| {
-            let mut collector = Collector::new(header.started);
+            let mut collector = Collector::new(header.attached());
             let (from, until) = window.window().bounds(header);
             collector.window(from, until);
             collector
@@ -98,7 +98,7 @@ fn read(path: &Path, window: WindowArguments) -> Result<(Report, History, Header
         collect(item, collector);
     })?;
     let header = recorded.header.clone();
-    let collector = collector.unwrap_or_else(|| Collector::new(header.started));
+    let collector = collector.unwrap_or_else(|| Collector::new(header.attached()));
     let (ending, note) = ending_in_words(&recorded.ending);
     let mut activity = collector.finish();
     let open_left_out = activity.open.len().saturating_sub(MAX_OPEN) as u64;
@@ -127,6 +127,7 @@ fn read(path: &Path, window: WindowArguments) -> Result<(Report, History, Header
             ended_because: recorded.ended_because,
             note,
             skipped_packets: recorded.skipped,
+            kept: header.kept.clone(),
         },
         trace_id: header.trace_id.to_string(),
         tool: header.tool.clone(),

@@ -100,6 +100,7 @@ fn read(path: &Path, window: WindowArguments) -> Result<SampledReport, Recording
     Ok(SampledReport {
         schema: SCHEMA,
         file: FileInfo {
+            kept: None,
             path: path.display().to_string(),
             bytes: recorded.bytes,
             format: format!("{MAJOR}.{}", recorded.minor),

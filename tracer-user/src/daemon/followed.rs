@@ -325,6 +325,7 @@ impl Followed {
             futures: Vec::new(),
             requests: self.target.requests.clone(),
             exact_polls: false,
+            flight: None,
             duration,
             output,
             max_size,

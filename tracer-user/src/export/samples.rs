@@ -80,6 +80,7 @@ fn header() -> Header {
         unseen: Vec::new(),
         sampling: None,
         requests: Vec::new(),
+        kept: None,
     }
 }
 

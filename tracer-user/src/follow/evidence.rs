@@ -54,7 +54,7 @@ impl Evidence {
         Self {
             sampled,
             builder: builder(&header, window),
-            window: window.bounds(&header),
+            window: looks(&header, window),
             header,
             moments: Moments::default(),
             events: 0,
@@ -141,6 +141,14 @@ impl Evidence {
             events: self.events,
         }
     }
+}
+
+/// Between which times looks at memory count. The last one before a kept stretch belongs to it:
+/// idle tasks stand where they stood.
+fn looks(header: &Header, window: Window) -> (u64, u64) {
+    let (from, until) = window.bounds(header);
+    let from = window.from.map_or_else(|| header.attached(), |_| from);
+    (from, until)
 }
 
 impl Gathered {

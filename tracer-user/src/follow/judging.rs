@@ -2,13 +2,18 @@
 //! proportion to what it costs. Nothing waits for it; what does not fit into its queue is dropped,
 //! counted, and told.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::flight::{self, Cause, Findings, Handle, Trigger};
 use super::recent::Recent;
 use super::recorder::{Entry, Sink};
-use crate::analyse::findings::{self, Case, Looked, Moment, Thresholds, Watch};
+use crate::analyse::findings::{self, Case, Episode, Finding, Looked, Moment, Thresholds, Watch};
+use crate::analyse::history::History;
+use crate::analyse::requests::{self, Patterns};
+use crate::show::escape::escape;
 use crate::show::live::exchange::Exchange;
 use crate::show::live::found::Found;
 
@@ -22,6 +27,8 @@ const PATIENCE: u64 = 25_000_000_000;
 /// Looks at memory that are kept, and of how many tasks all but two.
 const LOOKS: usize = 4;
 const MANY_TASKS: usize = 50_000;
+/// Functions that are requests at most.
+const MAX_REQUESTS: usize = 64;
 /// Nice value of the thread: it may be late, and must not take the CPU from the program.
 const NICE: i32 = 10;
 
@@ -37,6 +44,18 @@ pub struct Judging {
     exchange: Arc<Exchange>,
     next: Instant,
     is_nice: bool,
+    /// Who writes what is kept because of it.
+    flight: Option<ForFlight>,
+}
+
+/// What a flight recorder is told.
+#[derive(Debug)]
+struct ForFlight {
+    handle: Handle,
+    findings: Option<Findings>,
+    learns_requests: bool,
+    /// Keys of the findings that were told and are still open.
+    told: HashSet<String>,
 }
 
 impl Judging {
@@ -54,6 +73,7 @@ impl Judging {
             exchange,
             next: Instant::now() + PERIOD,
             is_nice: false,
+            flight: None,
         }
     }
 
@@ -68,6 +88,19 @@ impl Judging {
     #[must_use]
     pub const fn of_memory(mut self) -> Self {
         self.events_watched = false;
+        self
+    }
+
+    /// Has a flight recorder write because of findings, and tells it which functions are requests,
+    /// as far as it asked for that.
+    #[must_use]
+    pub fn for_flight(mut self, options: &flight::Options) -> Self {
+        self.flight = Some(ForFlight {
+            handle: options.handle.clone(),
+            findings: options.findings.clone(),
+            learns_requests: options.watched.learns_requests(),
+            told: HashSet::new(),
+        });
         self
     }
 
@@ -97,6 +130,9 @@ impl Judging {
         let coverage = findings::coverage(&case, looked, &found);
         let now = case.end();
         self.watch.judged(found, now);
+        if let Some(flight) = &mut self.flight {
+            flight.judged(&self.watch.episodes(), &history, now);
+        }
         self.exchange.put_found(Arc::new(Found {
             episodes: self.watch.episodes(),
             beyond: self.watch.beyond(),
@@ -104,6 +140,41 @@ impl Judging {
             span: history.span.clone(),
             now,
         }));
+    }
+}
+
+impl ForFlight {
+    fn judged(&mut self, episodes: &[Episode], history: &History, now: u64) {
+        if self.learns_requests {
+            let found = requests::find(history, &Patterns::default());
+            let paths = found.chosen.into_iter().map(|choice| choice.what);
+            self.handle.requests_are(paths.take(MAX_REQUESTS).collect());
+        }
+        let Some(findings) = &self.findings else {
+            return;
+        };
+        let open: Vec<&Episode> = episodes
+            .iter()
+            .filter(|episode| episode.closed.is_none() && findings.are(&episode.finding))
+            .collect();
+        let is_open = |key: &String| open.iter().any(|episode| episode.finding.key == *key);
+        self.told.retain(is_open);
+        for episode in open {
+            let Finding {
+                kind,
+                certainty,
+                summary,
+                key,
+                ..
+            } = &episode.finding;
+            if self.told.insert(key.clone()) {
+                self.handle.trigger(Trigger {
+                    cause: Cause::Finding,
+                    why: escape(&format!("{kind} ({certainty}): {summary}")).into_owned(),
+                    at: now,
+                });
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::ending::Ending;
 use super::evidence::{Evidence, Gathered};
+use super::flight::Flight;
 use super::recorder::{Entry, Progress, Sink};
 use super::recording_file::RecordingFile;
 use super::summary::FileSummary;
@@ -15,6 +16,8 @@ use crate::rebuild::tracker::Statistics;
 pub struct Kept {
     /// The recording.
     pub file: Option<RecordingFile>,
+    /// The last stretch, which becomes a recording when something happens.
+    pub flight: Option<Box<Flight>>,
     /// The evidence.
     pub evidence: Option<Evidence>,
 }
@@ -23,7 +26,7 @@ impl Kept {
     /// Whether anything is kept.
     #[must_use]
     pub const fn is_wanted(&self) -> bool {
-        self.file.is_some() || self.evidence.is_some()
+        self.file.is_some() || self.flight.is_some() || self.evidence.is_some()
     }
 
     /// Ends the recording, see [`RecordingFile::finish`], and hands out the evidence.
@@ -37,7 +40,11 @@ impl Kept {
         progress: Progress,
     ) -> (Option<FileSummary>, Option<Gathered>) {
         let file = self.file.zip(path);
-        let file = file.map(|(file, path)| file.finish(path, ending, time, statistics, progress));
+        let file = match (file, self.flight) {
+            (Some((file, path)), _) => Some(file.finish(path, ending, time, statistics, progress)),
+            (None, Some(flight)) => Some(flight.finish(ending, time, statistics, progress)),
+            (None, None) => None,
+        };
         let gathered = self.evidence.map(|mut evidence| {
             evidence.reached(time);
             evidence.finish()
@@ -51,15 +58,24 @@ impl Sink for Kept {
         if let Some(evidence) = &mut self.evidence {
             evidence.entry(entry);
         }
-        self.file.as_mut().map_or(Ok(()), |file| file.write(entry))
+        match (&mut self.file, &mut self.flight) {
+            (Some(file), _) => file.write(entry),
+            (None, Some(flight)) => flight.write(entry),
+            (None, None) => Ok(()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.as_mut().map_or(Ok(()), Sink::flush)
+        match (&mut self.file, &mut self.flight) {
+            (Some(file), _) => file.flush(),
+            (None, Some(flight)) => flight.flush(),
+            (None, None) => Ok(()),
+        }
     }
 
     fn bytes(&self) -> u64 {
-        self.file.as_ref().map_or(0, Sink::bytes)
+        let of_flight = self.flight.as_deref().map_or(0, Sink::bytes);
+        self.file.as_ref().map_or(of_flight, Sink::bytes)
     }
 
     fn is_full(&self) -> bool {

@@ -5,9 +5,11 @@
 //! [writer](recorder) of the recording, and the one that [judges](judging) what the view shows.
 //! Between them are slots that hold the newest value only and two bounded queues.
 
+pub mod before;
 pub mod budgeting;
 pub mod ending;
 pub mod evidence;
+pub mod flight;
 pub mod follower;
 pub mod judging;
 pub mod kept;

@@ -1,26 +1,25 @@
 //! The last seconds of a session, for who judges it while it goes on: a bounded number of events,
 //! and of each unit what was known before them. Pure.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use super::before::Before;
 use super::recorder::Entry;
 use crate::analyse::history::{Builder, History};
-use crate::rebuild::event::{Event, EventId, EventKind, Unit, UnitId};
+use crate::rebuild::event::Event;
 use crate::rebuild::watching::Watching;
 
 /// Nanoseconds of events that are kept.
 const SPAN: u64 = 15_000_000_000;
 /// Events that are kept at most: some 50 MB.
 const MAX_EVENTS: usize = 300_000;
-/// Units of which it is remembered what was known before: some 100 MB.
-const MAX_UNITS: usize = 300_000;
 
 /// The last seconds.
 #[derive(Debug)]
 pub struct Recent {
     started: u64,
     events: VecDeque<Event>,
-    before: HashMap<UnitId, Before>,
+    before: Before,
     /// What was watched from when on, each with the number of events before it.
     watching: VecDeque<(u64, Watching)>,
     /// Events that came.
@@ -28,30 +27,7 @@ pub struct Recent {
     /// Losses: until when, how many, and whether the kernel lost them.
     lost: VecDeque<(u64, u64, bool)>,
     latest: u64,
-    /// Units that were forgotten.
-    forgotten: u64,
     limit: usize,
-}
-
-/// What was known of a unit before the events that are kept.
-#[derive(Debug, Default)]
-struct Before {
-    described: Option<Event>,
-    stands: Option<Event>,
-    /// The poll that goes on.
-    polling: Option<Event>,
-    /// It is off the CPU in that poll.
-    blocked: Option<Event>,
-    /// Sequence number of the event after the last that is not kept.
-    next: u64,
-}
-
-impl Before {
-    fn events(&self) -> impl DoubleEndedIterator<Item = &Event> {
-        [&self.described, &self.stands, &self.polling, &self.blocked]
-            .into_iter()
-            .flatten()
-    }
 }
 
 impl Recent {
@@ -65,12 +41,11 @@ impl Recent {
         Self {
             started,
             events: VecDeque::new(),
-            before: HashMap::new(),
+            before: Before::default(),
             watching: VecDeque::new(),
             came: 0,
             lost: VecDeque::new(),
             latest: started,
-            forgotten: 0,
             limit,
         }
     }
@@ -112,7 +87,7 @@ impl Recent {
             || self.events.front().is_some_and(|event| event.time < from)
         {
             if let Some(event) = self.events.pop_front() {
-                self.remember(event);
+                self.before.take(&event);
             }
         }
         let first = self.came - self.events.len() as u64;
@@ -125,67 +100,12 @@ impl Recent {
         }
     }
 
-    /// An event is not kept any more.
-    fn remember(&mut self, event: Event) {
-        let unit = event.id.unit;
-        if !self.before.contains_key(&unit) && self.before.len() >= MAX_UNITS {
-            let all = self.before.len();
-            // Every connection of its life is a unit of its own: tasks and threads matter more.
-            self.before.retain(|_, before| !before.is_origin());
-            self.forgotten += (all - self.before.len()) as u64;
-            if self.before.len() >= MAX_UNITS {
-                self.forgotten += 1;
-                return;
-            }
-        }
-        let before = self.before.entry(unit).or_default();
-        before.next = event.id.sequence.saturating_add(1);
-        match &event.kind {
-            EventKind::Described(_) => before.described = Some(event),
-            EventKind::AwaitChanged { .. } => before.stands = Some(event),
-            EventKind::PollBegin { .. } => {
-                before.polling = Some(event);
-                before.blocked = None;
-            }
-            EventKind::PollEnd { outcome, .. } => {
-                (before.polling, before.blocked) = (None, None);
-                if outcome.is_over() {
-                    self.before.remove(&unit);
-                }
-            }
-            EventKind::Blocked { .. } => before.blocked = Some(event),
-            EventKind::Unblocked => before.blocked = None,
-            EventKind::Finished { .. } => {
-                self.before.remove(&unit);
-            }
-            _ => {}
-        }
-    }
-
     /// What happened in the last seconds.
     #[must_use]
     pub fn history(&self) -> History {
         let mut builder = Builder::new(self.started);
         builder.window(self.from(), u64::MAX);
-        for (unit, before) in &self.before {
-            // A unit's events are numbered without holes: these take the places of the last ones
-            // that are not kept.
-            let number = (0..before.next).rev();
-            let mut events: Vec<Event> = before
-                .events()
-                .rev()
-                .zip(number)
-                .map(|(event, sequence)| Event {
-                    id: EventId {
-                        unit: *unit,
-                        sequence,
-                    },
-                    ..event.clone()
-                })
-                .collect();
-            events.reverse();
-            builder.events(&events);
-        }
+        builder.events(&self.before.events());
         let mut at = self.came - self.events.len() as u64;
         let mut events = self.events.iter();
         let mut up_to = |builder: &mut Builder, end: u64| {
@@ -226,14 +146,7 @@ impl Recent {
     /// Units that were forgotten because there were too many.
     #[must_use]
     pub const fn forgotten(&self) -> u64 {
-        self.forgotten
-    }
-}
-
-impl Before {
-    fn is_origin(&self) -> bool {
-        let described = self.described.as_ref().map(|event| &event.kind);
-        matches!(described, Some(EventKind::Described(unit)) if matches!(**unit, Unit::Origin(_)))
+        self.before.forgotten()
     }
 }
 

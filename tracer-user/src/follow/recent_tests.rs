@@ -23,8 +23,9 @@ fn two_tasks(seconds: u64) -> Trace {
     let busy = trace.task(1, "app::busy", 2, true);
     let idle = trace.task(2, "app::idle", 3, true);
     let stands = [body(0, 0, "app::idle", 12), leaf(1, 8, "Sleep", "sleep")];
-    trace.stands(idle, 4, &stands);
     trace.poll(idle, thread, 5, 6, None);
+    // As memory tells it: where a task stands after a poll is not known before its next one.
+    trace.stands(idle, 7, &stands);
     for at in 1..seconds * 2 {
         let time = at * SECOND / 2;
         trace.wake(thread, busy, time, None);

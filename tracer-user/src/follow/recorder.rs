@@ -102,6 +102,34 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
     }
 }
 
+/// Two sinks that are told the same. The first failure of either is the failure of both.
+pub struct Both(Box<dyn Sink>, Box<dyn Sink>);
+
+impl Both {
+    /// The second one, and the first where there is one.
+    #[must_use]
+    pub fn of(first: Option<Box<dyn Sink>>, second: Box<dyn Sink>) -> Option<Box<dyn Sink>> {
+        Some(match first {
+            Some(first) => Box::new(Self(first, second)),
+            None => second,
+        })
+    }
+}
+
+impl Sink for Both {
+    fn write(&mut self, entry: &Entry) -> io::Result<()> {
+        self.0.write(entry).and(self.1.write(entry))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().and(self.1.flush())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.bytes() + self.1.bytes()
+    }
+}
+
 /// What the writer and the follower both see.
 #[derive(Debug, Default)]
 struct Shared {

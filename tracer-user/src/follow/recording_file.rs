@@ -128,6 +128,7 @@ impl RecordingFile {
             dropped: progress.dropped,
             failure,
             full,
+            also: Vec::new(),
         }
     }
 }

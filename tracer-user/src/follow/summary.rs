@@ -25,6 +25,8 @@ pub struct FileSummary {
     pub failure: Option<String>,
     /// Whether it ended at its limit, before the session did or because of that.
     pub full: bool,
+    /// What else there is to say of it and of other files, in lines.
+    pub also: Vec<String>,
 }
 
 /// A session in numbers.
@@ -154,6 +156,9 @@ impl fmt::Display for Summary {
             if let Some(failure) = &file.failure {
                 writeln!(f, "           incomplete: {}", escape(failure))?;
             }
+            for line in &file.also {
+                writeln!(f, "           {}", escape(line))?;
+            }
         }
         Ok(())
     }
@@ -204,6 +209,7 @@ mod tests {
             dropped: 5,
             failure: Some("no space left on device".to_owned()),
             full: false,
+            also: Vec::new(),
         });
         insta::assert_snapshot!(summary);
     }

@@ -128,7 +128,11 @@ fn look(
         max_size: request
             .max_size
             .filter(|_| request.showing == Showing::LinesOnStderr),
-        sink: Some(Kept { file, evidence }).filter(Kept::is_wanted),
+        sink: Some(Kept {
+            file,
+            evidence,
+            flight: None,
+        }).filter(Kept::is_wanted),
         ends: Ends::default(),
         replaced: Box::new(move || {
             // Of a process that is ending nothing can be read; the reader of its memory says so.

@@ -18,7 +18,7 @@ mod outlast;
 mod panics;
 mod polls;
 #[cfg(test)]
-mod property_tests;
+pub(crate) mod property_tests;
 #[cfg(test)]
 pub(crate) mod sample;
 mod stands;

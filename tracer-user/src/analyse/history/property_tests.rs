@@ -156,7 +156,7 @@ impl Maker {
     }
 }
 
-fn any_trace() -> impl Strategy<Value = Vec<Event>> {
+pub(crate) fn any_trace() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(any_step(), 0..60).prop_map(|steps| {
         let mut trace = Trace::new();
         let thread = trace.thread(1, "worker", 100);

@@ -141,7 +141,7 @@ impl Trace {
         id
     }
 
-    fn unit(&mut self, time: u64, unit: Unit) -> UnitId {
+    pub(crate) fn unit(&mut self, time: u64, unit: Unit) -> UnitId {
         let id = UnitId(self.units);
         self.units += 1;
         self.event(id, time, EventKind::Described(Arc::new(unit)), None);

@@ -40,6 +40,12 @@ impl Patterns {
         self.list.iter().map(|(text, _)| text.as_str())
     }
 
+    /// Whether one of them names `path`, or the function that the body at `path` is in.
+    #[must_use]
+    pub fn names(&self, path: &str) -> bool {
+        !self.naming(path).is_empty() || !self.naming_the_function_around(path).is_empty()
+    }
+
     /// Indexes of the patterns that name `path` itself.
     pub(super) fn naming(&self, path: &str) -> Vec<usize> {
         let forms = forms(path);

@@ -150,6 +150,7 @@ fn in_session(arguments: &Arguments, target: TargetSelector) -> Result<Seen> {
         duration: Some(duration),
         output: arguments.output.clone(),
         max_size: None,
+        flight: None,
         showing: Showing::LinesOnStderr,
         rhythm: Rhythm::of(duration),
     };

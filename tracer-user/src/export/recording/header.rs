@@ -25,7 +25,8 @@ pub struct Header {
     pub clock_realtime: u64,
     /// The machine.
     pub host: Host,
-    /// When the probes were attached, CLOCK_MONOTONIC in nanoseconds.
+    /// When the probes were attached, or from when on a kept stretch is told; CLOCK_MONOTONIC in
+    /// nanoseconds.
     pub started: u64,
     /// The runtime whose tasks are traced.
     pub runtime: String,
@@ -40,6 +41,23 @@ pub struct Header {
     /// Looks at memory a second that were asked for, in a recording of nothing but those: no events
     /// were watched.
     pub sampling: Option<f64>,
+    /// Set when it is the last stretch of a session, kept in memory until something had it written.
+    pub kept: Option<KeptStretch>,
+}
+
+/// Which stretch of a session a recording holds, and why it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeptStretch {
+    /// When the probes were attached, CLOCK_MONOTONIC in nanoseconds.
+    pub attached: u64,
+    /// Until when it goes, CLOCK_MONOTONIC in nanoseconds.
+    pub until: u64,
+    /// What had it written: `signal`, `request`, `await`, `finding`, `panic`, `asked`, `end`.
+    pub trigger: String,
+    /// The same in words.
+    pub why: String,
+    /// When that was, CLOCK_MONOTONIC in nanoseconds.
+    pub at: u64,
 }
 
 /// A number of seconds in which a rate is told as an integer.
@@ -121,7 +139,16 @@ impl Header {
             unseen: Vec::new(),
             requests: Vec::new(),
             sampling: None,
+            kept: None,
         }
+    }
+
+    /// When the probes were attached, CLOCK_MONOTONIC in nanoseconds. Nothing in the recording is
+    /// from before that, and with [`Header::kept`] not everything since.
+    #[must_use]
+    pub fn attached(&self) -> u64 {
+        let kept = self.kept.as_ref();
+        kept.map_or(self.started, |kept| kept.attached.min(self.started))
     }
 
     /// Nanoseconds since 1970-01-01 UTC of a time of the trace; `None` when it is out of range.
@@ -174,6 +201,13 @@ impl Header {
             sampling: self.sampling.map(|per_second| proto::Sampling {
                 asked_per_megasecond: (per_second * MEGASECOND) as u64,
             }),
+            kept: self.kept.as_ref().map(|kept| proto::Kept {
+                attached: kept.attached,
+                until: kept.until,
+                trigger: kept.trigger.clone(),
+                why: kept.why.clone(),
+                at: kept.at,
+            }),
         }
     }
 
@@ -221,6 +255,13 @@ impl Header {
             sampling: header
                 .sampling
                 .map(|sampling| sampling.asked_per_megasecond as f64 / MEGASECOND),
+            kept: header.kept.map(|kept| KeptStretch {
+                attached: kept.attached,
+                until: kept.until,
+                trigger: kept.trigger,
+                why: kept.why,
+                at: kept.at,
+            }),
         })
     }
 }

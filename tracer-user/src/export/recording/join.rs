@@ -38,13 +38,14 @@ impl Window {
 /// A builder for the part of a recording with this header that lies in a window.
 #[must_use]
 pub fn builder(header: &Header, window: Window) -> Builder {
-    let mut builder = Builder::new(header.started);
+    let mut builder = Builder::new(header.attached());
     // A header that names none says nothing.
     if !header.probes.is_empty() {
         let kinds = header.probes.iter().map(|probes| probes.kind.as_str());
         builder.probed(Probed::by_kinds(kinds));
     }
-    if !window.is_everything() {
+    // What a kept stretch tells from before its start is what was known then.
+    if !window.is_everything() || header.kept.is_some() {
         let (from, until) = window.bounds(header);
         builder.window(from, until);
     }

@@ -15,6 +15,7 @@ mod join;
 mod kinds;
 mod names;
 mod nodes;
+mod pieces;
 mod reader;
 mod seek;
 mod segments;
@@ -35,8 +36,9 @@ mod samples;
 mod seek_tests;
 
 pub use self::error::RecordingError;
-pub use self::header::{End, Header, Host, Loss, ProbeCount};
+pub use self::header::{End, Header, Host, KeptStretch, Loss, ProbeCount};
 pub use self::join::{Window, builder, join};
+pub use self::pieces::{Piece, Told};
 pub use self::reader::{Ending, Item, Reader};
 pub use self::segments::KnownUnit;
 pub use self::trees::SnapshotPart;

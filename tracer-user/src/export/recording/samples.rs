@@ -48,6 +48,7 @@ pub(super) fn header() -> Header {
         }],
         sampling: None,
         requests: vec!["app::handle*".into()],
+        kept: None,
     }
 }
 

@@ -54,6 +54,10 @@ pub(super) struct Segments {
     known: HashMap<UnitId, Remembered>,
     /// Offset and time of each.
     starts: Vec<(u64, u64)>,
+    /// How many began.
+    number: u64,
+    /// Units that are remembered at most.
+    most: usize,
     length: u64,
     next_at: u64,
 }
@@ -69,9 +73,17 @@ impl Segments {
         Self {
             known: HashMap::new(),
             starts: Vec::new(),
+            number: 0,
+            most: MAX_KNOWN,
             length,
-            next_at: offset + length,
+            next_at: offset.saturating_add(length),
         }
+    }
+
+    /// Remembers so many units at most, for who has less memory.
+    pub(super) fn remembering(mut self, most: usize) -> Self {
+        self.most = most;
+        self
     }
 
     /// Whether it is time for the next one.
@@ -81,21 +93,23 @@ impl Segments {
 
     /// A segment begins with the frame at `offset`; nothing before it is later than `time`.
     pub(super) fn start(&mut self, offset: u64, time: u64) {
-        if self.known.len() > MAX_KNOWN {
-            let before = self.number();
+        if self.known.len() > self.most {
+            let before = self.number;
             self.known.retain(|_, unit| unit.told_in == before);
         }
         self.starts.push((offset, time));
-        self.next_at = offset + self.length + offset / GROWTH;
+        self.number += 1;
+        self.next_at = (offset + offset / GROWTH).saturating_add(self.length);
     }
 
-    fn number(&self) -> u64 {
-        self.starts.len() as u64
+    /// Forgets where they began: for who needs no index.
+    pub(super) fn forget_starts(&mut self) {
+        self.starts.clear();
     }
 
     /// What must be told before these events, in parts.
     pub(super) fn untold(&mut self, events: &[Event]) -> Vec<Vec<KnownUnit>> {
-        let number = self.number();
+        let number = self.number;
         let mut asked = HashSet::new();
         let mut parts: Vec<Vec<KnownUnit>> = Vec::new();
         let mut placed = usize::MAX;
@@ -132,7 +146,7 @@ impl Segments {
 
     /// Remembers what these events say of their units.
     pub(super) fn remember(&mut self, events: &[Event]) {
-        let number = self.number();
+        let number = self.number;
         for event in events {
             match &event.kind {
                 EventKind::Described(what) => {
@@ -170,7 +184,7 @@ impl Segments {
 
     /// Bytes that the index takes at most.
     pub(super) fn index_size(&self) -> u64 {
-        self.number() * 20 + 16
+        self.starts.len() as u64 * 20 + 16
     }
 }
 

@@ -17,6 +17,7 @@ use prost::Message as _;
 use super::error::RecordingError;
 use super::frame::{self, FRAME_HEADER, MAGIC, MAX_PAYLOAD};
 use super::header::{End, Header, Loss, statistics_to_proto};
+use super::pieces::{Cuts, Piece};
 use super::segments::{Segments, units_message};
 use super::tables::{ENTRIES, Interner};
 use super::watching::watching_to_proto;
@@ -32,6 +33,9 @@ const BLOCK: usize = 4096;
 
 /// How long events wait for their block to fill.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Units that are remembered between pieces at most: some 50 MB.
+const MAX_KNOWN_OF_PIECES: usize = 300_000;
 
 /// Bytes that an end takes at most, without the index.
 const END: u64 = 1024;
@@ -68,6 +72,8 @@ pub struct Writer<W: Write> {
     counts: Option<proto::Statistics>,
     limit: Option<u64>,
     state: State,
+    /// Where segments were begun, for who takes the file in pieces.
+    cuts: Option<Cuts>,
 }
 
 /// What a finished recording holds.
@@ -94,13 +100,58 @@ impl Writer<File> {
     }
 }
 
+impl Writer<Vec<u8>> {
+    /// Begins to make pieces of a recording that started at this time (CLOCK_MONOTONIC,
+    /// nanoseconds); [`Writer::cut`] hands them out.
+    #[must_use]
+    pub fn of_pieces(started: u64) -> Self {
+        let mut writer = Self::bare(Path::new("memory"), Vec::new(), started);
+        writer.segments = Segments::of_length(u64::MAX, 0).remembering(MAX_KNOWN_OF_PIECES);
+        writer.cuts = Some(Cuts::starting_at(started));
+        writer
+    }
+
+    /// Bytes since the last cut; events that wait for their block are not among them.
+    #[must_use]
+    pub fn uncut(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Hands out what came since the last cut, mostly as one piece, none if there was nothing.
+    /// `now` (CLOCK_MONOTONIC, nanoseconds) is not before anything that came.
+    ///
+    /// # Errors
+    /// As [`Writer::events`]: never for a write to memory, but for what fits into no packet.
+    pub fn cut(&mut self, now: u64) -> Result<Vec<Piece>, RecordingError> {
+        self.flush()?;
+        if self.out.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.reached(Some(now));
+        self.start_segment()?;
+        self.segments.forget_starts();
+        let bytes = std::mem::take(&mut self.out);
+        let cuts = self.cuts.as_mut();
+        Ok(cuts.map_or_else(Vec::new, |cuts| cuts.pieces(&bytes)))
+    }
+}
+
 impl<W: Write> Writer<W> {
     /// Begins a recording on anything that takes bytes; `path` is what errors call it.
     ///
     /// # Errors
     /// [`RecordingError::Write`].
     pub fn new(path: &Path, out: W, header: &Header) -> Result<Self, RecordingError> {
-        let mut writer = Self {
+        let mut writer = Self::bare(path, out, header.started);
+        writer.put(&MAGIC)?;
+        writer.packet(Content::Header(header.to_proto()))?;
+        writer.segments = Segments::starting_at(writer.bytes);
+        Ok(writer)
+    }
+
+    /// Without a header.
+    fn bare(path: &Path, out: W, started: u64) -> Self {
+        Self {
             path: path.to_owned(),
             out,
             tables: Interner::default(),
@@ -112,15 +163,27 @@ impl<W: Write> Writer<W> {
             bytes: 0,
             events: 0,
             not_written: 0,
-            latest: header.started,
+            latest: started,
             counts: None,
             limit: None,
             state: State::Open,
-        };
-        writer.put(&MAGIC)?;
-        writer.packet(Content::Header(header.to_proto()))?;
-        writer.segments = Segments::starting_at(writer.bytes);
-        Ok(writer)
+            cuts: None,
+        }
+    }
+
+    /// Appends a piece that another writer made, as a segment of its own. Only pieces and the end
+    /// may follow.
+    ///
+    /// # Errors
+    /// As [`Writer::events`].
+    pub fn append(&mut self, piece: &Piece) -> Result<(), RecordingError> {
+        self.flush()?;
+        self.reached(Some(piece.from));
+        self.start_segment()?;
+        self.put(&piece.body)?;
+        self.events += piece.events;
+        self.reached(Some(piece.until));
+        Ok(())
     }
 
     /// Begins segments this often, for tests that need many.
@@ -391,6 +454,9 @@ impl<W: Write> Writer<W> {
         }))?;
         if self.state == State::Open {
             self.segments.start(offset, self.latest);
+        }
+        if let Some(cuts) = &mut self.cuts {
+            cuts.begin(offset, self.bytes, self.latest, self.events);
         }
         Ok(())
     }

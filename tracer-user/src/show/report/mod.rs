@@ -25,7 +25,7 @@ use crate::analyse::activity::Activity;
 use crate::analyse::findings::Finding;
 use crate::analyse::history;
 use crate::analyse::profile::Profile;
-use crate::export::recording::{Host, ProbeCount};
+use crate::export::recording::{Host, KeptStretch, ProbeCount};
 use crate::plan::Unseen;
 use crate::rebuild::snapshot::{DebugInfoLevel, ProcessInfo};
 
@@ -56,6 +56,9 @@ pub struct FileInfo {
     pub note: Option<String>,
     /// Packets that only a later version can read.
     pub skipped_packets: u64,
+    /// When it is the last stretch of a session: which, and why it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptStretch>,
 }
 
 /// Everything that a report says.
@@ -168,6 +171,15 @@ fn head(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         write!(out, "; ended: {}", escape(reason))?;
     }
     writeln!(out)?;
+    if let Some(kept) = &report.file.kept {
+        let session = kept.until.saturating_sub(kept.attached);
+        writeln!(
+            out,
+            "the last stretch of {}, kept and written because of: {}",
+            span(session),
+            escape(&kept.why)
+        )?;
+    }
     let host = &report.host;
     write!(
         out,

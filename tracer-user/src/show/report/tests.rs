@@ -135,6 +135,7 @@ fn report() -> Report {
             ended_because: Some("interrupted".into()),
             note: None,
             skipped_packets: 0,
+            kept: None,
         },
         trace_id: "018f0000-0000-7001-8002-030405060708".into(),
         tool: "asynctrace 0.1.0".into(),

@@ -1,0 +1,593 @@
+//! Requests and awaits that take longer than the user allows, and panics, as they happen. Pure.
+//!
+//! In: events in order. Out: triggers. Only instances whose beginning was seen count, each once:
+//! when a poll begins and its task still stands in it, when memory tells the same of an idle task,
+//! or when it is seen to be over. Bounded: by the tasks that live, and by [`MAX_TASKS`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::trigger::{Cause, Trigger};
+use crate::analyse::requests::Patterns;
+use crate::analyse::task_name;
+use crate::rebuild::event::{Event, EventKind, PanicLocation, TaskUnit, Unit, UnitId};
+use crate::rebuild::suspension::{FutureState, Marks, Place, Suspension};
+use crate::rebuild::tree::{NodeKind, NodeState};
+use crate::show::escape::escape;
+use crate::show::live::format;
+
+/// Tasks that are followed at most: some 100 MB.
+const MAX_TASKS: usize = 300_000;
+/// Futures of one task that are followed.
+const MAX_NODES: usize = 256;
+/// Panics on their way.
+const MAX_PANICS: usize = 64;
+/// What follows on a trigger belongs to it (nanoseconds): how the poll ended, what the panic says.
+const SETTLE: u64 = 200_000_000;
+
+/// What is too slow.
+#[derive(Clone, Debug)]
+pub struct Slow {
+    /// The async functions that it is said of; all of them, or what the recording has as its
+    /// requests, without any.
+    pub which: Patterns,
+    /// Nanoseconds that are still fine.
+    pub limit: u64,
+}
+
+/// What to watch for.
+#[derive(Clone, Debug, Default)]
+pub struct Watching {
+    /// Requests.
+    pub requests: Vec<Slow>,
+    /// Awaits.
+    pub awaits: Vec<Slow>,
+    /// Panics.
+    pub panics: bool,
+    /// The functions whose instances are requests, as the user named them.
+    pub request_names: Patterns,
+}
+
+impl Watching {
+    /// Whether requests are told apart by what the last seconds showed.
+    #[must_use]
+    pub fn learns_requests(&self) -> bool {
+        self.request_names.is_empty() && self.requests.iter().any(|slow| slow.which.is_empty())
+    }
+
+    const fn follows_tasks(&self) -> bool {
+        !self.requests.is_empty() || !self.awaits.is_empty()
+    }
+}
+
+/// Watches the stream.
+#[derive(Debug)]
+pub struct Watcher {
+    watched: Watching,
+    tasks: HashMap<UnitId, Task>,
+    /// What is too slow, by the path of the future.
+    limits: HashMap<Arc<str>, Limits>,
+    /// Paths of requests, as they were learned.
+    requests: Vec<Arc<str>>,
+    panics: Vec<(UnitId, u64, Option<Arc<PanicLocation>>)>,
+    /// Tasks that were not followed.
+    beyond: u64,
+}
+
+/// Nanoseconds that are still fine, as a request and as an await.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    request: u64,
+    wait: u64,
+}
+
+#[derive(Debug)]
+struct Task {
+    what: Arc<Unit>,
+    /// First sight, which is the spawn if that was seen.
+    first: u64,
+    existing: bool,
+    nodes: Vec<Node>,
+    /// The last poll: begin and end.
+    poll: Option<(u64, Option<u64>)>,
+    /// It is known to stand there, and no poll has begun since.
+    idle: bool,
+    /// When the first of its futures will be too slow.
+    due: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Node {
+    depth: u16,
+    place: Place,
+    mark: Option<u8>,
+    state: Arc<FutureState>,
+    since: u64,
+    /// Its beginning was seen.
+    sure: bool,
+    limits: Limits,
+    /// It was told as a request, as an await.
+    told: (bool, bool),
+    /// Nothing tells it from the next one at its place: after a poll it may be that.
+    fleeting: bool,
+}
+
+impl Watcher {
+    /// Watches for this.
+    #[must_use]
+    pub fn new(watched: Watching) -> Self {
+        Self {
+            watched,
+            tasks: HashMap::new(),
+            limits: HashMap::new(),
+            requests: Vec::new(),
+            panics: Vec::new(),
+            beyond: 0,
+        }
+    }
+
+    /// Takes events, in order.
+    pub fn events(&mut self, events: &[Event], found: &mut Vec<Trigger>) {
+        if self.watched.panics {
+            for event in events {
+                self.panic(event, found);
+            }
+        }
+        if self.watched.follows_tasks() {
+            for event in events {
+                self.event(event, found);
+            }
+        }
+    }
+
+    /// Which functions' instances are requests, by what the last seconds showed.
+    pub fn requests_are(&mut self, paths: Vec<Arc<str>>) {
+        if paths == self.requests {
+            return;
+        }
+        self.requests = paths;
+        self.limits.clear();
+        let mut tasks = std::mem::take(&mut self.tasks);
+        for task in tasks.values_mut() {
+            for node in &mut task.nodes {
+                node.limits.request = self.limits_of(&node.state.future).request;
+            }
+            task.due = due(&task.nodes);
+        }
+        self.tasks = tasks;
+    }
+
+    /// Looks at what waits while nothing happens, at `now` (CLOCK_MONOTONIC, nanoseconds).
+    pub fn look(&mut self, now: u64, found: &mut Vec<Trigger>) {
+        for task in self.tasks.values_mut() {
+            if task.idle && task.due <= now {
+                task.tell_slow(now, found);
+            }
+        }
+        let panics = std::mem::take(&mut self.panics);
+        for (unit, time, location) in panics {
+            if time.saturating_add(SETTLE) <= now {
+                found.push(self.panicked(unit, time, location.as_deref(), None));
+            } else {
+                self.panics.push((unit, time, location));
+            }
+        }
+    }
+
+    fn event(&mut self, event: &Event, found: &mut Vec<Trigger>) {
+        let unit = event.id.unit;
+        match &event.kind {
+            EventKind::Described(what) => {
+                if let Unit::Task(task) = &**what {
+                    self.described(unit, what, task, event.time);
+                }
+            }
+            EventKind::AwaitChanged { suspension, marks } => {
+                if let Some(mut task) = self.tasks.remove(&unit) {
+                    self.stands(&mut task, suspension, *marks, event.time, found);
+                    if task.due <= event.time {
+                        task.tell_slow(event.time, found);
+                    }
+                    self.tasks.insert(unit, task);
+                }
+            }
+            EventKind::PollBegin { .. } => {
+                if let Some(task) = self.tasks.get_mut(&unit) {
+                    if task.due <= event.time {
+                        task.tell_slow(event.time, found);
+                    }
+                    task.poll = Some((event.time, None));
+                    task.idle = false;
+                }
+            }
+            EventKind::PollEnd { outcome, .. } => {
+                if let Some(task) = self.tasks.get_mut(&unit)
+                    && let Some((_, end)) = &mut task.poll
+                {
+                    *end = Some(event.time);
+                    if outcome.is_over() {
+                        self.over(unit, event.time, found);
+                    } else {
+                        task.renew(event.time);
+                    }
+                }
+            }
+            EventKind::Finished { .. } => self.over(unit, event.time, found),
+            EventKind::Gap { .. } => {
+                // What happened meanwhile is not known: nothing that goes on is believed to.
+                if let Some(task) = self.tasks.get_mut(&unit) {
+                    task.nodes.clear();
+                    (task.due, task.idle, task.poll) = (u64::MAX, false, None);
+                    task.existing = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn described(&mut self, unit: UnitId, what: &Arc<Unit>, task: &TaskUnit, time: u64) {
+        if let Some(known) = self.tasks.get_mut(&unit) {
+            known.what = Arc::clone(what);
+        } else if self.tasks.len() >= MAX_TASKS {
+            self.beyond += 1;
+        } else {
+            let task = Task {
+                what: Arc::clone(what),
+                first: time,
+                existing: task.existing,
+                nodes: Vec::new(),
+                poll: None,
+                idle: false,
+                due: u64::MAX,
+            };
+            self.tasks.insert(unit, task);
+        }
+    }
+
+    fn over(&mut self, unit: UnitId, time: u64, found: &mut Vec<Trigger>) {
+        let Some(mut task) = self.tasks.remove(&unit) else {
+            return;
+        };
+        // Inside the task's last poll it is not known what ended when: only its own future.
+        task.nodes.truncate(1);
+        task.due = due(&task.nodes);
+        if task.due <= time {
+            task.tell_slow(time, found);
+        }
+    }
+
+    /// The task has stood at this suspension since its last poll ended.
+    fn stands(
+        &mut self,
+        task: &mut Task,
+        suspension: &Suspension,
+        marks: Marks,
+        time: u64,
+        found: &mut Vec<Trigger>,
+    ) {
+        let before = std::mem::take(&mut task.nodes);
+        let (begin, end, polled) = match task.poll {
+            Some((begin, Some(end))) => (begin, end, true),
+            // An end that was not told is before the next begin.
+            Some((begin, None)) => (begin, time, true),
+            None => (time, time, false),
+        };
+        // What is there for the first time began in the last poll, if all before that is known.
+        let new_is_sure = polled && (!before.is_empty() || !task.existing);
+        let mut stayed = vec![false; before.len()];
+        let mut places: HashMap<(Place, &str), usize> = HashMap::new();
+        for (at, node) in before.iter().enumerate().rev() {
+            places.insert((node.place, &*node.state.future), at);
+        }
+        let mut nodes: Vec<Node> = Vec::with_capacity(suspension.futures.len().min(MAX_NODES));
+        // The way from the task's future: index among the nodes, and among those before where it is
+        // the same one.
+        let mut way: Vec<(usize, Option<usize>)> = Vec::new();
+        let mut skip = None;
+        for future in suspension.futures.iter().take(MAX_NODES) {
+            if skip.is_some_and(|depth| future.depth > depth) {
+                continue;
+            }
+            skip = None;
+            if matches!(
+                future.state.state,
+                NodeState::Returned | NodeState::Panicked
+            ) {
+                skip = Some(future.depth);
+                continue;
+            }
+            while way
+                .last()
+                .is_some_and(|(at, _)| nodes[*at].depth >= future.depth)
+            {
+                way.pop();
+            }
+            let mark = marks.of(future);
+            let parent = way.last().copied();
+            let same = match parent {
+                None => (!before.is_empty()).then_some(0),
+                Some((_, None)) => None,
+                Some((now, Some(then))) => {
+                    let at = places.get(&(future.place, &*future.state.future)).copied();
+                    at.filter(|at| {
+                        is_same(&before, *at, then, mark)
+                            && !moved_on(&before[then].state, &nodes[now].state)
+                    })
+                }
+            };
+            way.push((nodes.len(), same));
+            let state = Arc::clone(&future.state);
+            let node = if let Some(at) = same {
+                stayed[at] = true;
+                Node {
+                    depth: future.depth,
+                    mark: mark.or(before[at].mark),
+                    state,
+                    ..before[at].clone()
+                }
+            } else {
+                let is_root = parent.is_none();
+                let since = match (is_root, is_body(&state)) {
+                    (true, _) => task.first,
+                    (false, true) => begin,
+                    (false, false) => end,
+                };
+                let mut limits = self.limits_of(&state.future);
+                if is_root {
+                    // Its life is no await.
+                    limits.wait = u64::MAX;
+                }
+                Node {
+                    depth: future.depth,
+                    place: future.place,
+                    mark,
+                    state,
+                    since,
+                    sure: if is_root { !task.existing } else { new_is_sure },
+                    limits,
+                    told: (false, false),
+                    fleeting: false,
+                }
+            };
+            nodes.push(node);
+        }
+        mark_fleeting(&mut nodes);
+        // A tree with a part missing says nothing of what is not in it.
+        if suspension.missing.is_none() {
+            for (at, node) in before.iter().enumerate().skip(1).rev() {
+                let ended = if is_body(&node.state) { end } else { begin };
+                if !stayed[at] && node.due() <= ended {
+                    let parent = parent_of(&before, at);
+                    node.clone().tell(&task.what, parent, ended, found);
+                }
+            }
+        }
+        task.nodes = nodes;
+        task.due = due(&task.nodes);
+        task.idle = true;
+    }
+
+    fn limits_of(&mut self, path: &Arc<str>) -> Limits {
+        if let Some(known) = self.limits.get(path) {
+            return *known;
+        }
+        let watched = &self.watched;
+        let least = |slow: &[Slow], all: bool| {
+            let of_it = slow.iter().filter(|slow| {
+                if slow.which.is_empty() {
+                    all
+                } else {
+                    slow.which.names(path)
+                }
+            });
+            of_it.map(|slow| slow.limit).min().unwrap_or(u64::MAX)
+        };
+        let is_request = watched.request_names.names(path) || self.requests.contains(path);
+        let limits = Limits {
+            request: least(&watched.requests, is_request),
+            wait: least(&watched.awaits, true),
+        };
+        if self.limits.len() < MAX_TASKS {
+            self.limits.insert(Arc::clone(path), limits);
+        }
+        limits
+    }
+
+    fn panic(&mut self, event: &Event, found: &mut Vec<Trigger>) {
+        let unit = event.id.unit;
+        match &event.kind {
+            EventKind::PanicBegan { location, .. } if self.panics.len() < MAX_PANICS => {
+                self.panics.push((unit, event.time, location.clone()));
+            }
+            EventKind::PanicRaised { message } => {
+                let began = self.panics.iter().rposition(|(by, ..)| *by == unit);
+                let began = began.map(|at| self.panics.remove(at));
+                let (time, location) =
+                    began.map_or((event.time, None), |(_, time, location)| (time, location));
+                found.push(self.panicked(unit, time, location.as_deref(), message.as_deref()));
+            }
+            _ => {}
+        }
+    }
+
+    fn panicked(
+        &self,
+        unit: UnitId,
+        time: u64,
+        location: Option<&PanicLocation>,
+        message: Option<&str>,
+    ) -> Trigger {
+        let mut why = match self.tasks.get(&unit) {
+            Some(task) => format!("{} panicked", name(&task.what)),
+            None => "panic".to_owned(),
+        };
+        if let Some(at) = location {
+            why.push_str(&format!(" at {}:{}:{}", at.file, at.line, at.column));
+        }
+        if let Some(message) = message {
+            why.push_str(": ");
+            why.push_str(message);
+        }
+        trigger(Cause::Panic, &why, time)
+    }
+}
+
+impl Task {
+    /// Tells what has taken too long by `now`.
+    fn tell_slow(&mut self, now: u64, found: &mut Vec<Trigger>) {
+        // The innermost first: what holds it has waited as long.
+        let mut awaits = false;
+        for at in (0..self.nodes.len()).rev() {
+            if self.nodes[at].due() > now {
+                continue;
+            }
+            let parent = parent_of(&self.nodes, at).cloned();
+            let node = &mut self.nodes[at];
+            node.told.1 |= awaits && node.waited_too_long(now);
+            awaits |= node.tell(&self.what, parent.as_ref(), now, found);
+        }
+        self.due = due(&self.nodes);
+    }
+
+    /// A poll ended at this time.
+    fn renew(&mut self, time: u64) {
+        let mut changed = false;
+        for node in self.nodes.iter_mut().filter(|node| node.fleeting) {
+            node.since = time;
+            node.sure = true;
+            node.told.1 = false;
+            changed = true;
+        }
+        if changed {
+            self.due = due(&self.nodes);
+        }
+    }
+}
+
+impl Node {
+    /// When it will have taken too long.
+    fn due(&self) -> u64 {
+        let request = if self.told.0 {
+            u64::MAX
+        } else {
+            self.limits.request
+        };
+        let wait = if self.told.1 {
+            u64::MAX
+        } else {
+            self.limits.wait
+        };
+        if self.sure {
+            self.since.saturating_add(request.min(wait))
+        } else {
+            u64::MAX
+        }
+    }
+
+    fn waited_too_long(&self, now: u64) -> bool {
+        self.sure && self.since.saturating_add(self.limits.wait) <= now
+    }
+
+    /// Tells it as what it is too long; `true` when that is an await.
+    fn tell(
+        &mut self,
+        unit: &Unit,
+        parent: Option<&Self>,
+        now: u64,
+        found: &mut Vec<Trigger>,
+    ) -> bool {
+        let task = name(unit);
+        let future = &self.state.future;
+        let span = |nanoseconds| format::duration(Duration::from_nanos(nanoseconds));
+        let took = span(now.saturating_sub(self.since));
+        if !self.told.0 && self.since.saturating_add(self.limits.request) <= now {
+            let limit = span(self.limits.request);
+            let why = format!("request {future} of {task} took {took}, more than {limit}");
+            found.push(trigger(Cause::Request, &why, now));
+            self.told.0 = true;
+        }
+        if self.told.1 || !self.waited_too_long(now) {
+            return false;
+        }
+        let by = parent.map(|parent| &*parent.state);
+        let place = by.and_then(|by| Some(format!(" at {}:{}", by.file.as_ref()?, by.line?)));
+        let place = place.unwrap_or_default();
+        let limit = span(self.limits.wait);
+        let why = format!("await of {future}{place} in {task} took {took}, more than {limit}");
+        found.push(trigger(Cause::Await, &why, now));
+        self.told.1 = true;
+        true
+    }
+}
+
+fn trigger(cause: Cause, why: &str, time: u64) -> Trigger {
+    Trigger {
+        cause,
+        why: escape(why).to_string(),
+        at: time.saturating_add(SETTLE),
+    }
+}
+
+fn name(unit: &Unit) -> String {
+    match unit {
+        Unit::Task(task) => {
+            let name = task_name(&task.runtime, task.task_id, task.address);
+            match &task.future {
+                Some(future) => format!("{name} ({future})"),
+                None => name,
+            }
+        }
+        _ => "a thread".to_owned(),
+    }
+}
+
+fn due(nodes: &[Node]) -> u64 {
+    nodes.iter().map(Node::due).min().unwrap_or(u64::MAX)
+}
+
+fn is_body(state: &FutureState) -> bool {
+    matches!(state.kind, NodeKind::AsyncFn | NodeKind::AsyncBlock)
+}
+
+fn parent_of(nodes: &[Node], at: usize) -> Option<&Node> {
+    let depth = nodes.get(at)?.depth;
+    nodes[..at].iter().rfind(|up| up.depth < depth)
+}
+
+/// Whether a future at the same place with the same path is the one that was there before.
+fn is_same(before: &[Node], at: usize, parent: usize, mark: Option<u8>) -> bool {
+    let node = &before[at];
+    let then = before[..at].iter().rposition(|up| up.depth < node.depth);
+    let differs = matches!((node.mark, mark), (Some(then), Some(now)) if then != now);
+    then == Some(parent) && !differs
+}
+
+/// Whether an async body stands at another await: what it awaits there is another future.
+fn moved_on(then: &FutureState, now: &FutureState) -> bool {
+    is_body(then)
+        && then.line.is_some()
+        && now.line.is_some()
+        && (then.line != now.line || then.file != now.file)
+}
+
+/// Leaves without a mark, and the runtime's own futures around them: they await one thing once, and
+/// the next one looks the same.
+fn mark_fleeting(nodes: &mut [Node]) {
+    for at in (1..nodes.len()).rev() {
+        let next = nodes.get(at + 1);
+        let child = next.filter(|next| next.depth > nodes[at].depth);
+        let of_runtime = {
+            let path = &nodes[at].state.future;
+            path.starts_with("tokio::") || path.starts_with("core::future::")
+        };
+        nodes[at].fleeting = match child {
+            None => nodes[at].mark.is_none() && !is_body(&nodes[at].state),
+            Some(child) => of_runtime && child.fleeting,
+        };
+    }
+}
+
+#[cfg(test)]
+#[path = "slow_tests.rs"]
+mod tests;
