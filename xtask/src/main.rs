@@ -8,6 +8,7 @@ mod bpf;
 mod demo;
 mod false_alarms;
 mod fixtures;
+mod fuzz;
 mod lint;
 mod overhead;
 mod permission;
@@ -15,6 +16,7 @@ mod readers;
 mod setup;
 mod shell;
 mod test;
+mod vm;
 
 /// Set-up, builds, tests and checks of asynctrace.
 #[derive(Parser)]
@@ -63,6 +65,10 @@ enum Task {
     },
     /// Check healthy programs under load, for a minute each: no finding may be sure.
     FalseAlarms(false_alarms::Arguments),
+    /// Feed what reads foreign bytes with mutations of the committed corpus (libFuzzer).
+    Fuzz(fuzz::Arguments),
+    /// Run the live tests on Debian's 6.1 kernel, in an emulated machine.
+    Vm(vm::Arguments),
     /// Check formatting, lints and documentation.
     Lint,
 }
@@ -86,6 +92,8 @@ fn main() -> Result<()> {
             as_built,
         } => bench::bench(&folders, &what, rounds, as_built),
         Task::FalseAlarms(arguments) => false_alarms::run(&folders, &arguments),
+        Task::Fuzz(arguments) => fuzz::fuzz(&folders, &arguments),
+        Task::Vm(arguments) => vm::run(&folders, &arguments),
         Task::Lint => lint::lint(&folders),
     }
 }

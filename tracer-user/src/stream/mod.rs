@@ -5,15 +5,17 @@
 //! every [`PERIOD`] and is woken early only when a ring is half full. Memory is bounded by the
 //! rings and one batch; when nobody reads, the rings fill up and the programs count what they lose.
 
+mod entries;
 mod order;
 mod panics;
 mod rings;
 
 use std::time::Duration;
 
+pub use entries::{Entries, Tree};
 pub use order::Order;
 pub use panics::{FileNames, PanicTold, SiteTold};
-pub use rings::{Rings, Tree, monotonic_ns};
+pub use rings::{Rings, monotonic_ns};
 
 /// How often the rings are read.
 pub const PERIOD: Duration = Duration::from_millis(10);

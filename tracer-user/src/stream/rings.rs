@@ -11,10 +11,10 @@ use aya::maps::{MapData, RingBuf};
 use rustix::event::epoll;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tracer_common::panic::{Payload, Site, TREE_BYTES};
-use tracer_common::{Record, RecordKind, RingEntry};
+use tracer_common::Record;
 
-use super::panics::{PanicTold, SiteTold, message};
+use super::entries::{Entries, Tree};
+use super::panics::PanicTold;
 use super::{Order, PERIOD, SLACK};
 
 /// Records taken from one ring at a time: bounds a batch, and lets every ring have its turn.
@@ -28,72 +28,7 @@ pub struct Rings {
     urgent: OwnedFd,
     /// The same, once there is a reactor to wait with.
     reactor: Option<AsyncFd<OwnedFd>>,
-    foreign: u64,
-    read: u64,
-    beside: Beside,
-}
-
-/// A tree that the kernel's walk told, which records name by its hash from then on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tree {
-    /// [`Record::path`].
-    pub hash: u64,
-    /// What the walk told.
-    pub words: Vec<u32>,
-}
-
-impl Tree {
-    fn of(hash: u64, bytes: &[u8]) -> Self {
-        let words = bytes.chunks_exact(4).map(|word| {
-            let mut bytes = [0; 4];
-            bytes.copy_from_slice(word);
-            u32::from_ne_bytes(bytes)
-        });
-        Self {
-            hash,
-            words: words.collect(),
-        }
-    }
-}
-
-/// What is read beside the records.
-#[derive(Debug, Default)]
-struct Beside {
-    trees: Vec<Tree>,
-    panics: Vec<PanicTold>,
-}
-
-impl Beside {
-    /// What follows a record.
-    fn take(&mut self, record: &Record, rest: &[u8]) {
-        let mut panic = PanicTold {
-            tid: record.tid,
-            time: record.time,
-            site: None,
-            message: None,
-        };
-        match RecordKind::from_u8(record.kind) {
-            Some(RecordKind::PollBegin) => {
-                self.trees.push(Tree::of(record.path, rest));
-                return;
-            }
-            Some(RecordKind::PanicBegin) => {
-                let Some((words, site)) = rest.split_at_checked(TREE_BYTES) else {
-                    return;
-                };
-                let used = words.get(..usize::from(record.reserved) * 4);
-                if let Some(words) = used.filter(|_| record.path != 0) {
-                    self.trees.push(Tree::of(record.path, words));
-                }
-                panic.site = Site::decode(site).and_then(|site| SiteTold::of(&site));
-            }
-            Some(RecordKind::Panic) => {
-                panic.message = Payload::decode(rest).and_then(|payload| message(&payload));
-            }
-            _ => return,
-        }
-        self.panics.push(panic);
-    }
+    entries: Entries,
 }
 
 impl Rings {
@@ -112,9 +47,7 @@ impl Rings {
             order: Order::default(),
             urgent,
             reactor: None,
-            foreign: 0,
-            read: 0,
-            beside: Beside::default(),
+            entries: Entries::default(),
         })
     }
 
@@ -171,24 +104,13 @@ impl Rings {
         let mut last = 0;
         for _ in 0..limit {
             let item = ring.next()?;
-            let Some(entry) = RingEntry::decode(&item) else {
-                self.foreign += 1;
+            let Some((ended, record)) = self.entries.take(&item) else {
                 continue;
             };
-            let RingEntry {
-                ended,
-                record,
-                rest,
-            } = entry;
-            if !rest.is_empty() {
-                self.beside.take(&record, rest);
-            }
             last = record.time;
             if let Some(ended) = ended {
-                self.read += 1;
                 self.order.push(ended);
             }
-            self.read += 1;
             self.order.push(record);
         }
         Some(last)
@@ -196,19 +118,19 @@ impl Rings {
 
     /// Takes what was read of panics since the last call, as for trees.
     pub fn take_panics(&mut self) -> Vec<PanicTold> {
-        std::mem::take(&mut self.beside.panics)
+        self.entries.take_panics()
     }
 
     /// Takes the trees that were read since the last call. Records may name them before they are
     /// passed on themselves.
     pub fn take_trees(&mut self) -> Vec<Tree> {
-        std::mem::take(&mut self.beside.trees)
+        self.entries.take_trees()
     }
 
     /// Records read so far.
     #[must_use]
     pub fn records(&self) -> u64 {
-        self.read
+        self.entries.read()
     }
 
     /// Records that came after later ones had been passed on.
@@ -220,7 +142,7 @@ impl Rings {
     /// Entries that were no records of this version: none, in a sound build.
     #[must_use]
     pub fn foreign(&self) -> u64 {
-        self.foreign
+        self.entries.foreign()
     }
 }
 

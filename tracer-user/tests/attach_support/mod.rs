@@ -20,11 +20,12 @@ fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// Builds the fixtures if they are not, and returns the folder of the release profile. In a VM,
-/// where there is no cargo, `ASYNCTRACE_FIXTURES` names the folder.
+/// Builds the fixtures if they are not, and returns the folder of the release profile. In the
+/// emulated machine of `cargo xtask vm`, where there is no cargo, `ASYNCTRACE_FIXTURES` names the
+/// folder of all profiles.
 fn fixtures() -> PathBuf {
     if let Some(folder) = std::env::var_os("ASYNCTRACE_FIXTURES") {
-        return PathBuf::from(folder);
+        return PathBuf::from(folder).join("release");
     }
     static BUILT: Once = Once::new();
     let target = std::env::var_os("CARGO_TARGET_DIR")

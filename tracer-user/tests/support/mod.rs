@@ -64,8 +64,6 @@ impl Build {
             Self::Stripped => "stripped",
             Self::Witness => "taskdump/debug",
         };
-        // In the emulated machine of xtask/vm they lie in one folder.
-        std::env::var_os("ASYNCTRACE_FIXTURES")
-            .map_or_else(|| target().join("fixtures").join(name), PathBuf::from)
+        target().join("fixtures").join(name)
     }
 }

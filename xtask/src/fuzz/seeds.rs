@@ -1,0 +1,209 @@
+//! Seeds of the corpus: a program that is small by construction, and recordings of fixtures, cut.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::bpf::Folders;
+use crate::shell::{run, say};
+
+/// A recording begins with these.
+const MAGIC: &[u8; 8] = b"\x89ATRC\r\n\x1a";
+/// Bytes of a frame before its payload.
+const FRAME: usize = 8;
+/// Packets of a seed at most, and bytes.
+const PACKETS: usize = 24;
+const BYTES: usize = 24 << 10;
+
+/// Programs of which recordings are made.
+const RECORDED: &[(&str, &[&str])] = &[
+    ("service", &["--seconds", "3"]),
+    ("panics", &["--pause-ms", "700"]),
+    ("faults", &["all-now"]),
+];
+
+/// Makes all seeds.
+///
+/// # Errors
+/// When a compiler, a fixture or the right to attach is missing.
+pub(super) fn make(folders: &Folders, corpus: &Path) -> Result<()> {
+    let work = folders.workspace.join("fuzz/target/seeds");
+    fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
+    program(folders, &work, &corpus.join("elf"))?;
+    memory(&corpus.join("walk"))?;
+    recordings(folders, &work, &corpus.join("recording"))
+}
+
+/// The program, as a whole, without debug information, and with it compressed.
+fn program(folders: &Folders, work: &Path, into: &Path) -> Result<()> {
+    say("fuzz: compiling the seed program");
+    let source = folders.workspace.join("fuzz/seeds/tiny.rs");
+    let object = work.join("tiny.o");
+    run(Command::new("rustc")
+        .env("RUSTC_BOOTSTRAP", "1")
+        .args([
+            "--edition",
+            "2024",
+            "--crate-name",
+            "tokio",
+            "--crate-type",
+            "lib",
+        ])
+        .args([
+            "--emit=obj",
+            "-Copt-level=s",
+            "-Cdebuginfo=2",
+            "-Cpanic=abort",
+        ])
+        .args(["-Ccodegen-units=1", "-o"])
+        .arg(&object)
+        .arg(&source))?;
+    let exported = work.join("exported");
+    fs::write(&exported, "{global: start; enter; local: *;};")?;
+    let whole = work.join("tiny");
+    let mut link = Command::new("ld");
+    link.args(["-shared", "-u", "start", "-u", "enter", "--gc-sections"])
+        .args(["--build-id", "--version-script"])
+        .arg(&exported)
+        .arg("-o")
+        .arg(&whole)
+        .arg(&object);
+    for library in libraries(work)? {
+        link.arg(library);
+    }
+    run(&mut link)?;
+    fs::create_dir_all(into)?;
+    fs::copy(&whole, into.join("tiny"))?;
+    for (option, name) in [
+        ("--strip-debug", "symbols"),
+        ("--strip-all", "stripped"),
+        ("--compress-debug-sections=zlib", "compressed"),
+    ] {
+        run(Command::new("objcopy")
+            .arg(option)
+            .arg(&whole)
+            .arg(into.join(name)))?;
+    }
+    Ok(())
+}
+
+/// `core` and `alloc` without their own debug information.
+fn libraries(work: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("rustc")
+        .args(["--print", "sysroot"])
+        .output()?;
+    let root = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    let folder = root.join("lib/rustlib/x86_64-unknown-linux-gnu/lib");
+    let mut libraries = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let wanted = ["libcore-", "liballoc-", "libcompiler_builtins-"];
+        if wanted.iter().any(|start| name.starts_with(start)) && name.ends_with(".rlib") {
+            let copy = work.join(&name);
+            run(Command::new("strip")
+                .arg("-g")
+                .arg("-o")
+                .arg(&copy)
+                .arg(&path))?;
+            libraries.push(copy);
+        }
+    }
+    // What needs comes before what is needed.
+    libraries.sort_by_key(|path| {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        (name.starts_with("libcompiler"), name.starts_with("libcore"))
+    });
+    Ok(libraries)
+}
+
+/// Memory for walks: states that futures may be in, pointers into it.
+fn memory(into: &Path) -> Result<()> {
+    fs::create_dir_all(into)?;
+    for root in 0..3_u8 {
+        for state in [0_u64, 1, 3, 4] {
+            let mut bytes = vec![root, 0x40, 0];
+            for word in 0..96_u64 {
+                let word = match word % 4 {
+                    0 => state,
+                    1 => 0x1000 + word * 8,
+                    2 => state | state << 8 | state << 32,
+                    _ => 0x1040,
+                };
+                bytes.extend(word.to_le_bytes());
+            }
+            fs::write(into.join(format!("root{root}-state{state}")), bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// The first packets of recordings, in the form that the target frames itself.
+fn recordings(folders: &Folders, work: &Path, into: &Path) -> Result<()> {
+    fs::create_dir_all(into)?;
+    let asynctrace = ["release", "debug"]
+        .map(|profile| folders.target.join(profile).join("asynctrace"))
+        .into_iter()
+        .find(|path| path.is_file())
+        .context("no asynctrace is built: run cargo build")?;
+    for (name, arguments) in RECORDED {
+        let program = folders.target.join("fixtures/release").join(name);
+        if !program.is_file() {
+            bail!(
+                "{} is missing: run `cargo xtask build --fixtures`",
+                program.display()
+            );
+        }
+        let file = work.join(format!("{name}.astrace"));
+        say(&format!("fuzz: recording {name} for 3 s"));
+        run(Command::new(&asynctrace)
+            .args(["record", "-d", "3", "-o"])
+            .arg(&file)
+            .arg("--")
+            .arg(&program)
+            .args(*arguments)
+            .stdout(std::process::Stdio::null()))?;
+        let bytes = fs::read(&file)?;
+        fs::write(into.join(format!("{name}-packets")), packets(&bytes)?)?;
+        let mut whole = vec![1];
+        whole.extend(&bytes[..bytes.len().min(4 << 10)]);
+        fs::write(into.join(format!("{name}-file")), whole)?;
+    }
+    Ok(())
+}
+
+/// A file's first packets, and its last: each with its length.
+fn packets(file: &[u8]) -> Result<Vec<u8>> {
+    let mut rest = file.strip_prefix(MAGIC).context("no recording")?;
+    // Everything, with a page.
+    let mut seed = vec![2];
+    let mut count = 0;
+    while let Some((head, after)) = rest.split_at_checked(FRAME) {
+        let mut length = [0; 4];
+        length.copy_from_slice(&head[..4]);
+        let length = u32::from_le_bytes(length) as usize;
+        let Some((payload, after)) = after.split_at_checked(length) else {
+            break;
+        };
+        rest = after;
+        let Ok(short) = u16::try_from(length) else {
+            continue;
+        };
+        if count < PACKETS && seed.len() + length < BYTES {
+            seed.extend(short.to_le_bytes());
+            seed.extend(payload);
+            count += 1;
+        }
+    }
+    Ok(seed)
+}

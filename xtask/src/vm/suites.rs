@@ -1,0 +1,93 @@
+//! Which tests run on the old kernel.
+//!
+//! Named test binaries, with what they trace: the machine's memory holds all of it. Of these, every
+//! test whose name begins with `live` runs, unless it is named here with the reason. Live tests of
+//! binaries that are not named are told, too.
+
+/// A test binary and the programs below the fixtures' folder that its tests trace.
+pub(crate) struct Suite {
+    /// Name of the test target.
+    pub(crate) binary: &'static str,
+    /// Paths below the fixtures' folder.
+    pub(crate) programs: &'static [&'static str],
+    /// Folders and files below the workspace that its tests read.
+    pub(crate) sources: &'static [&'static str],
+}
+
+/// What runs.
+pub(crate) const SUITES: &[Suite] = &[
+    Suite {
+        binary: "live_attach",
+        programs: &["release/busy", "release/panics", "release/blocking"],
+        sources: &[],
+    },
+    Suite {
+        binary: "live_walk",
+        programs: &["release/shapes", "release/leaves"],
+        sources: &[],
+    },
+    Suite {
+        binary: "live_causes",
+        programs: &[
+            "release/panics",
+            "lto/panics",
+            "debug/panics",
+            "release/shapes",
+            "release/demo",
+        ],
+        sources: &["fixtures/src"],
+    },
+    Suite {
+        binary: "live_findings",
+        programs: &["release/faults", "lto/faults"],
+        sources: &["fixtures/src"],
+    },
+    Suite {
+        binary: "live_stories",
+        programs: &[
+            "release/grace",
+            "lto/grace",
+            "release/single_flight",
+            "lto/single_flight",
+            "release/shared_window",
+            "lto/shared_window",
+        ],
+        sources: &["fixtures/src", "fixtures/pigeon/src"],
+    },
+    Suite {
+        binary: "attach_cli",
+        programs: &["release/busy"],
+        sources: &[],
+    },
+    Suite {
+        binary: "live_sites",
+        programs: &["release/busy"],
+        sources: &[],
+    },
+];
+
+/// Tests of these suites that cannot run there: the end of their name, and why.
+pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
+    (
+        "live_every_poll_is_seen_once_with_one_link",
+        "asks for uprobe_multi, which came with Linux 6.6",
+    ),
+    (
+        "live_many_probes_are_quick_and_impossible_ones_are_named",
+        "holds 300 probes to a second; as perf links they take half a minute to take out",
+    ),
+];
+
+/// Why a live test of another binary does not run there.
+pub(crate) fn why_not(binary: &str) -> &'static str {
+    match binary {
+        "live_exports" => "its readers (Python, Go, graphviz) are not in the image",
+        "mini_redis" => "mini-redis, redis-benchmark and bpftrace are not in the image",
+        "live_healthy" => {
+            "healthy is said of programs that get their CPU time; emulated, none does"
+        }
+        "durations" => "compares durations, which the emulation stretches",
+        "unwind" => "compiles its targets, and attaches no probe",
+        _ => "not chosen for the old kernel (xtask/src/vm/suites.rs)",
+    }
+}
