@@ -79,7 +79,10 @@ pub fn run(bytes: &[u8]) {
                 tracker.resource(tracer_user::address::Address(resource), fd.into());
             }
             _ => {
-                if let Some(record) = entries.take(input.bytes()) {
+                if let Some((ended, record)) = entries.take(input.bytes()) {
+                    if let Some(ended) = ended {
+                        order.push(ended);
+                    }
                     order.push(record);
                 }
             }

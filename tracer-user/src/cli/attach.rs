@@ -16,6 +16,7 @@ use crate::follow::reader::Rhythm;
 use crate::follow::sampling::Hertz;
 use crate::pipeline::sampling::{self, SampleRequest};
 use crate::pipeline::{self, Request};
+use crate::show::escape::escape_lines;
 use crate::show::live::terminal;
 
 /// Arguments of `attach`.
@@ -103,7 +104,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode> {
 pub(super) fn trace(request: &Request) -> Result<ExitCode> {
     let say = |text: &str| {
         // Nobody listens to the talk: the results do not depend on it.
-        let _ = write!(anstream::stderr(), "{text}");
+        let _ = write!(anstream::stderr(), "{}", escape_lines(text));
     };
     let summary = pipeline::trace(request, |line| say(&format!("{line}\n")))?;
     say(&summary.to_string());

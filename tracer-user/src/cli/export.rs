@@ -17,6 +17,7 @@ use crate::error::{ExitCode, Result};
 use crate::export::recording::{Ending, Item};
 use crate::export::{Level, Measure, Source, dot, folded, json, otlp, perfetto, pprof, svg};
 use crate::follow::evidence::Evidence;
+use crate::show::escape::escape;
 use crate::show::live::format::bytes;
 
 /// Arguments of `export`.
@@ -340,9 +341,14 @@ fn stacks_said(cut: u64, tasks_without: u64) -> Vec<String> {
 /// closed.
 fn talk(destination: &Destination, size: u64, recorded: &Recorded, said: &[String]) {
     let mut stderr = anstream::stderr().lock();
-    let _ = writeln!(stderr, "wrote {destination}: {}", bytes(size));
+    let _ = writeln!(
+        stderr,
+        "wrote {}: {}",
+        escape(&destination.to_string()),
+        bytes(size)
+    );
     for line in said {
-        let _ = writeln!(stderr, "{line}");
+        let _ = writeln!(stderr, "{}", escape(line));
     }
     if !matches!(recorded.ending, Ending::Complete) {
         let _ = writeln!(

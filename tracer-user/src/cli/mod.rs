@@ -33,6 +33,7 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::error::{Error, ExitCode, Result};
+use crate::show::escape::escape_lines;
 
 /// See what the async tasks of a running, unmodified Rust program are doing.
 #[derive(Debug, Parser)]
@@ -167,10 +168,11 @@ fn complain(error: &Error) {
     let style = anstyle::AnsiColor::Red.on_default().bold();
     let mut stderr = anstream::stderr().lock();
     // There is nowhere left to say that standard error is closed.
-    let _ = writeln!(stderr, "{style}error:{style:#} {error}");
+    let message = error.to_string();
+    let _ = writeln!(stderr, "{style}error:{style:#} {}", escape_lines(&message));
     if let Error::Failure(failure) = error {
         if let Some(step) = failure.next_step() {
-            let _ = writeln!(stderr, "{step}");
+            let _ = writeln!(stderr, "{}", escape_lines(&step));
         }
     } else {
         let _ = writeln!(

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use crate::error::{Error, Result};
+use crate::show::visible_json::to_visible_json;
 
 /// Calls `write` with standard output; colours are kept or dropped as the user chose.
 ///
@@ -15,12 +16,12 @@ pub(crate) fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Res
         .map_err(|error| Error::Bug(anyhow::Error::new(error).context("standard output")))
 }
 
-/// Prints a value as one line of JSON.
+/// Prints a value as one line of JSON without anything that a terminal acts upon: it may be one.
 ///
 /// # Errors
 /// As [`print()`].
 pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let text = serde_json::to_string(value).map_err(|error| Error::Bug(error.into()))?;
+    let text = to_visible_json(value).map_err(|error| Error::Bug(error.into()))?;
     print(|out| writeln!(out, "{text}"))
 }
 

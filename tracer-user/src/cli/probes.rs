@@ -205,15 +205,20 @@ impl Report {
         if !self.unseen.is_empty() {
             writeln!(out, "\nNot seen:")?;
             for unseen in &self.unseen {
-                write!(out, "  {}: {}", escape(&unseen.what), unseen.reason)?;
+                write!(
+                    out,
+                    "  {}: {}",
+                    escape(&unseen.what),
+                    escape(&unseen.reason)
+                )?;
                 match &unseen.remedy {
-                    Some(remedy) => writeln!(out, " (visible with {remedy})")?,
+                    Some(remedy) => writeln!(out, " (visible with {})", escape(remedy))?,
                     None => writeln!(out)?,
                 }
             }
         }
         for note in &self.notes {
-            writeln!(out, "\nNote: {note}")?;
+            writeln!(out, "\nNote: {}", escape(note))?;
         }
         if let Some(gain) = gain(self.debug_info.level) {
             writeln!(out, "\n{gain} To see them, add to Cargo.toml:\n")?;

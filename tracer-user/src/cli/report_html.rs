@@ -9,6 +9,7 @@ use crate::analyse::levels::Nesting;
 use crate::analyse::requests::{Patterns, Request, Requests, compare, find};
 use crate::error::Result;
 use crate::export::recording::Header;
+use crate::show::escape::escape;
 use crate::show::findings::Span;
 use crate::show::html::{self, Head, Limits, Page};
 use crate::show::live::format;
@@ -68,7 +69,7 @@ pub(super) fn run(
     let _ = writeln!(
         anstream::stderr(),
         "wrote {} ({}, {} requests): open it in a browser",
-        out.display(),
+        escape(&out.display().to_string()),
         format::bytes(bytes),
         requests.list.len()
     );

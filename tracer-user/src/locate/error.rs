@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::privilege::{Capability, how_to_be_permitted};
 use crate::error::{Advice, ExitCode};
+use crate::show::escape::escape;
 
 /// A process that a name could mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +17,8 @@ pub struct Candidate {
 
 impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>8}  {}", self.pid, self.command)
+        // One line, whatever the process is called.
+        write!(f, "{:>8}  {}", self.pid, escape(&self.command))
     }
 }
 

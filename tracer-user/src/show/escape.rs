@@ -44,6 +44,16 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// As [`escape`], for text of several lines: line breaks stay.
+#[must_use]
+pub fn escape_lines(text: &str) -> Cow<'_, str> {
+    if !text.contains(|character| acts(character) && character != '\n') {
+        return Cow::Borrowed(text);
+    }
+    let lines: Vec<Cow<'_, str>> = text.split('\n').map(escape).collect();
+    Cow::Owned(lines.join("\n"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +69,12 @@ mod tests {
             escape("tab\tbell\x07nul\0del\x7f"),
             "tab\\x09bell\\x07nul\\x00del\\x7f"
         );
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(escape_lines("a\x1b[2J\nb\r"), "a\\x1b[2J\nb\\x0d");
+        assert!(matches!(escape_lines("a\nb"), Cow::Borrowed("a\nb")));
     }
 
     #[test]

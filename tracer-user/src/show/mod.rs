@@ -9,4 +9,5 @@ pub mod progress;
 pub mod report;
 pub mod requests;
 mod text;
+pub mod visible_json;
 pub mod waits;

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use super::escape::escape;
+
 /// Nobody wonders: a daemon's standard error is its log.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
@@ -23,6 +25,8 @@ pub fn while_slow<T>(what: &str, work: impl FnOnce() -> T) -> T {
         return work();
     }
     let started = Instant::now();
+    // It may name the target's files.
+    let what: &str = &escape(what);
     std::thread::scope(|scope| {
         let (done, finished) = channel::<()>();
         scope.spawn(move || {

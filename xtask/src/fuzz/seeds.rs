@@ -17,11 +17,11 @@ const FRAME: usize = 8;
 const PACKETS: usize = 24;
 const BYTES: usize = 24 << 10;
 
-/// Programs of which recordings are made.
+/// Programs of which recordings are made. They wait for ever, and are ended here.
 const RECORDED: &[(&str, &[&str])] = &[
-    ("service", &["--seconds", "3"]),
-    ("panics", &["--pause-ms", "700"]),
-    ("faults", &["all-now"]),
+    ("service", &[]),
+    ("demo", &[]),
+    ("faults", &["lost_wake/", "wait_cycle/", "panicked/nested"]),
 ];
 
 /// Makes all seeds.
@@ -33,6 +33,7 @@ pub(super) fn make(folders: &Folders, corpus: &Path) -> Result<()> {
     fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
     program(folders, &work, &corpus.join("elf"))?;
     memory(&corpus.join("walk"))?;
+    records(&corpus.join("records"))?;
     recordings(folders, &work, &corpus.join("recording"))
 }
 
@@ -148,6 +149,74 @@ fn memory(into: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Entries of rings: two tasks that wake each other on two threads, with trees, panics and losses.
+/// Native byte order, as the ring has it; the layout is that of `tracer_common::Record`.
+fn records(into: &Path) -> Result<()> {
+    fs::create_dir_all(into)?;
+    let mut all = vec![1];
+    for turn in 1..=12_u64 {
+        let time = turn * 1_000;
+        let (task, other) = (0x1000 * (turn % 2 + 1), 0x1000 * ((turn + 1) % 2 + 1));
+        let tid = (turn % 2) as u32 + 7;
+        let mut begin = record(1, time, task, tid, 0);
+        begin.extend([1; 24]);
+        begin.extend([0; 16]);
+        entry(&begin, &mut all);
+        entry(&record(7, time + 1, other, tid, task), &mut all);
+        entry(&record(4, time + 2, task, tid, task), &mut all);
+        entry(&record(3, time + 3, other, tid, task), &mut all);
+        entry(&record(9, time + 4, task, tid, 0), &mut all);
+        entry(&record(10, time + 5, task, tid, 0), &mut all);
+        entry(&record(2, time + 6, task, tid, 0), &mut all);
+        if turn == 6 {
+            all.extend([220, 0, 3]);
+            all.extend((time + 7).to_le_bytes());
+        }
+        all.push(200);
+        all.extend((time + 10).to_le_bytes());
+    }
+    fs::write(into.join("two-tasks"), &all)?;
+    for kind in 1..=13_u8 {
+        let mut one = vec![0];
+        let mut bytes = record(kind, 5_000, 0x1000, 7, 0x2000);
+        if kind == 1 {
+            bytes.extend([3; 24]);
+        }
+        entry(&bytes, &mut one);
+        fs::write(into.join(format!("kind{kind}")), one)?;
+    }
+    Ok(())
+}
+
+/// The part that all records have.
+fn record(kind: u8, time: u64, task: u64, tid: u32, by: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for word in [
+        time,
+        task,
+        task >> 12,
+        0xcc,
+        by,
+        by >> 12,
+        0x7fff_0000,
+        time,
+    ] {
+        bytes.extend(word.to_ne_bytes());
+    }
+    for word in [0, tid, tid % 2] {
+        bytes.extend(word.to_ne_bytes());
+    }
+    bytes.extend([kind, 0, 0, 0]);
+    bytes
+}
+
+/// An entry as the target takes it: the operation, the length, the bytes.
+fn entry(bytes: &[u8], into: &mut Vec<u8>) {
+    into.push(0);
+    into.extend(u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_le_bytes());
+    into.extend(bytes);
+}
+
 /// The first packets of recordings, in the form that the target frames itself.
 fn recordings(folders: &Folders, work: &Path, into: &Path) -> Result<()> {
     fs::create_dir_all(into)?;
@@ -166,13 +235,20 @@ fn recordings(folders: &Folders, work: &Path, into: &Path) -> Result<()> {
         }
         let file = work.join(format!("{name}.astrace"));
         say(&format!("fuzz: recording {name} for 3 s"));
-        run(Command::new(&asynctrace)
+        let mut target = Command::new(&program)
+            .args(*arguments)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .with_context(|| program.display().to_string())?;
+        let recorded = run(Command::new(&asynctrace)
             .args(["record", "-d", "3", "-o"])
             .arg(&file)
-            .arg("--")
-            .arg(&program)
-            .args(*arguments)
-            .stdout(std::process::Stdio::null()))?;
+            .args(["--pid", &target.id().to_string()]));
+        // It is ours, and has nothing to keep.
+        target.kill()?;
+        target.wait()?;
+        recorded?;
         let bytes = fs::read(&file)?;
         fs::write(into.join(format!("{name}-packets")), packets(&bytes)?)?;
         let mut whole = vec![1];

@@ -20,6 +20,7 @@ use crate::locate::{Process, TargetSelector};
 use crate::pipeline::sampling::{SampleRequest, sample};
 use crate::pipeline::{self, Request};
 use crate::rebuild::snapshot::ProcessInfo;
+use crate::show::escape::escape_lines;
 use crate::show::findings::{Check, SCHEMA, Source, Span};
 
 /// How long a process is attached to.
@@ -156,7 +157,7 @@ fn in_session(arguments: &Arguments, target: TargetSelector) -> Result<Seen> {
     };
     let say = |text: &str| {
         // Nobody listens to the talk: the results do not depend on it.
-        let _ = writeln!(anstream::stderr(), "{text}");
+        let _ = writeln!(anstream::stderr(), "{}", escape_lines(text));
     };
     let (summary, gathered) =
         pipeline::gather(&request, say).map_err(|error| with_way_out(error, &request.target))?;

@@ -4,7 +4,6 @@
 //! Units, polls, awaits and wake-ups name each other by their place in the lists, from 0. Times are
 //! CLOCK_MONOTONIC in nanoseconds. What is not known is `null`. It is written element by element.
 
-mod ascii;
 mod views;
 
 use std::collections::HashMap;
@@ -13,11 +12,11 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use self::ascii::Visible;
 use super::recording::Loss;
 use super::source::Source;
 use crate::analyse::history::{Awaited, Missing};
 use crate::rebuild::snapshot::ProcessInfo;
+use crate::show::visible_json::Visible;
 
 /// Version of the contract.
 pub const SCHEMA: u32 = 1;

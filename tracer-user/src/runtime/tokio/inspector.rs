@@ -323,7 +323,14 @@ impl<'d, 'a> Inspector<'d, 'a> {
             }
         }
         let Some(listing) = best else { return };
-        if !listing.is_consistent() {
+        if listing.cut {
+            found.warnings.push(format!(
+                "the {} runtime at {} has more than {} tasks: the rest is not listed",
+                handle.scheduler.name(),
+                handle.address,
+                lists::MAX_TASKS
+            ));
+        } else if !listing.is_consistent() {
             found.warnings.push(format!(
                 "the {} runtime at {} counts {} tasks, {} were listed: tasks came and went while \
                  they were read",

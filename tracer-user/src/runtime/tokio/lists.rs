@@ -14,8 +14,9 @@ use crate::memory::Memory;
 
 use super::layout::{StateWord, TaskLayout};
 
-/// More tasks than any process holds: a bound on a list that hostile memory makes endless.
-const MAX_TASKS: usize = 20_000_000;
+/// Tasks that are listed of one runtime: a bound on a list that hostile memory makes endless, and on
+/// our memory (some 100 MB of headers, and what is read of each task).
+pub(super) const MAX_TASKS: usize = 2_000_000;
 /// tokio's own limit of shards is 65,536.
 const MAX_SHARDS: u64 = 65_536;
 
@@ -28,16 +29,19 @@ pub(super) struct Listing {
     pub counted: Option<u64>,
     /// Places where a list led astray: an entry that is not a task, or a list that never ended.
     pub broken: u64,
+    /// There are more than [`MAX_TASKS`]: the rest is not listed.
+    pub cut: bool,
 }
 
 impl Listing {
     /// Whether nothing contradicts that this is every task.
     #[must_use]
     pub(super) fn is_consistent(&self) -> bool {
-        self.broken == 0
-            && self
-                .counted
-                .is_none_or(|counted| counted == self.headers.len() as u64)
+        // Reading again does not make it shorter.
+        let counted = self
+            .counted
+            .is_none_or(|counted| counted == self.headers.len() as u64);
+        self.cut || (self.broken == 0 && counted)
     }
 }
 
@@ -63,33 +67,48 @@ pub(super) fn list(owned: Value<'_, '_>, layout: &TaskLayout) -> Result<Listing,
                 let head = at
                     .part("LinkedList", |this, _| is_list(this.name))?
                     .field("head")?;
-                walk(head, layout, &mut seen, &mut listing);
+                walk(&head, layout, MAX_TASKS, &mut seen, &mut listing);
             }
         }
         Err(_) => {
             let head = owned
                 .part("LinkedList", |this, _| is_list(this.name))?
                 .field("head")?;
-            walk(head, layout, &mut seen, &mut listing);
+            walk(&head, layout, MAX_TASKS, &mut seen, &mut listing);
         }
     }
     Ok(listing)
 }
 
 fn walk(
-    head: Value<'_, '_>,
+    head: &Value<'_, '_>,
     layout: &TaskLayout,
+    most: usize,
     seen: &mut HashSet<Address>,
     listing: &mut Listing,
 ) {
-    let memory = head.memory;
-    let Ok(first) = head.word() else {
-        listing.broken += 1;
-        return;
-    };
-    let mut header = Address(first);
+    match head.word() {
+        Ok(first) => follow(Address(first), head.memory, layout, most, seen, listing),
+        Err(_) => listing.broken += 1,
+    }
+}
+
+/// Follows a list from its first task on.
+fn follow(
+    first: Address,
+    memory: &dyn Memory,
+    layout: &TaskLayout,
+    most: usize,
+    seen: &mut HashSet<Address>,
+    listing: &mut Listing,
+) {
+    let mut header = first;
     while !header.is_null() {
-        let next = if seen.len() < MAX_TASKS && seen.insert(header) {
+        if seen.len() >= most {
+            listing.cut = true;
+            return;
+        }
+        let next = if seen.insert(header) {
             next(memory, layout, header)
         } else {
             None
@@ -127,4 +146,119 @@ pub(super) fn owned_of_handle<'v, 'a>(handle: Value<'v, 'a>) -> Result<Value<'v,
     handle
         .field("shared.owned")
         .or_else(|_| handle.field("owned"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::memory::{FakeMemory, ReadError};
+
+    const LAYOUT: TaskLayout = TaskLayout {
+        state: 0,
+        vtable: 16,
+        header_size: 32,
+        vtable_poll: 0,
+        vtable_trailer_offset: 56,
+        vtable_id_offset: None,
+        trailer_next: 8,
+        trailer_waker_data: None,
+    };
+    const VTABLE: u64 = 0x10;
+    const TRAILER: u64 = 64;
+    /// Idle, with a reference and interest in joining.
+    const IDLE: u64 = 0xcc;
+
+    /// A list as long as anybody follows it: every address is a task whose next is `stride` on, and
+    /// the last leads to `last`.
+    struct Forged {
+        stride: u64,
+        tasks: u64,
+        last: u64,
+        reads: Cell<u64>,
+    }
+
+    const FIRST: u64 = 1 << 20;
+
+    impl Memory for Forged {
+        fn read(&self, address: Address, into: &mut [u8]) -> Result<(), ReadError> {
+            self.reads.set(self.reads.get() + 1);
+            let word = if address.0 == VTABLE + LAYOUT.vtable_trailer_offset {
+                TRAILER
+            } else {
+                let task = (address.0 - FIRST) / self.stride;
+                match (address.0 - FIRST) % self.stride {
+                    0 => IDLE,
+                    16 => VTABLE,
+                    _ if task + 1 == self.tasks => self.last,
+                    _ => FIRST + (task + 1) * self.stride,
+                }
+            };
+            into.copy_from_slice(&word.to_le_bytes()[..into.len()]);
+            Ok(())
+        }
+    }
+
+    fn list_of(memory: &dyn Memory, most: usize) -> Listing {
+        let mut listing = Listing::default();
+        follow(
+            Address(FIRST),
+            memory,
+            &LAYOUT,
+            most,
+            &mut HashSet::new(),
+            &mut listing,
+        );
+        listing
+    }
+
+    fn forged(tasks: u64, last: u64) -> Forged {
+        Forged {
+            stride: 128,
+            tasks,
+            last,
+            reads: Cell::new(0),
+        }
+    }
+
+    #[test]
+    fn a_million_entries_are_listed_once_each() {
+        let memory = forged(1_000_000, 0);
+        let listing = list_of(&memory, MAX_TASKS);
+        assert_eq!(listing.headers.len(), 1_000_000);
+        assert_eq!((listing.broken, listing.cut), (0, false));
+        assert_eq!(memory.reads.get(), 4_000_000, "four reads an entry");
+    }
+
+    #[test]
+    fn a_list_without_an_end_is_cut_and_says_so() {
+        let memory = forged(u64::MAX, 0);
+        let listing = list_of(&memory, 1_000);
+        assert_eq!((listing.headers.len(), listing.cut), (1_000, true));
+        assert_eq!(memory.reads.get(), 4_000);
+        assert!(listing.is_consistent(), "reading again does not help");
+    }
+
+    #[test]
+    fn cycles_and_wild_pointers_end_a_list_as_broken() {
+        for last in [FIRST, FIRST + 128 * 50, FIRST + 128 * 99] {
+            let listing = list_of(&forged(100, last), MAX_TASKS);
+            assert_eq!(
+                (listing.headers.len(), listing.broken),
+                (100, 1),
+                "{last:#x}"
+            );
+            assert!(!listing.is_consistent());
+        }
+        // Not mapped, no task, at the end of the address space.
+        let mut memory = FakeMemory::default();
+        memory.map_words(Address(VTABLE + 56), &[TRAILER]);
+        for wild in [0xdead_0000, VTABLE, u64::MAX, u64::MAX - 8] {
+            memory.map_words(Address(FIRST), &[IDLE, 0, VTABLE]);
+            memory.map_words(Address(FIRST + TRAILER + 8), &[wild]);
+            let listing = list_of(&memory, MAX_TASKS);
+            assert_eq!((listing.headers.len(), listing.broken), (1, 1), "{wild:#x}");
+        }
+    }
 }
