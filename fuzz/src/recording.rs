@@ -129,7 +129,7 @@ fn read(file: &[u8]) -> Option<Read> {
             Item::Snapshot(part) => {
                 collector.snapshot(part.number, part.time, part.last, part.tasks);
             }
-            Item::Units(_) => {}
+            Item::Units(_) | Item::Watching(_) => {}
             Item::End(end) => {
                 collector.reached(end.time);
                 because = Some(end.reason);
