@@ -121,8 +121,10 @@ impl Variant {
                     .args(["record", "--pid", &pid, "--output"])
                     .arg(&programs.scratch)
                     .args(further);
-                // The heading of its lines, which comes once the probes are in place.
-                ready = "POLLS/S";
+                // The heading of its lines, which comes once the probes are in place; looks at memory
+                // have another one.
+                let looks = further.contains(&"--sample");
+                ready = if looks { "" } else { "POLLS/S" };
             }
             Self::Bpftrace => {
                 let program = programs.plain.display();
