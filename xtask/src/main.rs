@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod bench_own;
 mod bpf;
 mod demo;
 mod false_alarms;
@@ -53,8 +54,9 @@ enum Task {
     /// Measure against a floor, in one run.
     Bench {
         /// What to measure: `walk`, the cost of a poll with its await path; `overhead`, what tracing
-        /// costs a program, beside other tools (installs wrk and bpftrace, builds fixtures/peers).
-        #[arg(value_parser = ["walk", "overhead"])]
+        /// costs a program, beside other tools (installs wrk and bpftrace, builds fixtures/peers);
+        /// `own`, what asynctrace itself needs.
+        #[arg(value_parser = ["walk", "overhead", "own"])]
         what: String,
         /// Rounds; more take longer and vary less.
         #[arg(short, long, default_value_t = 5)]
@@ -86,6 +88,7 @@ fn main() -> Result<()> {
         }
         Task::Demo { duration } => demo::demo(&folders, duration),
         Task::Test { further } => test::test(&folders, &further),
+        Task::Bench { what, .. } if what == "own" => bench_own::run(&folders),
         Task::Bench {
             what,
             rounds,
