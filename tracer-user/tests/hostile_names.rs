@@ -2,7 +2,7 @@
 //!
 //! The target is a fixture whose crate's name was replaced in its symbols and debug information, so
 //! that functions, types, modules and source files are called by an escape sequence; its file has
-//! one in its name, with a line break, and so has every path to it.
+//! one in its name, and so has every path to it.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,8 +26,8 @@ use support::command::{Run, run};
 const SEQUENCE: &[u8; 6] = b"\x1b[2J\xc2\x9b";
 /// The fixture, and its crate.
 const FIXTURE: &str = "faults";
-/// Its executable: BEL, a title, a line break, red.
-const NAME: &str = "a\x07\x1b]0;pwned\x07\n\x1b[31mb";
+/// Its executable: BEL, a title, red. No line break: a program with one is not found (docs/limits.md).
+const NAME: &str = "a\x07\x1b]0;pwned\x07\x1b[31mb";
 
 /// A running copy of the fixture with such names. Killed when dropped.
 struct Hostile {

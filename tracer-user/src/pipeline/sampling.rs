@@ -132,7 +132,8 @@ fn look(
             file,
             evidence,
             flight: None,
-        }).filter(Kept::is_wanted),
+        })
+        .filter(Kept::is_wanted),
         ends: Ends::default(),
         replaced: Box::new(move || {
             // Of a process that is ending nothing can be read; the reader of its memory says so.
