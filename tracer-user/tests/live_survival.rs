@@ -339,6 +339,7 @@ async fn live_a_program_that_took_the_place_of_the_analysed_one_gets_no_probe() 
         "{replaced:?}"
     );
     assert!(fixture.is_alive());
+    drop(session);
     expect_no_probe(pid);
 }
 
