@@ -44,6 +44,7 @@ fn header() -> Header {
         probes: Vec::new(),
         unseen: Vec::new(),
         sampling: None,
+        kept: None,
         requests: Vec::new(),
     }
 }
