@@ -376,8 +376,9 @@ fn live_the_target_may_end_or_become_another_program_at_any_moment() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trace");
     let record = ["record", "--duration", "20", "-o", file.to_str().unwrap()];
-    for (arguments, count) in [(&record[..], 6), (&["check", "--now"], 4), (&["dump"], 4)] {
-        for delay in moments(count) {
+    let moments = moments(4);
+    for (arguments, every) in [(&record[..], 1), (&["check", "--now"], 2), (&["dump"], 2)] {
+        for delay in moments.iter().copied().step_by(every) {
             for mode in ["plain", "exec"] {
                 let mut survivor = Survivor::start(mode);
                 let pid = survivor.pid();
@@ -403,6 +404,28 @@ fn live_the_target_may_end_or_become_another_program_at_any_moment() {
     }
 }
 
+/// A thread that is killed while the kernel takes its probes out (or sets them) stops doing so: Linux
+/// 6.18 says "failed to unregister, leaking uprobe" (dmesg) and leaves breakpoints that it still
+/// handles. The target goes on; whoever probes the same places and leaves takes them out.
+fn take_out_what_the_kernel_leaked(pid: i32) {
+    let begin = Instant::now();
+    while changed_code(pid).unwrap() != 0 && begin.elapsed() < Duration::from_secs(2) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let leaked = changed_code(pid).unwrap();
+    if leaked > 0 {
+        println!("{leaked} breakpoints were leaked by the kernel");
+        let tracer = Tracer::start(pid, &["--exact-polls"]);
+        let begin = Instant::now();
+        while !tracer.file.exists() {
+            assert!(begin.elapsed() < PATIENCE, "nobody attached");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        tracer.stop();
+    }
+    expect_no_probe(pid);
+}
+
 #[test]
 fn live_we_may_be_killed_at_any_moment() {
     if !permitted() {
@@ -413,22 +436,22 @@ fn live_we_may_be_killed_at_any_moment() {
     let pid = survivor.pid();
     // SIGABRT is how a panic ends a process that cannot unwind.
     for end in [Signal::KILL, Signal::ABORT] {
-        for delay in moments(5) {
+        for delay in moments(4) {
             let mut tracer = Tracer::start(pid, &["--exact-polls"]);
             std::thread::sleep(delay);
             signal(tracer.pid(), end);
             assert_eq!(tracer.wait().0, None, "a signal ended it");
-            expect_no_probe(pid);
+            take_out_what_the_kernel_leaked(pid);
         }
     }
     // While it takes its probes out.
-    for pause in [0, 5, 20] {
+    for pause in [0, 2, 4, 6, 8, 10, 12, 15] {
         let mut tracer = Tracer::attached(pid, &["--exact-polls"]);
         tracer.interrupt();
         std::thread::sleep(Duration::from_millis(pause));
         signal(tracer.pid(), Signal::KILL);
         tracer.wait();
-        expect_no_probe(pid);
+        take_out_what_the_kernel_leaked(pid);
     }
     assert_eq!(survivor.end(), expected);
 }
@@ -567,7 +590,8 @@ fn live_a_target_without_room_for_more_memory_goes_on() {
     survivor.wait_for("chapters");
     let status = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
     let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
-    let limit = format!("--as={}", pages * 4096);
+    // The allocator's own ups and downs are not ours to break.
+    let limit = format!("--as={}", pages * 4096 + (4 << 20));
     let limited = Command::new("prlimit")
         .args(["--pid", &pid.to_string(), &limit])
         .status()
