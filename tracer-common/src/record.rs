@@ -240,7 +240,7 @@ const _: () = assert!(core::mem::size_of::<Ended>() == 40);
 impl Ended {
     /// The record of this end, which came with a begin.
     fn record(&self, begin: &Record) -> Option<Record> {
-        (self.poll != 0).then(|| Record {
+        (self.poll != 0).then_some(Record {
             task: self.task,
             task_id: self.task_id,
             state: self.state,

@@ -169,10 +169,16 @@ impl Model {
     }
 }
 
-/// Time of a run, ns. Only the first seconds are measured: their mean stands for every run.
+/// A program's run takes no longer than this by itself, ns: a poll with sixteen futures takes 1,500.
+const RUN_AT_MOST_NS: u64 = 4_000;
+
+/// Time of a run, ns. Only the first seconds are measured: their mean stands for every run. The kernel
+/// measures by the clock: on a busy machine what others ran meanwhile is in it, hence the bound.
 pub(super) fn mean_run(measured: Option<RunTime>) -> u64 {
     match measured {
-        Some(measured) if measured.runs > 0 => measured.time_ns / measured.runs,
+        Some(measured) if measured.runs > 0 => {
+            (measured.time_ns / measured.runs).min(RUN_AT_MOST_NS)
+        }
         _ => RUN_UNMEASURED_NS,
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::super::source::place;
 use super::shown::{GraphEdge, GraphEdgeKind, GraphNode, GraphNodeKind, WaitGraph};
 use crate::analyse::findings::model::{Role, Site};
+use crate::show::escape::acts;
 
 /// Tasks of a node that are named.
 const MAX_NAMED: usize = 4;
@@ -124,7 +125,7 @@ impl WaitGraph {
 }
 
 /// A quoted string of the language. Names come from the target: nothing in them ends the string,
-/// and control characters do not get through.
+/// and nothing that a terminal or a text engine would act upon gets through.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
@@ -132,7 +133,7 @@ fn quoted(text: &str) -> String {
             '"' => quoted.push_str("\\\""),
             '\\' => quoted.push_str("\\\\"),
             '\n' => quoted.push_str("\\n"),
-            control if control.is_control() => quoted.push('\u{fffd}'),
+            acting if acts(acting) => quoted.push('\u{fffd}'),
             other => quoted.push(other),
         }
     }
