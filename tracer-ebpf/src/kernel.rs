@@ -19,7 +19,7 @@ use crate::maps::{
     COUNTERS, RINGS, ROOTS, SETTINGS, TASK_VTABLES, THREAD_PLACES, THREADS, THREADS_KEPT,
     ThreadSlot, WalkMemory,
 };
-use crate::panic::{keep_begin, message_and_send};
+use crate::panic::{begin_and_send, message_and_send};
 use crate::walk::{compare_exchange, copy_task, opaque, take, walk_and_send};
 
 /// The kernel as the logic sees it, on one CPU.
@@ -33,8 +33,6 @@ pub(crate) struct Kernel {
     pub(crate) memory: Option<&'static mut WalkMemory>,
     /// By what table.
     pub(crate) root: Option<&'static Root>,
-    /// Where the record of a panic's begin was kept, see [`keep_begin`].
-    pub(crate) panic: u32,
 }
 
 impl Machine for Kernel {
@@ -113,10 +111,8 @@ impl Machine for Kernel {
 
     #[inline(always)]
     fn send_panic_begin(&mut self, record: &Record) {
-        self.panic = keep_begin(record, self.cpu);
-        if self.panic == 0 {
-            count(false, 1);
-        }
+        let walks = self.walks && record.task != 0;
+        count(begin_and_send(record, walks, self.cpu, self.wake_at), 1);
     }
 
     #[inline(always)]
@@ -180,7 +176,7 @@ pub(crate) unsafe fn ring_flags(ring: *mut c_void, wake_at: u64) -> u64 {
 }
 
 #[inline(always)]
-pub(crate) fn count(sent: bool, records: u64) {
+fn count(sent: bool, records: u64) {
     if let Some(counters) = counters() {
         if sent {
             counters.sent += records;

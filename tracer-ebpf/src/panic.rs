@@ -14,41 +14,33 @@ use tracer_common::{LONG_RECORD, Record, WalkResult};
 
 use crate::kernel::ring_flags;
 use crate::maps::{RINGS, ROOTS, WalkMemory};
-use crate::walk::{copy_task, give_back, opaque, take, take_slot, taken, walk};
+use crate::walk::{copy_task, give_back, opaque, take, walk};
 
-/// Keeps the record of a panic's begin in memory that is taken for it: its place in the map, plus 1;
-/// 0 when there is none.
-#[inline(always)]
-pub(crate) fn keep_begin(record: &Record, cpu: u32) -> u32 {
-    let Some(slot) = take_slot(cpu) else { return 0 };
-    let Some(memory) = taken(slot) else { return 0 };
-    memory.record = *record;
-    memory.ended.poll = 0;
-    memory.scratch.count = 0;
-    slot.wrapping_add(1)
-}
-
-/// Walks the task in whose poll a panic begins, whose record was kept at this place, reads where the
-/// panic began, and sends both.
+/// Walks the task in whose poll a panic begins, reads where the panic began, and sends both.
 #[inline(never)]
-pub(crate) fn begin_and_send(slot: u32, walks: bool, cpu: u32, wake_at: u64) -> bool {
-    let Some(memory) = taken(slot) else {
+pub(crate) fn begin_and_send(record: &Record, walks: bool, cpu: u32, wake_at: u64) -> bool {
+    let Some(memory) = take(cpu) else {
         return false;
     };
-    let sent = begin_with(memory, walks, cpu, wake_at);
+    let sent = begin_with(memory, record, walks, cpu, wake_at);
     give_back(memory);
     sent
 }
 
 #[inline(always)]
-fn begin_with(memory: &mut WalkMemory, walks: bool, cpu: u32, wake_at: u64) -> bool {
+fn begin_with(
+    memory: &mut WalkMemory,
+    record: &Record,
+    walks: bool,
+    cpu: u32,
+    wake_at: u64,
+) -> bool {
+    memory.record = *record;
+    memory.ended.poll = 0;
+    memory.scratch.count = 0;
     let mut result = WalkResult::NoTables;
-    let task = memory.record.task;
-    if walks
-        && task != 0
-        && let Some(root) = ROOTS.get(memory.record.probe)
-    {
-        copy_task(memory, root, task);
+    if walks && let Some(root) = ROOTS.get(record.probe) {
+        copy_task(memory, root, record.task);
         result = walk(memory, root);
     }
     memory.record.aux = result as u8;
@@ -57,12 +49,11 @@ fn begin_with(memory: &mut WalkMemory, walks: bool, cpu: u32, wake_at: u64) -> b
         memory.record.marks = memory.scratch.marks;
         memory.record.reserved = memory.scratch.count as u16;
     }
-    let (first, second) = (memory.record.state, memory.record.by);
     // Right behind the words of the tree, and not needed any more.
     let site = &mut memory.scratch.buffer;
     site[0] = 0;
-    if !read_location(site, first) {
-        read_location(site, second);
+    if !read_location(site, record.state) {
+        read_location(site, record.by);
     }
     // SAFETY: a ring of the map or null; the bytes are the record, the words and the start of the
     // buffer, which lie behind each other.

@@ -1,7 +1,5 @@
 //! The entry points.
 
-use core::ffi::c_void;
-
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{
@@ -14,11 +12,10 @@ use probe_logic::{Hit, Leave, on_hit, on_leave, on_return};
 use tracer_common::{Cookie, ProbeKind, Settings};
 
 use crate::kernel::{
-    Kernel, NOT_NOW, count, counters, forget, of_target, pointer, say_once, settings, thread,
+    Kernel, NOT_NOW, counters, forget, of_target, pointer, say_once, settings, thread,
     thread_or_new,
 };
 use crate::maps::HITS;
-use crate::panic::begin_and_send;
 use crate::walk::give_back;
 
 /// A task that has ended (`TASK_DEAD`, include/linux/sched.h; the same from 4.14 on).
@@ -28,36 +25,8 @@ const TASK_DEAD: u32 = 0x80;
 /// the smallest ring is hundreds of records.
 const LOOK_EVERY: u64 = 0xf;
 
-/// Before Linux 6.13 the frames of a program and of all that it calls have 512 bytes together, so
-/// what concludes from a hit and what is read for a panic are not below each other.
 #[uprobe]
 pub fn on_probe(context: ProbeContext) -> u32 {
-    let panic = conclude(pointer(&context));
-    if panic != 0 {
-        send_panic(panic.wrapping_sub(1));
-    }
-    0
-}
-
-/// Completes and sends the begin of a panic, whose record [`conclude`] kept at this place.
-#[inline(never)]
-fn send_panic(slot: u32) {
-    let Some(settings) = settings() else {
-        return;
-    };
-    // SAFETY: a helper without arguments; a uprobe's program does not migrate.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    count(
-        begin_and_send(slot, settings.walks != 0, cpu, settings.wake_at),
-        1,
-    );
-}
-
-/// Concludes from a hit, and sends what follows from it. When a panic begins, its record is kept: see
-/// [`keep_begin`](crate::panic::keep_begin) for what is returned.
-#[inline(never)]
-fn conclude(context: *mut c_void) -> u32 {
-    let context = ProbeContext::new(context);
     let Some(settings) = settings() else {
         return 0;
     };
@@ -112,7 +81,6 @@ fn conclude(context: *mut c_void) -> u32 {
         walks: settings.walks != 0,
         memory: None,
         root: None,
-        panic: 0,
     };
     thread.busy = 1;
     thread.enter_window(settings.window);
@@ -121,7 +89,7 @@ fn conclude(context: *mut c_void) -> u32 {
     if let Some(memory) = kernel.memory {
         give_back(memory);
     }
-    kernel.panic
+    0
 }
 
 /// What a trap costs with nothing in it: the floor of `cargo xtask bench`. Never part of a session.
@@ -177,7 +145,6 @@ pub fn on_switch(context: RawTracePointContext) -> i32 {
         walks: false,
         memory: None,
         root: None,
-        panic: 0,
     };
     if leaves {
         leave(&context, &mut kernel, ids as u32, time, settings);

@@ -212,34 +212,20 @@ fn output(memory: &mut WalkMemory, words: u32, cpu: u32, wake_at: u64) -> bool {
     }
 }
 
-/// Memory that no other program uses, until [`give_back`]: its place in the map.
-#[inline(always)]
-pub(crate) fn take_slot(cpu: u32) -> Option<u32> {
-    for attempt in 0..WALKS_PER_CPU {
-        let slot = cpu.wrapping_mul(WALKS_PER_CPU).wrapping_add(attempt);
-        let memory = WALKS.get_ptr_mut(slot)?;
-        // SAFETY: a value of the map, which nobody else uses once this flag was changed from 0: an
-        // atomic exchange, as a program may be preempted anywhere by another one on this CPU.
-        if unsafe { exchange(&raw mut (*memory).taken, 1) } == 0 {
-            return Some(slot);
-        }
-    }
-    None
-}
-
-/// The memory at a place that was taken.
-#[inline(always)]
-pub(crate) fn taken(slot: u32) -> Option<&'static mut WalkMemory> {
-    // SAFETY: a value of the map, which nobody else uses until it is given back.
-    WALKS
-        .get_ptr_mut(slot)
-        .map(|memory| unsafe { &mut *memory })
-}
-
 /// Memory that no other program uses, until [`give_back`].
 #[inline(always)]
 pub(crate) fn take(cpu: u32) -> Option<&'static mut WalkMemory> {
-    taken(take_slot(cpu)?)
+    for attempt in 0..WALKS_PER_CPU {
+        let memory = WALKS.get_ptr_mut(cpu.wrapping_mul(WALKS_PER_CPU).wrapping_add(attempt))?;
+        // SAFETY: a value of the map, which nobody else uses once this flag was changed from 0: an
+        // atomic exchange, as a program may be preempted anywhere by another one on this CPU.
+        unsafe {
+            if exchange(&raw mut (*memory).taken, 1) == 0 {
+                return Some(&mut *memory);
+            }
+        }
+    }
+    None
 }
 
 /// Lets others use it.
