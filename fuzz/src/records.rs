@@ -79,10 +79,7 @@ pub fn run(bytes: &[u8]) {
                 tracker.resource(tracer_user::address::Address(resource), fd.into());
             }
             _ => {
-                if let Some((ended, record)) = entries.take(input.bytes()) {
-                    if let Some(ended) = ended {
-                        order.push(ended);
-                    }
+                if let Some(record) = entries.take(input.bytes()) {
                     order.push(record);
                 }
             }

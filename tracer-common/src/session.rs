@@ -56,8 +56,8 @@ pub struct Counters {
     pub skipped_switches: u64,
     /// Trees that were sent with their words.
     pub trees: u64,
-    /// Begins of polls that were lost because too many programs were preempted on that CPU.
-    pub preempted: u64,
+    /// Polls whose task was not walked, for want of memory or because that was taken away.
+    pub not_walked: u64,
     /// Switches of the target's threads that were looked at.
     pub switches: u64,
 }
@@ -76,7 +76,7 @@ impl Counters {
             executions: a.executions.saturating_add(b.executions),
             skipped_switches: a.skipped_switches.saturating_add(b.skipped_switches),
             trees: a.trees.saturating_add(b.trees),
-            preempted: a.preempted.saturating_add(b.preempted),
+            not_walked: a.not_walked.saturating_add(b.not_walked),
             switches: a.switches.saturating_add(b.switches),
         })
     }

@@ -6,9 +6,7 @@ use tracer_common::{
     WakeOrigin,
 };
 
-use crate::thread::{
-    Driver, Frame, MAX_FRAMES, Moment, OpenPoll, Thread, send_ended, settle, settle_frames,
-};
+use crate::thread::{Driver, Frame, MAX_FRAMES, Moment, OpenPoll, Thread, settle, settle_frames};
 use crate::{Header, Machine, task_id};
 
 /// What the trap says.
@@ -47,13 +45,7 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
     } else {
         PollEndCause::NextEvent
     };
-    let begins = matches!(cookie.kind, ProbeKind::TaskPoll);
-    let readable = begins && machine.header_to_poll(argument, cookie.probe, &mut thread.next);
-    let known = if readable { argument } else { 0 };
-    settle(thread, machine, &now, cause, false, known);
-    if !begins {
-        send_ended(thread, machine);
-    }
+    settle(thread, machine, &now, cause, false);
     if exit {
         return;
     }
@@ -161,23 +153,40 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
         return;
     }
 
+    if matches!(cookie.kind, ProbeKind::Abort) {
+        // Called with the header, or with a reference to the pointer to it: what has the vtable of
+        // a task tells which.
+        if !is_task(machine, argument, &mut thread.scratch) {
+            record.task = machine.word(argument).unwrap_or(0);
+        }
+    }
+    let argument = record.task;
+
     // A poll or a spawn names its task's layout in the cookie; a waker may belong to any task.
     let own_offset = u32::from(cookie.task_id_offset);
-    if begins {
-        let mut vtable = 0;
-        let mut offset = 0;
-        if readable {
-            offset = own_offset;
-            vtable = thread.next.vtable();
-            record.state = thread.next.state();
-            record.task_id = task_id(machine, argument, &thread.next, offset);
+    let mut offset = 0;
+    if machine.header(argument, &mut thread.scratch) {
+        let known = if matches!(cookie.kind, ProbeKind::TaskPoll) {
+            Some(own_offset)
+        } else {
+            machine
+                .task_id_offset(thread.scratch.vtable())
+                .map(|found| if found == 0 { own_offset } else { found })
+        };
+        if let Some(found) = known {
+            offset = found;
+            record.state = thread.scratch.state();
+            record.task_id = task_id(machine, argument, &thread.scratch, offset);
         }
-        let ended = (thread.has_ended != 0).then_some(&thread.ended);
-        thread.has_ended = 0;
-        machine.send_begin(&record, ended);
+    }
+    if !matches!(cookie.kind, ProbeKind::TaskPoll) {
+        machine.send(&record);
+    } else {
+        machine.send_begin(&record);
         // Without the return address the end could not be told from the middle, so a poll whose
         // stack cannot be read ends at the next hit or switch: 0 is no return address.
         let return_address = machine.word(entry).unwrap_or(0);
+        let vtable = thread.scratch.vtable();
         thread.push(
             machine,
             &OpenPoll {
@@ -193,25 +202,7 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
                 reserved: 0,
             },
         );
-        return;
     }
-
-    if matches!(cookie.kind, ProbeKind::Abort) {
-        // Called with the header, or with a reference to the pointer to it: what has the vtable of
-        // a task tells which.
-        if !is_task(machine, argument, &mut thread.scratch) {
-            record.task = machine.word(argument).unwrap_or(0);
-        }
-    }
-    let argument = record.task;
-    if machine.header(argument, &mut thread.scratch)
-        && let Some(found) = machine.task_id_offset(thread.scratch.vtable())
-    {
-        let offset = if found == 0 { own_offset } else { found };
-        record.state = thread.scratch.state();
-        record.task_id = task_id(machine, argument, &thread.scratch, offset);
-    }
-    machine.send(&record);
 }
 
 /// Whether a task's header lies there, as far as vtables are known.

@@ -12,27 +12,21 @@ use aya_ebpf::helpers::generated::{
     bpf_ringbuf_query,
 };
 use probe_logic::{Header, Machine, Thread};
-use tracer_common::walk::Root;
 use tracer_common::{Counters, Record, SHORT_RECORD, Settings};
 
-use crate::maps::{
-    COUNTERS, RINGS, ROOTS, SETTINGS, TASK_VTABLES, THREAD_PLACES, THREADS, THREADS_KEPT,
-    ThreadSlot, WalkMemory,
-};
-use crate::panic::{begin_and_send, message_and_send};
-use crate::walk::{compare_exchange, copy_task, opaque, take, walk_and_send};
+use crate::maps::{COUNTERS, NO_THREAD, RINGS, SETTINGS, TASK_VTABLES, THREADS};
+use crate::panic::message_and_send;
+use crate::walk::memory_of;
 
 /// The kernel as the logic sees it, on one CPU.
 pub(crate) struct Kernel {
     pub(crate) cpu: u32,
     pub(crate) vtables: u32,
     pub(crate) wake_at: u64,
-    /// Whether there are walk tables.
-    pub(crate) walks: bool,
-    /// What the poll that begins is walked with.
-    pub(crate) memory: Option<&'static mut WalkMemory>,
-    /// By what table.
-    pub(crate) root: Option<&'static Root>,
+    /// The current thread, in the initial pid namespace.
+    pub(crate) kernel_tid: u32,
+    /// Time of the record that was kept for a walk; 0 when there is none.
+    pub(crate) begun: u64,
 }
 
 impl Machine for Kernel {
@@ -74,53 +68,21 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
-    fn header_to_poll(&mut self, task: u64, probe: u32, into: &mut Header) -> bool {
-        self.memory = take(self.cpu);
-        if self.walks {
-            self.root = ROOTS.get(probe);
-        }
-        if let Some(memory) = &mut self.memory
-            && let Some(root) = self.root
-            && copy_task(memory, root, task)
-            && task & 7 == 0
-            && memory.scratch.root_at.wrapping_add(memory.scratch.window)
-                >= size_of::<Header>() as u32
-        {
-            *into = Header::from_start(&memory.scratch.buffer);
-            return true;
-        }
-        self.header(task, into)
-    }
-
-    #[inline(always)]
-    fn send_begin(&mut self, record: &Record, ended: Option<&Record>) {
-        let Some(memory) = &mut self.memory else {
-            // Programs that were preempted on this CPU have it all.
-            if let Some(ended) = ended {
-                send(ended, self.cpu, self.wake_at);
-            }
-            count(false, 1);
-            if let Some(counters) = counters() {
-                counters.preempted += 1;
-            }
-            return;
-        };
-        let sent = walk_and_send(memory, self.root, record, ended, self.cpu, self.wake_at);
-        count(sent, 1 + u64::from(ended.is_some()));
+    fn send_begin(&mut self, record: &Record) {
+        self.keep(record);
     }
 
     #[inline(always)]
     fn send_panic_begin(&mut self, record: &Record) {
-        let walks = self.walks && record.task != 0;
-        count(begin_and_send(record, walks, self.cpu, self.wake_at), 1);
+        self.keep(record);
     }
 
     #[inline(always)]
     fn send_panic(&mut self, record: &Record, payload: u64, vtable: u64) {
-        if !message_and_send(record, self.cpu, payload, vtable) {
+        if !message_and_send(record, self.kernel_tid, self.cpu, payload, vtable) {
             send(record, self.cpu, self.wake_at);
         } else {
-            count(true, 1);
+            count(true);
         }
     }
 
@@ -129,6 +91,24 @@ impl Machine for Kernel {
         if let Some(counters) = counters() {
             counters.too_deep += 1;
         }
+    }
+}
+
+impl Kernel {
+    /// Keeps the record of a begin in this thread's memory until the walk.
+    #[inline(always)]
+    fn keep(&mut self, record: &Record) {
+        let Some(memory) = memory_of(self.kernel_tid) else {
+            count(false);
+            return;
+        };
+        // SAFETY: the value of this thread. Should it be given to another thread while this one is
+        // preempted, both write into it: the time and the owner show that afterwards.
+        let memory = unsafe { &mut *memory };
+        memory.record = *record;
+        memory.scratch.owner = record.time;
+        memory.scratch.count = 0;
+        self.begun = record.time;
     }
 }
 
@@ -150,11 +130,8 @@ fn send(record: &Record, cpu: u32, wake_at: u64) {
             ) != 0;
         }
     }
-    count(!failed, 1);
+    count(!failed);
 }
-
-/// In place of a fill level: this record does not look.
-pub(crate) const NOT_NOW: u64 = u64::MAX;
 
 /// The daemon looks every few milliseconds; waking it for each record would cost more than the
 /// record. It is woken when a burst fills the ring faster than that.
@@ -163,9 +140,6 @@ pub(crate) const NOT_NOW: u64 = u64::MAX;
 /// `ring` must be a ring buffer.
 #[inline(always)]
 pub(crate) unsafe fn ring_flags(ring: *mut c_void, wake_at: u64) -> u64 {
-    if wake_at == NOT_NOW {
-        return u64::from(BPF_RB_NO_WAKEUP);
-    }
     // SAFETY: the caller's promise.
     let unread = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) };
     u64::from(if unread >= wake_at {
@@ -176,12 +150,12 @@ pub(crate) unsafe fn ring_flags(ring: *mut c_void, wake_at: u64) -> u64 {
 }
 
 #[inline(always)]
-fn count(sent: bool, records: u64) {
+pub(crate) fn count(sent: bool) {
     if let Some(counters) = counters() {
         if sent {
-            counters.sent += records;
+            counters.sent += 1;
         } else {
-            counters.lost += records;
+            counters.lost += 1;
         }
     }
 }
@@ -205,96 +179,28 @@ pub(crate) fn settings() -> Option<&'static mut Settings> {
         .map(|settings| unsafe { &mut *settings })
 }
 
-/// One of the places of a thread.
-#[inline(always)]
-fn place(kernel_tid: u32, place: u32) -> Option<*mut ThreadSlot> {
-    let index = kernel_tid.wrapping_mul(THREAD_PLACES).wrapping_add(place);
-    THREADS.get_ptr_mut(index & (THREADS_KEPT - 1))
-}
-
-/// The place that a thread has, if it has one.
-#[inline(always)]
-fn slot(kernel_tid: u32) -> Option<*mut ThreadSlot> {
-    let mut found = THREAD_PLACES;
-    for each in 0..THREAD_PLACES {
-        // SAFETY: a value of the map.
-        if let Some(slot) = place(kernel_tid, each)
-            && unsafe { (*slot).owner } == u64::from(kernel_tid)
-        {
-            found = each;
-            break;
-        }
-    }
-    // Looked up once more with a number that the verifier does not know, so that it follows what
-    // comes after once and not for each place.
-    let found = opaque(found);
-    if found >= THREAD_PLACES {
-        return None;
-    }
-    place(kernel_tid, found)
-}
-
 /// The state of this thread, if it is known.
 #[inline(always)]
 pub(crate) fn thread(kernel_tid: u32) -> Option<&'static mut Thread> {
     // SAFETY: the value belongs to one thread. Its probes do not nest; the scheduler's programs
-    // touch it while it switches, and keep off while `busy` is set. Should it be given to another
-    // thread in between, the worst case is a wrong end of a poll, never memory of ours.
-    slot(kernel_tid).map(|slot| unsafe { &mut (*slot).thread })
+    // touch it while it switches, and keep off while `busy` is set. An eviction in between makes
+    // the value another thread's: the worst case is a wrong end of a poll, never memory of ours.
+    THREADS
+        .get_ptr_mut(kernel_tid)
+        .map(|thread| unsafe { &mut *thread })
 }
 
 /// The state of this thread, made when there was none.
 #[inline(always)]
-pub(crate) fn thread_or_new(kernel_tid: u32, tid: u32, now: u64) -> Option<&'static mut Thread> {
-    let mut found = slot(kernel_tid);
-    if found.is_none() {
-        new_slot(kernel_tid, tid);
-        found = slot(kernel_tid);
+pub(crate) fn thread_or_new(kernel_tid: u32, tid: u32) -> Option<&'static mut Thread> {
+    if let Some(thread) = thread(kernel_tid) {
+        return Some(thread);
     }
-    let found = found?;
-    // SAFETY: as above.
-    unsafe {
-        (*found).used = now;
-        Some(&mut (*found).thread)
-    }
-}
-
-/// Takes a free place, or that of the thread that was not seen for longest.
-#[inline(never)]
-fn new_slot(kernel_tid: u32, tid: u32) {
-    let (mut chosen, mut oldest) = (0, u64::MAX);
-    for each in 0..THREAD_PLACES {
-        // SAFETY: a value of the map.
-        if let Some(slot) = place(kernel_tid, each)
-            && unsafe { (*slot).used } < oldest
-        {
-            // SAFETY: as above.
-            oldest = unsafe { (*slot).used };
-            chosen = each;
-        }
-    }
-    let Some(slot) = place(kernel_tid, opaque(chosen)) else {
-        return;
-    };
-    // SAFETY: as above. Of two threads that want one place, the exchange lets one have it.
-    unsafe {
-        let before = (*slot).owner;
-        if compare_exchange(&raw mut (*slot).owner, before, u64::from(kernel_tid)) == before {
-            (*slot).thread.start(tid);
-        }
-    }
-}
-
-/// Forgets a thread.
-#[inline(always)]
-pub(crate) fn forget(kernel_tid: u32) {
-    if let Some(slot) = slot(kernel_tid) {
-        // SAFETY: a value of the map.
-        unsafe {
-            (*slot).used = 0;
-            (*slot).owner = 0;
-        }
-    }
+    let empty = NO_THREAD.get(0)?;
+    THREADS.insert(kernel_tid, empty, 0).ok()?;
+    let thread = thread(kernel_tid)?;
+    thread.tid = tid;
+    Some(thread)
 }
 
 /// This thread's ids if it belongs to the target: (thread in the initial namespace, thread as the

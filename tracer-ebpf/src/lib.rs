@@ -24,7 +24,6 @@ pub use switch::{Leave, on_leave, on_return};
 pub use thread::{Driver, Frame, MAX_FRAMES, MAX_POLLS, OpenPoll, Thread};
 
 use tracer_common::Record;
-use tracer_common::walk::BUFFER_WORDS;
 
 /// Words of a task's header that are read at once: they hold state, vtable and, in every tokio
 /// since 1.23, the task's id (offset 40).
@@ -42,15 +41,6 @@ pub struct Header {
 }
 
 impl Header {
-    /// Out of a longer copy from the header on.
-    #[must_use]
-    #[inline(always)]
-    pub fn from_start(copy: &[u64; BUFFER_WORDS]) -> Self {
-        let mut words = [0; HEADER_WORDS];
-        words.copy_from_slice(&copy[..HEADER_WORDS]);
-        Self { words }
-    }
-
     /// The state word: the first.
     #[must_use]
     pub fn state(&self) -> u64 {
@@ -75,12 +65,8 @@ pub trait Machine {
     fn task_id_offset(&mut self, vtable: u64) -> Option<u32>;
     /// Sends a record.
     fn send(&mut self, record: &Record);
-    /// Reads the words at the address of a task that is about to be polled, as [`Machine::header`],
-    /// and with them what a walk by this probe's tables looks at.
-    fn header_to_poll(&mut self, task: u64, probe: u32, into: &mut Header) -> bool;
-    /// Sends the begin of a poll, with where the task stood until now, and with the end of a poll of
-    /// the same time that comes before it.
-    fn send_begin(&mut self, record: &Record, ended: Option<&Record>);
+    /// Sends the begin of a poll, with where the task stood until now.
+    fn send_begin(&mut self, record: &Record);
     /// Sends the begin of a panic, with where the task stands, if one is polled, and the location
     /// that lies at `state` or `by`.
     fn send_panic_begin(&mut self, record: &Record);

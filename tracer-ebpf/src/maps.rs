@@ -7,10 +7,10 @@ use core::cell::UnsafeCell;
 
 use aya_ebpf::bindings::{bpf_map_def, bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use probe_logic::Thread;
 use tracer_common::walk::{EdgeEntry, NodeEntry, Root, SENT_TREES_KEPT, Scratch, StateEntry};
-use tracer_common::{Counters, Ended, Record, Settings};
+use tracer_common::{Counters, Record, Settings};
 
 /// One value: what the daemon says.
 #[map]
@@ -28,27 +28,14 @@ pub(crate) static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static TASK_VTABLES: HashMap<u64, u32> = HashMap::with_max_entries(1, 0);
 
-/// What is open on each thread: [`THREAD_PLACES`] places in a row are for the threads whose ids have
-/// the same low bits. An array and not a hash, which takes a tenth of the time. The thread that was
-/// not seen for longest makes room, so that a target that starts a million threads costs no more than
-/// this.
+/// Thread (id in the initial namespace) -> what is open on it. Least recently used threads make
+/// room, so that a target that starts a million threads costs no more than this.
 #[map]
-pub(crate) static THREADS: Array<ThreadSlot> = Array::with_max_entries(THREADS_KEPT, 0);
+pub(crate) static THREADS: LruHashMap<u32, Thread> = LruHashMap::with_max_entries(8192, 0);
 
-/// Threads at most: a power of two.
-pub(crate) const THREADS_KEPT: u32 = 8192;
-/// Places that a thread may have.
-pub(crate) const THREAD_PLACES: u32 = 4;
-
-/// A thread's place.
-#[repr(C)]
-pub(crate) struct ThreadSlot {
-    /// The thread's id in the initial namespace; 0 for a free place.
-    pub(crate) owner: u64,
-    /// When it was seen last.
-    pub(crate) used: u64,
-    pub(crate) thread: Thread,
-}
+/// One thread with nothing open: a value of that size does not fit the stack.
+#[map]
+pub(crate) static NO_THREAD: Array<Thread> = Array::with_max_entries(1, 0);
 
 /// Where the future of a task lies, by index of the probe that sees the task polled.
 #[map]
@@ -66,28 +53,25 @@ pub(crate) static EDGES: Array<EdgeEntry> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static VTABLE_NODES: HashMap<u64, u32> = HashMap::with_max_entries(1, 0);
 
-/// What a walk needs: [`WALKS_PER_CPU`] for each CPU, as a uprobe's program can be preempted in the
-/// middle of a walk. The loader makes as many as there are CPUs, a power of two.
+/// What a walk needs, for the threads that polled last. By thread and not by CPU: a uprobe's
+/// program can be preempted in the middle of a walk.
 #[map]
-pub(crate) static WALKS: Array<WalkMemory> = Array::with_max_entries(1, 0);
+pub(crate) static WALKS: LruHashMap<u32, WalkMemory> = LruHashMap::with_max_entries(512, 0);
 
-/// Walks that can be under way on one CPU: one that runs, others that were preempted.
-pub(crate) const WALKS_PER_CPU: u32 = 4;
+/// An unused one, as it does not fit the stack.
+#[map]
+pub(crate) static NO_WALK: Array<WalkMemory> = Array::with_max_entries(1, 0);
 
 /// Hashes of trees whose words have been sent, each at the place that its low bits name. The
 /// daemon keeps the trees by the same rule, so that it has those that are in here.
 #[map]
 pub(crate) static SENT_TREES: Array<u64> = Array::with_max_entries(SENT_TREES_KEPT, 0);
 
-/// A record, the poll that ended with it and, right behind, the words of its tree: what goes into the
-/// ring in one piece.
+/// A record and, right behind it, the words of its tree: what goes into the ring in one piece.
 #[repr(C)]
 pub(crate) struct WalkMemory {
     pub(crate) record: Record,
-    pub(crate) ended: Ended,
     pub(crate) scratch: Scratch,
-    /// Not 0 while a program uses it.
-    pub(crate) taken: u64,
 }
 
 /// The ring buffer of each CPU: a shared one costs five times as much when two CPUs are busy.

@@ -10,38 +10,25 @@ use tracer_common::panic::{
     message,
 };
 use tracer_common::walk::BUFFER_WORDS;
-use tracer_common::{LONG_RECORD, Record, WalkResult};
+use tracer_common::{RECORD_SIZE, Record, WalkResult};
 
 use crate::kernel::ring_flags;
 use crate::maps::{RINGS, ROOTS, WalkMemory};
-use crate::walk::{copy_task, give_back, opaque, take, walk};
+use crate::walk::{memory_of, opaque, walk};
 
 /// Walks the task in whose poll a panic begins, reads where the panic began, and sends both.
 #[inline(never)]
-pub(crate) fn begin_and_send(record: &Record, walks: bool, cpu: u32, wake_at: u64) -> bool {
-    let Some(memory) = take(cpu) else {
-        return false;
-    };
-    let sent = begin_with(memory, record, walks, cpu, wake_at);
-    give_back(memory);
-    sent
-}
-
-#[inline(always)]
-fn begin_with(
-    memory: &mut WalkMemory,
-    record: &Record,
-    walks: bool,
-    cpu: u32,
-    wake_at: u64,
-) -> bool {
-    memory.record = *record;
-    memory.ended.poll = 0;
-    memory.scratch.count = 0;
+pub(crate) fn begin_and_send(memory: &mut WalkMemory, walks: bool, cpu: u32, wake_at: u64) -> bool {
+    let (time, task) = (memory.record.time, memory.record.task);
     let mut result = WalkResult::NoTables;
-    if walks && let Some(root) = ROOTS.get(record.probe) {
-        copy_task(memory, root, record.task);
-        result = walk(memory, root);
+    if walks
+        && task != 0
+        && let Some(root) = ROOTS.get(memory.record.probe)
+    {
+        result = walk(memory, root, task);
+    }
+    if memory.scratch.owner != time {
+        result = WalkResult::Disturbed;
     }
     memory.record.aux = result as u8;
     if let WalkResult::Walked = result {
@@ -49,11 +36,12 @@ fn begin_with(
         memory.record.marks = memory.scratch.marks;
         memory.record.reserved = memory.scratch.count as u16;
     }
+    let places = [memory.record.state, memory.record.by];
     // Right behind the words of the tree, and not needed any more.
     let site = &mut memory.scratch.buffer;
     site[0] = 0;
-    if !read_location(site, record.state) {
-        read_location(site, record.by);
+    if !read_location(site, places[0]) {
+        read_location(site, places[1]);
     }
     // SAFETY: a ring of the map or null; the bytes are the record, the words and the start of the
     // buffer, which lie behind each other.
@@ -65,7 +53,7 @@ fn begin_with(
         bpf_ringbuf_output(
             ring,
             core::ptr::from_mut(memory).cast(),
-            (LONG_RECORD + TREE_BYTES + SITE_BYTES) as u64,
+            (RECORD_SIZE + TREE_BYTES + SITE_BYTES) as u64,
             ring_flags(ring, wake_at),
         ) == 0
     }
@@ -102,26 +90,20 @@ fn read_location(site: &mut [u64; BUFFER_WORDS], at: u64) -> bool {
 
 /// Reads what a panic says, and sends it; `false` when there is nothing, or it could not be sent.
 #[inline(never)]
-pub(crate) fn message_and_send(record: &Record, cpu: u32, payload: u64, vtable: u64) -> bool {
-    let Some(memory) = take(cpu) else {
-        return false;
-    };
-    let sent = message_with(memory, record, cpu, payload, vtable);
-    give_back(memory);
-    sent
-}
-
-#[inline(always)]
-fn message_with(
-    memory: &mut WalkMemory,
+pub(crate) fn message_and_send(
     record: &Record,
+    kernel_tid: u32,
     cpu: u32,
     payload: u64,
     vtable: u64,
 ) -> bool {
+    let Some(memory) = memory_of(kernel_tid) else {
+        return false;
+    };
+    // SAFETY: the value of this thread, as above.
+    let memory: &mut WalkMemory = unsafe { &mut *memory };
     memory.record = *record;
-    memory.ended.poll = 0;
-    // SAFETY: 512 bytes, aligned to 8 as what is before them is 144 bytes long; nothing else
+    // SAFETY: 512 bytes, aligned to 8 as the record before them is 104 bytes long; nothing else
     // uses them meanwhile.
     let words = unsafe { &mut *(&raw mut memory.scratch.words).cast::<[u64; TREE_BYTES / 8]>() };
     // SAFETY: a vtable begins with a function, the size and the alignment: 8 bytes of it, and 32 of
@@ -169,7 +151,7 @@ fn message_with(
         bpf_ringbuf_output(
             ring,
             core::ptr::from_mut(memory).cast(),
-            (LONG_RECORD + PAYLOAD_BYTES) as u64,
+            (RECORD_SIZE + PAYLOAD_BYTES) as u64,
             u64::from(BPF_RB_NO_WAKEUP),
         ) == 0
     }

@@ -1,5 +1,7 @@
 //! The entry points.
 
+use core::ffi::c_void;
+
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{
@@ -12,21 +14,52 @@ use probe_logic::{Hit, Leave, on_hit, on_leave, on_return};
 use tracer_common::{Cookie, ProbeKind, Settings};
 
 use crate::kernel::{
-    Kernel, NOT_NOW, counters, forget, of_target, pointer, say_once, settings, thread,
-    thread_or_new,
+    Kernel, count, counters, of_target, pointer, say_once, settings, thread, thread_or_new,
 };
-use crate::maps::HITS;
-use crate::walk::give_back;
+use crate::maps::{HITS, THREADS};
+use crate::walk::walk_and_send;
 
 /// A task that has ended (`TASK_DEAD`, include/linux/sched.h; the same from 4.14 on).
 const TASK_DEAD: u32 = 0x80;
 
-/// How often a probe looks whether the ring fills up: every 16th hit, which is soon enough, as half of
-/// the smallest ring is hundreds of records.
-const LOOK_EVERY: u64 = 0xf;
-
+/// Before Linux 6.13 the frames of a program and of all that it calls have 512 bytes together, so
+/// what concludes from a hit and what walks are not below each other.
 #[uprobe]
 pub fn on_probe(context: ProbeContext) -> u32 {
+    let begun = conclude(pointer(&context));
+    if begun != 0 {
+        send_begun(begun);
+    }
+    0
+}
+
+/// Walks for the record that [`conclude`] kept, and sends it.
+#[inline(never)]
+fn send_begun(time: u64) {
+    let kernel_tid = bpf_get_current_pid_tgid() as u32;
+    let Some(settings) = settings() else {
+        return;
+    };
+    // SAFETY: a helper without arguments; a uprobe's program does not migrate.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let walks = settings.walks != 0;
+    count(walk_and_send(
+        time,
+        walks,
+        kernel_tid,
+        cpu,
+        settings.wake_at,
+    ));
+    if let Some(thread) = thread(kernel_tid) {
+        thread.busy = 0;
+    }
+}
+
+/// Concludes from a hit, and sends what follows from it. When a poll or a panic begins, its record is
+/// kept for the walk: then its time is returned, else 0.
+#[inline(never)]
+fn conclude(context: *mut c_void) -> u64 {
+    let context = ProbeContext::new(context);
     let Some(settings) = settings() else {
         return 0;
     };
@@ -38,22 +71,14 @@ pub fn on_probe(context: ProbeContext) -> u32 {
     let Some(cookie) = Cookie::unpack(raw) else {
         return 0;
     };
-    let mut wake_at = NOT_NOW;
     if let Some(hits) = HITS.get_ptr_mut(cookie.probe) {
         // SAFETY: this CPU's value of the map.
-        unsafe {
-            *hits += 1;
-            if *hits & LOOK_EVERY == 0 {
-                wake_at = settings.wake_at;
-            }
-        }
+        unsafe { *hits += 1 };
     }
     if settings.window == 0 && !matches!(cookie.kind, ProbeKind::Panic | ProbeKind::PanicBegin) {
         return 0;
     }
-    // SAFETY: a helper without arguments.
-    let time = unsafe { bpf_ktime_get_ns() };
-    let Some(thread) = thread_or_new(kernel_tid, tid, time) else {
+    let Some(thread) = thread_or_new(kernel_tid, tid) else {
         if let Some(counters) = counters() {
             say_once!(
                 counters.no_thread,
@@ -67,8 +92,9 @@ pub fn on_probe(context: ProbeContext) -> u32 {
     // SAFETY: for a uprobe the context is the trapped thread's registers, read-only.
     let registers = unsafe { &*context.regs.cast_const() };
     let hit = Hit {
-        time,
-        // SAFETY: a helper without arguments; a uprobe's program does not migrate.
+        // SAFETY: helpers without arguments.
+        time: unsafe { bpf_ktime_get_ns() },
+        // SAFETY: as above; a uprobe's program does not migrate.
         cpu: unsafe { bpf_get_smp_processor_id() },
         active_state: settings.active_state,
         stack_pointer: registers.rsp,
@@ -77,19 +103,15 @@ pub fn on_probe(context: ProbeContext) -> u32 {
     let mut kernel = Kernel {
         cpu: hit.cpu,
         vtables: settings.vtables,
-        wake_at,
-        walks: settings.walks != 0,
-        memory: None,
-        root: None,
+        wake_at: settings.wake_at,
+        kernel_tid,
+        begun: 0,
     };
     thread.busy = 1;
     thread.enter_window(settings.window);
     on_hit(thread, &mut kernel, &cookie, &hit);
-    thread.busy = 0;
-    if let Some(memory) = kernel.memory {
-        give_back(memory);
-    }
-    0
+    thread.busy = u32::from(kernel.begun != 0);
+    kernel.begun
 }
 
 /// What a trap costs with nothing in it: the floor of `cargo xtask bench`. Never part of a session.
@@ -142,9 +164,8 @@ pub fn on_switch(context: RawTracePointContext) -> i32 {
         cpu,
         vtables: settings.vtables,
         wake_at: settings.wake_at,
-        walks: false,
-        memory: None,
-        root: None,
+        kernel_tid: ids as u32,
+        begun: 0,
     };
     if leaves {
         leave(&context, &mut kernel, ids as u32, time, settings);
@@ -197,7 +218,8 @@ fn leave(
         on_leave(thread, kernel, &leave);
     }
     if dead {
-        forget(kernel_tid);
+        // It may already be gone; then there is nothing to do.
+        let _ = THREADS.remove(kernel_tid);
     }
 }
 
@@ -213,7 +235,7 @@ pub fn on_exec(_context: RawTracePointContext) -> i32 {
     }
     let ids = bpf_get_current_pid_tgid();
     // The old program's polls end with it.
-    forget(ids as u32);
+    let _ = THREADS.remove(ids as u32);
     if let Some(counters) = counters() {
         counters.executions += 1;
     }

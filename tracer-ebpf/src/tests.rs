@@ -21,18 +21,14 @@ struct Fake {
     vtables: Option<BTreeMap<u64, u32>>,
     sent: Vec<Record>,
     too_deep: u32,
-    /// Headers and words that were read: what a hit costs.
-    reads: u32,
 }
 
 impl Machine for Fake {
     fn word(&mut self, address: u64) -> Option<u64> {
-        self.reads += 1;
         self.memory.get(&address).copied()
     }
 
     fn header(&mut self, task: u64, into: &mut Header) -> bool {
-        self.reads += 1;
         for (index, word) in into.words.iter_mut().enumerate() {
             match self.memory.get(&(task + 8 * index as u64)) {
                 Some(value) => *word = *value,
@@ -53,12 +49,7 @@ impl Machine for Fake {
         self.sent.push(*record);
     }
 
-    fn header_to_poll(&mut self, task: u64, _probe: u32, into: &mut Header) -> bool {
-        self.header(task, into)
-    }
-
-    fn send_begin(&mut self, record: &Record, ended: Option<&Record>) {
-        self.sent.extend(ended);
+    fn send_begin(&mut self, record: &Record) {
         self.sent.push(*record);
     }
 
@@ -202,41 +193,6 @@ fn the_next_poll_from_the_same_frame_ends_the_one_before() {
     assert_eq!((next[0].poll, next[0].state), (begin, 0x40));
     assert_eq!(next[0].time, next[1].time);
     assert_eq!(world.thread.depth, 1);
-}
-
-/// Reads of the target are what a hit costs most for.
-#[test]
-fn a_poll_reads_each_task_once_and_its_return_address() {
-    let (mut world, _) = in_poll_of_a();
-    world.set_state(A, 0x40);
-    world.call(0x1000, 0xca11);
-    world.fake.reads = 0;
-    let next = world.hit(ProbeKind::TaskPoll, B, 0x1000);
-    assert_eq!(kinds(&next), [RecordKind::PollEnd, RecordKind::PollBegin]);
-    assert_eq!(world.fake.reads, 3, "A, B, the return address");
-    world.fake.reads = 0;
-    let again = world.hit(ProbeKind::TaskPoll, B, 0x1000);
-    assert_eq!(kinds(&again), [RecordKind::PollEnd, RecordKind::PollBegin]);
-    assert_eq!(again[0].task, B);
-    assert_eq!(world.fake.reads, 2, "B, the return address");
-}
-
-/// Two polls, one in the other, have ended when the next begins: the inner one is told first, for
-/// itself, and the outer one with the begin.
-#[test]
-fn a_begin_that_ends_two_polls_tells_both_in_order() {
-    let (mut world, begin) = in_poll_of_a();
-    world.call(0xf00, 0xca12);
-    let inner = world.hit(ProbeKind::TaskPoll, B, 0xf00)[0].time;
-    let next = world.hit(ProbeKind::TaskPoll, B, 0x1000);
-    let expected = [
-        RecordKind::PollEnd,
-        RecordKind::PollEnd,
-        RecordKind::PollBegin,
-    ];
-    assert_eq!(kinds(&next), expected);
-    assert_eq!((next[0].poll, next[1].poll), (inner, begin));
-    assert_eq!((next[0].by, next[1].by, next[2].by), (A, 0, 0));
 }
 
 /// Parked: the driver wakes a task from deep inside the worker's own calls.

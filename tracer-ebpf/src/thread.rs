@@ -88,10 +88,6 @@ pub struct Thread {
     pub driver: Driver,
     /// Space for a header: too big for the stack beside a record.
     pub scratch: Header,
-    /// The header of the task that is about to be polled.
-    pub next: Header,
-    /// The end of a poll that was concluded and is to be sent with what comes next.
-    pub ended: Record,
     /// Number of open polls.
     pub depth: u32,
     /// Number of open frames.
@@ -105,10 +101,6 @@ pub struct Thread {
     pub off_cpu: u32,
     /// [`tracer_common::Settings::window`] in which all this was seen.
     pub window: u32,
-    /// Not 0 when [`Thread::ended`] has not been sent yet: only within one hit.
-    pub has_ended: u32,
-    /// Zero.
-    pub reserved: u32,
 }
 
 impl Thread {
@@ -141,35 +133,12 @@ impl Thread {
         scratch: Header {
             words: [0; crate::HEADER_WORDS],
         },
-        next: Header {
-            words: [0; crate::HEADER_WORDS],
-        },
-        ended: Record {
-            time: 0,
-            task: 0,
-            task_id: 0,
-            state: 0,
-            by: 0,
-            by_id: 0,
-            stack_pointer: 0,
-            poll: 0,
-            probe: 0,
-            tid: 0,
-            cpu: 0,
-            kind: 0,
-            aux: 0,
-            reserved: 0,
-            path: 0,
-            marks: [0; MARKS],
-        },
         depth: 0,
         frames: 0,
         tid: 0,
         busy: 0,
         off_cpu: 0,
         window: 0,
-        has_ended: 0,
-        reserved: 0,
     };
 
     /// Forgets what was open in another window: its end may have passed unseen.
@@ -182,18 +151,6 @@ impl Thread {
             self.off_cpu = 0;
             self.driver.origin = 0;
         }
-    }
-
-    /// Begins anew, as a thread outside any poll; what is not open is not cleared.
-    pub fn start(&mut self, tid: u32) {
-        self.driver.origin = 0;
-        self.depth = 0;
-        self.frames = 0;
-        self.tid = tid;
-        self.busy = 0;
-        self.off_cpu = 0;
-        self.window = 0;
-        self.has_ended = 0;
     }
 
     /// The innermost open poll.
@@ -235,10 +192,7 @@ pub(crate) struct Moment {
     pub(crate) active_state: u64,
 }
 
-/// Ends every open poll that is proved to have returned by now. With `all`, ends all of them. The
-/// last end is left in [`Thread::ended`], for [`send_ended`] or a poll's begin.
-///
-/// `known` is the task whose header is in [`Thread::next`], or 0.
+/// Ends every open poll that is proved to have returned by now. With `all`, ends all of them.
 #[inline(always)]
 pub(crate) fn settle<M: Machine>(
     thread: &mut Thread,
@@ -246,7 +200,6 @@ pub(crate) fn settle<M: Machine>(
     now: &Moment,
     cause: PollEndCause,
     all: bool,
-    known: u64,
 ) {
     for _ in 0..MAX_POLLS {
         let depth = thread.depth as usize;
@@ -255,16 +208,11 @@ pub(crate) fn settle<M: Machine>(
         }
         let top = (depth - 1) & (MAX_POLLS - 1);
         let poll = &thread.polls[top];
-        let (task, offset) = (poll.task, poll.task_id_offset);
-        let (readable, header) = if known != 0 && task == known {
-            (true, &thread.next)
-        } else {
-            (machine.header(task, &mut thread.scratch), &thread.scratch)
-        };
+        let readable = machine.header(poll.task, &mut thread.scratch);
         let same = readable
-            && header.vtable() == poll.vtable
-            && task_id(machine, task, header, offset) == poll.task_id;
-        let state = header.state();
+            && thread.scratch.vtable() == poll.vtable
+            && task_id(machine, poll.task, &thread.scratch, poll.task_id_offset) == poll.task_id;
+        let state = thread.scratch.state();
         if !all
             && now.stack_pointer < poll.stack_pointer
             && same
@@ -273,17 +221,15 @@ pub(crate) fn settle<M: Machine>(
         {
             return;
         }
-        send_ended(thread, machine);
-        let poll = &thread.polls[top];
         let outer = (top.wrapping_sub(1)) & (MAX_POLLS - 1);
         let (by, by_id) = if top == 0 {
             (0, 0)
         } else {
             (thread.polls[outer].task, thread.polls[outer].task_id)
         };
-        thread.ended = Record {
+        machine.send(&Record {
             time: now.time,
-            task,
+            task: poll.task,
             task_id: poll.task_id,
             state: if same { state } else { STATE_UNREADABLE },
             by,
@@ -298,20 +244,10 @@ pub(crate) fn settle<M: Machine>(
             reserved: 0,
             path: 0,
             marks: [0; MARKS],
-        };
-        thread.has_ended = 1;
+        });
         thread.frames = poll.frames;
         thread.depth = top as u32;
         thread.off_cpu = 0;
-    }
-}
-
-/// Sends the end of a poll that was left to be sent.
-#[inline(always)]
-pub(crate) fn send_ended<M: Machine>(thread: &mut Thread, machine: &mut M) {
-    if thread.has_ended != 0 {
-        thread.has_ended = 0;
-        machine.send(&thread.ended);
     }
 }
 

@@ -10,14 +10,15 @@ use aya_ebpf::helpers::generated::{
 };
 use tracer_common::walk::{
     BUFFER_WORDS, EdgeEntry, MAX_STEPS, MAX_WORDS, NodeEntry, Root, SENT_TREES_KEPT, StateEntry,
-    Target, Walk, begin, copy, finish, step,
+    Target, Walk, begin, finish, step,
 };
-use tracer_common::{Ended, LONG_RECORD, Record, WalkResult};
+use tracer_common::{RECORD_SIZE, RecordKind, WalkResult};
 
 use crate::kernel::{counters, ring_flags};
 use crate::maps::{
-    EDGES, NODES, RINGS, SENT_TREES, STATES, VTABLE_NODES, WALKS, WALKS_PER_CPU, WalkMemory,
+    EDGES, NO_WALK, NODES, RINGS, ROOTS, SENT_TREES, STATES, VTABLE_NODES, WALKS, WalkMemory,
 };
+use crate::panic::begin_and_send;
 
 /// Reads of the target and of the tables.
 struct Memory;
@@ -110,31 +111,36 @@ extern "C" fn one_step(_index: u64, shared: *mut Shared) -> i64 {
     i64::from(!step(&mut memory.scratch, &mut Memory))
 }
 
-/// Sends the begin of a poll with where the task stood, whose copy is in the memory, and with the end
-/// that comes before it. `false` when it could not be sent. `aux` of the record tells why there is no
-/// path.
+/// Walks the task whose poll, or panic, began at `time`, and sends its record, which this thread's
+/// memory keeps, with what was found. `false` when it could not be sent. `aux` of the record tells
+/// why there is no path.
 #[inline(always)]
 pub(crate) fn walk_and_send(
-    memory: &mut WalkMemory,
-    root: Option<&Root>,
-    record: &Record,
-    ended: Option<&Record>,
+    time: u64,
+    walks: bool,
+    kernel_tid: u32,
     cpu: u32,
     wake_at: u64,
 ) -> bool {
-    memory.record = *record;
-    memory.ended.poll = 0;
-    if let Some(ended) = ended {
-        memory.ended = Ended {
-            poll: ended.poll,
-            task: ended.task,
-            task_id: ended.task_id,
-            state: ended.state,
-            probe: ended.probe,
-            reserved: 0,
-        };
+    let Some(memory) = memory_of(kernel_tid) else {
+        return false;
+    };
+    // SAFETY: the value of this thread, or of another one that it was given to while this one was
+    // preempted: the time shows that, and the record is lost then.
+    let memory = unsafe { &mut *memory };
+    if memory.record.time != time {
+        return false;
     }
-    let result = root.map_or(WalkResult::NoTables, |root| walk(memory, root));
+    if memory.record.kind == RecordKind::PanicBegin as u8 {
+        return begin_and_send(memory, walks, cpu, wake_at);
+    }
+    let mut result = WalkResult::NoTables;
+    if walks && let Some(root) = ROOTS.get(memory.record.probe) {
+        result = walk(memory, root, memory.record.task);
+    }
+    if memory.scratch.owner != time {
+        result = WalkResult::Disturbed;
+    }
     memory.record.aux = result as u8;
     let mut words = 0;
     if let WalkResult::Walked = result {
@@ -159,20 +165,20 @@ pub(crate) fn walk_and_send(
         }
         return sent;
     }
+    if !matches!(
+        result,
+        WalkResult::NotDescribed | WalkResult::NoFuture | WalkResult::NoTables
+    ) && let Some(counters) = counters()
+    {
+        counters.not_walked += 1;
+    }
     output(memory, 0, cpu, wake_at)
 }
 
-/// Copies a task for [`walk`]; `false` when each of its words has to be read by itself.
-#[inline(always)]
-pub(crate) fn copy_task(memory: &mut WalkMemory, root: &Root, header: u64) -> bool {
-    copy(&mut memory.scratch, &mut Memory, root, header)
-}
-
-/// Walks the task that was copied last. A function of its own, as the begins of polls and of panics
-/// walk.
+/// Walks a task. A function of its own, as the begins of polls and of panics walk.
 #[inline(never)]
-pub(crate) fn walk(memory: &mut WalkMemory, root: &Root) -> WalkResult {
-    if let Walk::Nothing = begin(&mut memory.scratch, &mut Memory, root) {
+pub(crate) fn walk(memory: &mut WalkMemory, root: &Root, header: u64) -> WalkResult {
+    if let Walk::Nothing = begin(&mut memory.scratch, &mut Memory, root, header) {
         return if root.node == tracer_common::walk::NO_STATE {
             WalkResult::NotDescribed
         } else {
@@ -206,71 +212,18 @@ fn output(memory: &mut WalkMemory, words: u32, cpu: u32, wake_at: u64) -> bool {
         bpf_ringbuf_output(
             ring,
             core::ptr::from_mut(memory).cast(),
-            LONG_RECORD as u64 + u64::from(words) * 4,
+            RECORD_SIZE as u64 + u64::from(words) * 4,
             ring_flags(ring, wake_at),
         ) == 0
     }
 }
 
-/// Memory that no other program uses, until [`give_back`].
 #[inline(always)]
-pub(crate) fn take(cpu: u32) -> Option<&'static mut WalkMemory> {
-    for attempt in 0..WALKS_PER_CPU {
-        let memory = WALKS.get_ptr_mut(cpu.wrapping_mul(WALKS_PER_CPU).wrapping_add(attempt))?;
-        // SAFETY: a value of the map, which nobody else uses once this flag was changed from 0: an
-        // atomic exchange, as a program may be preempted anywhere by another one on this CPU.
-        unsafe {
-            if exchange(&raw mut (*memory).taken, 1) == 0 {
-                return Some(&mut *memory);
-            }
-        }
+pub(crate) fn memory_of(kernel_tid: u32) -> Option<*mut WalkMemory> {
+    if let Some(memory) = WALKS.get_ptr_mut(kernel_tid) {
+        return Some(memory);
     }
-    None
-}
-
-/// Lets others use it.
-#[inline(always)]
-pub(crate) fn give_back(memory: &mut WalkMemory) {
-    memory.taken = 0;
-}
-
-/// Stores a value if the one before is `expected`, and returns that one before, as one thing; see
-/// [`exchange`].
-///
-/// # Safety
-/// The pointer must be valid and aligned.
-#[inline(always)]
-pub(crate) unsafe fn compare_exchange(place: *mut u64, expected: u64, value: u64) -> u64 {
-    let mut before = expected;
-    // SAFETY: the caller's promise.
-    unsafe {
-        core::arch::asm!(
-            "r0 = cmpxchg_64({place} + 0, r0, {value})",
-            place = in(reg) place,
-            value = in(reg) value,
-            inout("r0") before,
-            options(nostack),
-        );
-    }
-    before
-}
-
-/// Stores a value and returns the one before, as one thing. The target has the instruction (Linux
-/// 5.12), but rustc does not offer it there.
-///
-/// # Safety
-/// The pointer must be valid and aligned.
-#[inline(always)]
-unsafe fn exchange(place: *mut u64, value: u64) -> u64 {
-    let mut value = value;
-    // SAFETY: the caller's promise.
-    unsafe {
-        core::arch::asm!(
-            "{value} = xchg_64({place} + 0, {value})",
-            place = in(reg) place,
-            value = inout(reg) value,
-            options(nostack),
-        );
-    }
-    value
+    let empty = NO_WALK.get(0)?;
+    WALKS.insert(kernel_tid, empty, 0).ok()?;
+    WALKS.get_ptr_mut(kernel_tid)
 }

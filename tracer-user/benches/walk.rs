@@ -17,7 +17,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracer_common::{LONG_RECORD, ProbeKind, RecordKind, SHORT_RECORD};
+use tracer_common::{ProbeKind, RecordKind, SHORT_RECORD};
 use tracer_user::attach::floor::Floor;
 use tracer_user::attach::{Session, SessionOptions};
 use tracer_user::dwarf::DebugInfo;
@@ -107,9 +107,6 @@ struct Volume {
     records: u64,
     bytes: u64,
     lost: u64,
-    /// Runs of the program that the kernel measured, and their time.
-    runs: u64,
-    run_ns: u64,
 }
 
 /// Reads a session's records meanwhile, as the daemon does.
@@ -128,12 +125,10 @@ fn drain(
             };
             for record in &batch {
                 volume.records += 1;
-                volume.bytes += match RecordKind::from_u8(record.kind) {
-                    // Nearly every end comes with the next begin.
-                    Some(RecordKind::PollEnd) => 0,
-                    Some(RecordKind::PollBegin) => LONG_RECORD as u64,
-                    _ => SHORT_RECORD as u64,
-                };
+                volume.bytes += SHORT_RECORD as u64;
+                if record.kind == RecordKind::PollBegin as u8 {
+                    volume.bytes += tracer_common::RECORD_SIZE as u64 - SHORT_RECORD as u64;
+                }
             }
             for tree in session.take_trees() {
                 volume.bytes += tree.words.len() as u64 * 4;
@@ -186,10 +181,6 @@ fn measure(
         costs.push(cost);
     }
     if let Some(session) = session {
-        if let Some(time) = session.overhead().probe_program {
-            volume.run_ns += time.time_ns;
-            volume.runs += time.runs;
-        }
         volume.lost += session.losses().iter().sum::<u64>();
     }
     median(&mut costs)
@@ -258,8 +249,7 @@ fn main() {
             let volume = &volumes[index];
             if volume.records > 0 {
                 print!(
-                    "   {} ns a run, {:.0} bytes a record, {} records, {} lost",
-                    volume.run_ns / volume.runs.max(1),
+                    "   {:.0} bytes a record, {} records, {} lost",
                     volume.bytes as f64 / volume.records as f64,
                     volume.records,
                     volume.lost

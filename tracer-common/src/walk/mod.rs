@@ -15,7 +15,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use step::{Walk, begin, copy, finish, step};
+pub use step::{Walk, begin, finish, step};
 pub use table::{EdgeEntry, EdgeKind, MARK_WORDS, NO_MARK, NO_STATE, NodeEntry, Root, StateEntry};
 
 /// Words of one tree at most.
@@ -26,7 +26,7 @@ pub const MAX_FRAMES: usize = 32;
 pub const MAX_STEPS: u32 = 256;
 /// Elements of one sequence that are walked at most.
 pub const MAX_ELEMENTS: u32 = 64;
-/// Bytes of the task, from its header on, that are copied at once.
+/// Bytes of the task's future that are copied at once.
 pub const WINDOW_BYTES: u32 = 4096 - 8;
 /// Bytes of one object on the heap that are copied at once.
 pub const OBJECT_BYTES: u32 = 2048 - 8;
@@ -148,8 +148,10 @@ pub struct Scratch {
     pub cut: u32,
     /// Bytes of the future, from its start, that were copied; 0 when that failed.
     pub window: u32,
-    /// Byte of the buffer where the future begins.
-    pub root_at: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Who walks, to notice that the memory was given to another thread meanwhile.
+    pub owner: u64,
 }
 
 impl Scratch {
@@ -178,6 +180,7 @@ impl Scratch {
         used: 0,
         cut: 0,
         window: 0,
-        root_at: 0,
+        reserved: 0,
+        owner: 0,
     };
 }

@@ -39,30 +39,9 @@ impl Place {
     }
 }
 
-/// Copies the task whose header is at `header`, with its future, to the start of the buffer: one read
-/// for all that a walk usually looks at. `false` when that failed; then [`begin`] goes on with a read
-/// for each word.
+/// Begins a walk of the task whose header is at `header`.
 #[inline(always)]
-pub fn copy<T: Target>(scratch: &mut Scratch, target: &mut T, root: &Root, header: u64) -> bool {
-    let shift = (header & 7) as u32;
-    scratch.root = header.wrapping_add(u64::from(root.future));
-    scratch.root_bytes = root.bytes;
-    scratch.root_at = shift.wrapping_add(root.future);
-    let wanted = at_most(scratch.root_at.saturating_add(root.bytes), WINDOW_BYTES - 7);
-    let wanted = wanted.wrapping_add(7) & !7;
-    // A page that is not resident fails the whole copy.
-    let copied = target.copy_window(header & !7, wanted, &mut scratch.buffer);
-    scratch.window = if copied {
-        wanted.saturating_sub(scratch.root_at)
-    } else {
-        0
-    };
-    copied
-}
-
-/// Begins a walk of the task that [`copy`] was just called for.
-#[inline(always)]
-pub fn begin<T: Target>(scratch: &mut Scratch, target: &mut T, root: &Root) -> Walk {
+pub fn begin<T: Target>(scratch: &mut Scratch, target: &mut T, root: &Root, header: u64) -> Walk {
     scratch.hash = 0;
     scratch.count = 0;
     scratch.depth = 0;
@@ -70,30 +49,37 @@ pub fn begin<T: Target>(scratch: &mut Scratch, target: &mut T, root: &Root) -> W
     scratch.marks = [0; MARKS];
     scratch.used = WINDOW_BYTES + 8;
     scratch.cut = 0;
+    scratch.root = header.wrapping_add(u64::from(root.future));
+    scratch.root_bytes = root.bytes;
     if root.node == NO_STATE {
         return Walk::Nothing;
     }
     if root.stage_bytes != 0 {
-        let header = scratch.root.wrapping_sub(u64::from(root.future));
-        let copied = if scratch.window == 0 {
-            0
-        } else {
-            scratch.window.wrapping_add(scratch.root_at)
+        let at = header.wrapping_add(u64::from(root.stage));
+        let Some(word) = target.word(at & !7) else {
+            return Walk::Nothing;
         };
-        let stage = Place {
-            address: header,
-            at: (header & 7) as u32,
-            valid: copied.saturating_sub((header & 7) as u32),
-        }
-        .plus(root.stage);
-        match load_narrow(scratch, target, stage, root.stage_bytes) {
-            Some(value) if value == u64::from(root.running) => {}
-            _ => return Walk::Nothing,
+        if field(word, at, root.stage_bytes) != u64::from(root.running) {
+            return Walk::Nothing;
         }
     }
+    let shift = (scratch.root & 7) as u32;
+    let wanted = root.bytes.wrapping_add(shift).wrapping_add(7) & !7;
+    let wanted = if wanted > WINDOW_BYTES {
+        WINDOW_BYTES
+    } else {
+        wanted
+    };
+    // A page that is not resident fails the whole copy: then each word is read by itself.
+    let copied = target.copy_window(scratch.root & !7, wanted, &mut scratch.buffer);
+    scratch.window = if copied {
+        wanted.saturating_sub(shift)
+    } else {
+        0
+    };
     let place = Place {
         address: scratch.root,
-        at: scratch.root_at,
+        at: shift,
         valid: scratch.window,
     };
     enter(scratch, target, root.node, place);
@@ -352,9 +338,11 @@ fn arrive<T: Target>(scratch: &mut Scratch, target: &mut T, address: u64, bytes:
     if inside < u64::from(scratch.root_bytes) {
         emit(scratch, WORD_INSIDE);
         emit(scratch, inside as u32);
+        let shift = (scratch.root & 7) as u32;
+        let at = shift.wrapping_add(inside as u32);
         return Place {
             address,
-            at: scratch.root_at.wrapping_add(inside as u32),
+            at,
             valid: scratch.window.saturating_sub(inside as u32),
         };
     }

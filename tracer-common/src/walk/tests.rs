@@ -85,8 +85,7 @@ impl Fake {
 
     fn walk(&mut self, root: &Root, header: u64) -> (Vec<u32>, Box<Scratch>) {
         let mut scratch = Box::new(Scratch::EMPTY);
-        copy(&mut scratch, self, root, header);
-        if begin(&mut scratch, self, root) == Walk::Begun {
+        if begin(&mut scratch, self, root, header) == Walk::Begun {
             for _ in 0..MAX_STEPS {
                 if !step(&mut scratch, self) {
                     break;

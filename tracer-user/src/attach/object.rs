@@ -126,7 +126,6 @@ impl Loaded {
                 "STATES" => definition.set_max_entries(sizes.states.max(1)),
                 "EDGES" => definition.set_max_entries(sizes.edges.max(1)),
                 "VTABLE_NODES" => definition.set_max_entries(sizes.vtable_nodes.max(1)),
-                "WALKS" => definition.set_max_entries(walks()),
                 "TASK_VTABLES" => definition.set_max_entries(sizes.vtables.max(1)),
                 _ => {}
             }
@@ -320,13 +319,6 @@ fn make_rings(bytes: u32) -> Result<(MapData, Vec<RingBuf<MapData>>), AttachErro
             .map_err(|error| failed(Box::new(error)))?;
     }
     Ok((data, rings))
-}
-
-/// Walks that may be under way at once: a few for each CPU, as the program in the kernel counts them
-/// (`WALKS_PER_CPU`).
-fn walks() -> u32 {
-    let cpus = aya::util::nr_cpus().unwrap_or(1);
-    u32::try_from(cpus).unwrap_or(1).clamp(1, 1 << 16) * 4
 }
 
 /// What `/proc/self/fdinfo` tells of a loaded program.

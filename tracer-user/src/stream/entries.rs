@@ -2,7 +2,7 @@
 //! the BPF program's, and through it the target's.
 
 use tracer_common::panic::{Payload, Site, TREE_BYTES};
-use tracer_common::{Record, RecordKind, RingEntry};
+use tracer_common::{Record, RecordKind};
 
 use super::panics::{PanicTold, SiteTold, message};
 
@@ -39,19 +39,18 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// Takes an entry as it lay in the ring: the end of a poll, where it tells one, and the record,
-    /// which comes after it; what follows is kept until it is asked for. `None`, and counted, when
-    /// it is no entry of this version.
-    pub fn take(&mut self, bytes: &[u8]) -> Option<(Option<Record>, Record)> {
-        let Some(entry) = RingEntry::decode(bytes) else {
+    /// Takes an entry as it lay in the ring: the record, while what follows it is kept until it is
+    /// asked for. `None`, and counted, when it is no record of this version.
+    pub fn take(&mut self, bytes: &[u8]) -> Option<Record> {
+        let Some((record, rest)) = Record::decode(bytes) else {
             self.foreign += 1;
             return None;
         };
-        self.read += 1 + u64::from(entry.ended.is_some());
-        if !entry.rest.is_empty() {
-            self.follow(&entry.record, entry.rest);
+        self.read += 1;
+        if !rest.is_empty() {
+            self.follow(&record, rest);
         }
-        Some((entry.ended, entry.record))
+        Some(record)
     }
 
     /// What followed records of panics since the last call.

@@ -104,13 +104,10 @@ impl Rings {
         let mut last = 0;
         for _ in 0..limit {
             let item = ring.next()?;
-            let Some((ended, record)) = self.entries.take(&item) else {
+            let Some(record) = self.entries.take(&item) else {
                 continue;
             };
             last = record.time;
-            if let Some(ended) = ended {
-                self.order.push(ended);
-            }
             self.order.push(record);
         }
         Some(last)

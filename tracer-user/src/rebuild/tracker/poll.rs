@@ -142,6 +142,9 @@ impl Tracker {
             },
             WalkResult::NotDescribed => "its future is not described in the debug information",
             WalkResult::NoFuture => "its future was gone already",
+            WalkResult::NoMemory | WalkResult::Disturbed => {
+                "more threads polled at once than can be followed"
+            }
         };
         Some((Arc::new(Suspension::unknown(reason)), Marks::default()))
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tracer_common::walk::{
-    BUFFER_WORDS, EdgeEntry, MAX_STEPS, NodeEntry, Scratch, StateEntry, Target, Walk, begin, copy,
+    BUFFER_WORDS, EdgeEntry, MAX_STEPS, NodeEntry, Scratch, StateEntry, Target, Walk, begin,
     finish, step,
 };
 
@@ -55,8 +55,7 @@ impl<'t> LiveWalk<'t> {
             memory,
         };
         let scratch = &mut *self.scratch;
-        copy(scratch, &mut target, root, header.0);
-        if begin(scratch, &mut target, root) == Walk::Nothing {
+        if begin(scratch, &mut target, root, header.0) == Walk::Nothing {
             return None;
         }
         for _ in 0..MAX_STEPS {
