@@ -89,10 +89,7 @@ impl Before {
 
     /// From here on nothing is watched for a while: where units stand is not known any more.
     pub fn pause(&mut self) {
-        for known in self.units.values_mut() {
-            (known.made, known.stands, known.last) = (None, None, None);
-            known.leave_poll();
-        }
+        self.units.values_mut().for_each(Known::lose_sight);
     }
 
     fn has_room_for(&mut self, unit: UnitId) -> bool {
@@ -198,6 +195,7 @@ impl Known {
                     end: Some((time, *outcome, *seen, *began)),
                 });
             }
+            EventKind::Gap { .. } => self.lose_sight(),
             kind => {
                 match kind {
                     EventKind::Blocked { .. } => self.blocked = Some(Box::new(event.clone())),
@@ -209,6 +207,12 @@ impl Known {
                 }
             }
         }
+    }
+
+    /// Something is missing here: where it stands is not known any more.
+    fn lose_sight(&mut self) {
+        (self.made, self.stands, self.last) = (None, None, None);
+        self.leave_poll();
     }
 
     fn is_polled(&self) -> bool {

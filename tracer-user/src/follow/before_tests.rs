@@ -151,3 +151,17 @@ fn units_are_bounded_and_origins_go_first() {
     trace.events.iter().for_each(|event| before.take(event));
     assert_eq!((before.len(), before.forgotten()), (8, 20));
 }
+
+#[test]
+fn where_it_stands_is_not_told_across_what_is_missing() {
+    let (mut trace, task, _) = server();
+    let stands = |trace: &Trace| {
+        let told = before(&trace.events).events();
+        told.iter().any(|event| {
+            event.id.unit == task && matches!(event.kind, EventKind::AwaitChanged { .. })
+        })
+    };
+    assert!(stands(&trace));
+    trace.event(task, 7_000, EventKind::Gap { lost: 2 }, None);
+    assert!(!stands(&trace));
+}

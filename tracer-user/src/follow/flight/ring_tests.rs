@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::analyse::history::property_tests::any_trace;
 use crate::analyse::history::sample::{Trace, body, sleep};
-use crate::analyse::history::{AwaitOutcome, Builder, History};
+use crate::analyse::history::{AwaitOutcome, History};
 use crate::export::recording::{Ending, Header, Item, Reader, Window, builder, join};
 use crate::follow::flight::file::Job;
 use crate::follow::flight::trigger::{Cause, Trigger};
@@ -290,10 +290,17 @@ proptest! {
         feed(&mut ring, &events, portion);
         let (header, items) = read(ring.stretch().unwrap(), started);
         let kept = history(&header, &items);
-        let mut whole = Builder::new(started);
-        whole.window(header.started, u64::MAX);
-        whole.events(&events);
-        whole.reached(kept.span.end);
+        // Through the format as well: it makes trees of what is none.
+        let mut all = Ring::new(keep(Some(1_000_000), None), started);
+        feed(&mut all, &events, portion);
+        let (all, items) = read(all.stretch().unwrap(), started);
+        prop_assert_eq!(all.started, started);
+        let window = Window {
+            from: Some(Duration::from_nanos(header.started - started)),
+            to: None,
+        };
+        let mut whole = builder(&all, window);
+        items.iter().for_each(|item| join(item, &mut whole));
         let whole = whole.finish();
         prop_assert_eq!(&kept.span, &whole.span);
         let from = header.started;

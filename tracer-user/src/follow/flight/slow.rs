@@ -56,7 +56,7 @@ impl Watching {
         self.request_names.is_empty() && self.requests.iter().any(|slow| slow.which.is_empty())
     }
 
-    const fn follows_tasks(&self) -> bool {
+    const fn follows_awaits(&self) -> bool {
         !self.requests.is_empty() || !self.awaits.is_empty()
     }
 }
@@ -129,14 +129,13 @@ impl Watcher {
 
     /// Takes events, in order.
     pub fn events(&mut self, events: &[Event], found: &mut Vec<Trigger>) {
-        if self.watched.panics {
-            for event in events {
-                self.panic(event, found);
-            }
+        if !self.watched.panics && !self.watched.follows_awaits() {
+            return;
         }
-        if self.watched.follows_tasks() {
-            for event in events {
-                self.event(event, found);
+        for event in events {
+            self.event(event, found);
+            if self.watched.panics {
+                self.panic(event, found);
             }
         }
     }
@@ -183,7 +182,7 @@ impl Watcher {
                     self.described(unit, what, task, event.time);
                 }
             }
-            EventKind::AwaitChanged { suspension, marks } => {
+            EventKind::AwaitChanged { suspension, marks } if self.watched.follows_awaits() => {
                 if let Some(mut task) = self.tasks.remove(&unit) {
                     self.stands(&mut task, suspension, *marks, event.time, found);
                     if task.due <= event.time {
