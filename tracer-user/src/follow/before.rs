@@ -195,6 +195,11 @@ impl Known {
                     end: Some((time, *outcome, *seen, *began)),
                 });
             }
+            EventKind::Gap { .. } if self.is_polled() => {
+                // The poll may still go on; where it stands after that is not known.
+                (self.made, self.stands) = (None, None);
+                self.happened_inside(event);
+            }
             EventKind::Gap { .. } => self.lose_sight(),
             kind => {
                 match kind {
@@ -202,8 +207,8 @@ impl Known {
                     EventKind::Unblocked => self.blocked = None,
                     _ => {}
                 }
-                if self.is_polled() && self.inside.len() <= MAX_INSIDE {
-                    self.inside.push(event.clone());
+                if self.is_polled() {
+                    self.happened_inside(event);
                 }
             }
         }
@@ -217,6 +222,13 @@ impl Known {
 
     fn is_polled(&self) -> bool {
         self.last.is_some_and(|poll| poll.end.is_none())
+    }
+
+    fn happened_inside(&mut self, event: &Event) {
+        // One more tells that there were too many.
+        if self.inside.len() <= MAX_INSIDE {
+            self.inside.push(event.clone());
+        }
     }
 
     fn leave_poll(&mut self) {

@@ -256,7 +256,7 @@ fn facts(history: &History, from: u64) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     /// A kept stretch says of its time what the whole recording says of it: the same polls,
     /// wake-ups and tasks; and of awaits never more than that.
