@@ -193,6 +193,7 @@ fn tell(read: &Read, page: bool) {
     let report = Report {
         schema: report::SCHEMA,
         file: FileInfo {
+            kept: None,
             path: "fuzzed".to_owned(),
             bytes: read.bytes,
             format: "1".to_owned(),
@@ -289,6 +290,7 @@ fn export(read: &Read) {
     let history = &read.gathered.history;
     let requests = find_requests(history, &Patterns::new(&["*"]));
     let source = Source {
+        sampled: None,
         header: &read.header,
         history,
         losses: &read.losses,
