@@ -7,6 +7,7 @@
 //! are in place and takes them out when its standard input ends.
 
 #![allow(
+    clippy::panic,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
