@@ -176,7 +176,12 @@ impl Known {
                     && let Some(last) = self.last.take()
                 {
                     *told = time;
-                    self.made = Some(last);
+                    self.made = Some(Poll {
+                        // Its end tells when it began. With the begin left out there is a place
+                        // for the gap that says that it may not have made what stands there.
+                        begin: None,
+                        ..last
+                    });
                 }
                 self.last = Some(Poll {
                     begin: Some((time, *thread, event.cause)),

@@ -2,7 +2,7 @@
 //! somebody else put in the way.
 //!
 //! As root in a folder that others may write (`/tmp`, a user's home), a name may be a link of theirs
-//! to `/etc/shadow`. So paths are walked from folder to folder ([`place`]), no foreign link is
+//! to `/etc/shadow`. So paths are walked from folder to folder (`place`), no foreign link is
 //! followed, and a file that is there is written only if it is ours. All that asynctrace writes is
 //! made here.
 
