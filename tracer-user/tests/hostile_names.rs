@@ -123,7 +123,10 @@ fn harmless(arguments: &[&str]) -> Run {
 fn assert_visible(what: &str, run: &Run) {
     let said = format!("{}{}", run.stdout, run.stderr);
     assert!(
-        said.contains("\\x1b[2J\\x9b") || said.contains("\\u001b[2J\\u009b"),
+        // In text, in JSON, in a quoted string of DOT.
+        ["\\x1b[2J\\x9b", "\\u001b[2J\\u009b", "\\\\x1b[2J\\\\x9b"]
+            .iter()
+            .any(|name| said.contains(name)),
         "{what} ({:?}) does not tell the names: {said}",
         run.code
     );

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::super::source::place;
 use super::shown::{GraphEdge, GraphEdgeKind, GraphNode, GraphNodeKind, WaitGraph};
 use crate::analyse::findings::model::{Role, Site};
-use crate::show::escape::acts;
+use crate::show::escape::escape_lines;
 
 /// Tasks of a node that are named.
 const MAX_NAMED: usize = 4;
@@ -124,16 +124,15 @@ impl WaitGraph {
     }
 }
 
-/// A quoted string of the language. Names come from the target: nothing in them ends the string,
-/// and nothing that a terminal or a text engine would act upon gets through.
+/// A quoted string of the language. Names come from the target: nothing in them ends the string, and
+/// what a terminal or a text engine would act upon is made visible.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
-    for character in text.chars() {
+    for character in escape_lines(text).chars() {
         match character {
             '"' => quoted.push_str("\\\""),
             '\\' => quoted.push_str("\\\\"),
             '\n' => quoted.push_str("\\n"),
-            acting if acts(acting) => quoted.push('\u{fffd}'),
             other => quoted.push(other),
         }
     }
@@ -216,7 +215,7 @@ mod tests {
 
     #[test]
     fn hostile_names_stay_inside_their_quotes() {
-        assert_eq!(quoted("a\"];\nb\\\u{1b}"), "\"a\\\"];\\nb\\\\\u{fffd}\"");
+        assert_eq!(quoted("a\"];\nb\\\u{1b}"), "\"a\\\"];\\nb\\\\\\\\x1b\"");
     }
 
     #[test]
