@@ -4,6 +4,8 @@
 //! A panic is a finding; so are what libFuzzer's limits of memory and time catch, and what is
 //! asserted here: text for people has no control characters but our own colours.
 
+pub mod config;
+pub mod control;
 pub mod elf;
 pub mod hostile_memory;
 pub mod outlets;

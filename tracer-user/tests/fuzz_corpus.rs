@@ -14,6 +14,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "../../fuzz/src/config.rs"]
+mod config;
+#[path = "../../fuzz/src/control.rs"]
+mod control;
 #[path = "../../fuzz/src/elf.rs"]
 mod elf;
 #[path = "../../fuzz/src/hostile_memory.rs"]
@@ -73,8 +77,19 @@ fn recordings() {
 }
 
 #[test]
+fn configurations() {
+    replay("config", config::run);
+}
+
+#[test]
+fn messages_on_sockets() {
+    replay("control", control::run);
+}
+
+#[test]
 fn the_corpus_is_small() {
-    let files = ["elf", "walk", "records", "recording"].map(corpus).concat();
+    let targets = ["elf", "walk", "records", "recording", "config", "control"];
+    let files = targets.map(corpus).concat();
     let bytes: u64 = files
         .iter()
         .map(|file| fs::metadata(file).unwrap().len())

@@ -53,12 +53,22 @@ const TARGETS: &[Target] = &[
         about: "recordings: the reader, report, check, page, exports",
         most: 32_768,
     },
+    Target {
+        name: "config",
+        about: "configurations of the daemon",
+        most: 8_192,
+    },
+    Target {
+        name: "control",
+        about: "requests and answers of the control socket, requests for metrics",
+        most: 20_000,
+    },
 ];
 
 /// Options of `cargo xtask fuzz`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Which [default: all]: elf, walk, records, recording.
+    /// Which [default: all]: elf, walk, records, recording, config, control.
     targets: Vec<String>,
     /// How long each runs, in seconds.
     #[arg(long, default_value_t = 60)]

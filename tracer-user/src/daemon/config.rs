@@ -202,7 +202,9 @@ pub struct Matching {
 }
 
 impl Matching {
-    const fn is_empty(&self) -> bool {
+    /// Whether every process has all of it, because it asks for nothing.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
         self.name.is_none() && self.exe.is_none() && self.cgroup.is_none() && self.unit.is_none()
     }
 }
