@@ -10,9 +10,15 @@ use crate::{fixtures, overhead};
 ///
 /// # Errors
 /// When something does not build, or tracing is not permitted here.
-pub(crate) fn bench(folders: &Folders, what: &str, rounds: u32, as_built: bool) -> Result<()> {
+pub(crate) fn bench(
+    folders: &Folders,
+    what: &str,
+    rounds: u32,
+    as_built: bool,
+    only: Option<&str>,
+) -> Result<()> {
     if what == "overhead" {
-        return overhead::overhead(folders, rounds, as_built);
+        return overhead::overhead(folders, rounds, as_built, only);
     }
     say("bench: measure alone: nothing else should run on this machine now");
     fixtures::build_one(folders, "polls")?;

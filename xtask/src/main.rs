@@ -64,6 +64,9 @@ enum Task {
         /// For `overhead`: build nothing, measure what was built before.
         #[arg(long)]
         as_built: bool,
+        /// For `overhead`: only what has this in its name, such as "budget".
+        #[arg(long, value_name = "PART")]
+        only: Option<String>,
     },
     /// Check healthy programs under load, for a minute each: no finding may be sure.
     FalseAlarms(false_alarms::Arguments),
@@ -93,7 +96,8 @@ fn main() -> Result<()> {
             what,
             rounds,
             as_built,
-        } => bench::bench(&folders, &what, rounds, as_built),
+            only,
+        } => bench::bench(&folders, &what, rounds, as_built, only.as_deref()),
         Task::FalseAlarms(arguments) => false_alarms::run(&folders, &arguments),
         Task::Fuzz(arguments) => fuzz::fuzz(&folders, &arguments),
         Task::Vm(arguments) => vm::run(&folders, &arguments),

@@ -14,26 +14,38 @@ mod system;
 mod target;
 mod variant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::bpf::Folders;
 use crate::shell::say;
 
 use figures::Table;
 use prepare::Programs;
+use variant::VARIANTS;
 
-/// Builds, unless all is to be taken `as_built`, installs and measures.
+/// Builds, unless all is to be taken `as_built`, installs and measures; `only` what has that in its
+/// name.
 ///
 /// # Errors
 /// When something does not build or cannot be installed, or tracing is not permitted here.
-pub(crate) fn overhead(folders: &Folders, rounds: u32, as_built: bool) -> Result<()> {
+pub(crate) fn overhead(
+    folders: &Folders,
+    rounds: u32,
+    as_built: bool,
+    only: Option<&str>,
+) -> Result<()> {
     say("bench: measure alone: nothing else should run on this machine now");
+    let variants: Vec<_> = VARIANTS
+        .into_iter()
+        .filter(|(_, name)| only.is_none_or(|part| name.contains(part)))
+        .collect();
+    ensure!(!variants.is_empty(), "nothing has that in its name");
     let programs = Programs::build(folders, as_built)?;
     let mut tables: Vec<Table> = Vec::new();
     for tasks in [1, 100] {
-        tables.push(repoll::measure(&programs, tasks, rounds)?);
+        tables.push(repoll::measure(&programs, &variants, tasks, rounds)?);
     }
-    tables.push(http::measure(&programs, rounds)?);
+    tables.push(http::measure(&programs, &variants, rounds)?);
     println!("{}", figures::circumstances(folders));
     for table in tables {
         println!("\n{table}");

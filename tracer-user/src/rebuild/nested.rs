@@ -1,7 +1,7 @@
 //! The nested polls of `--futures`: what was polled inside each task's last poll, and how often
 //! each future was polled altogether.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 
 use crate::rebuild::event::{Event, EventKind, UnitId};

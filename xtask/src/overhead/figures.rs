@@ -142,8 +142,10 @@ impl fmt::Display for Table {
 /// The lower quartile, the median and the upper quartile; `None` of nothing.
 fn quartiles(mut values: Vec<f64>) -> Option<(f64, f64, f64)> {
     values.sort_by(f64::total_cmp);
-    let at = |part: usize| values.get(values.len().checked_sub(1)? * part / 4).copied();
-    Some((at(1)?, median(&mut values.clone()), at(3)?))
+    let last = values.len().checked_sub(1)?;
+    // Outwards, so that few values do not look narrow.
+    let (low, high) = (values.get(last / 4)?, values.get((last * 3).div_ceil(4))?);
+    Some((*low, median(&mut values.clone()), *high))
 }
 
 /// The value in the middle; not a number of nothing.
@@ -199,5 +201,6 @@ mod tests {
         );
         assert!(text.contains("does not have it: another."), "{text}");
         assert!(quartiles(Vec::new()).is_none());
+        assert_eq!(quartiles(vec![3.0, 1.0, 2.0]), Some((1.0, 2.0, 3.0)));
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::figures::{Column, Table};
 use super::prepare::Programs;
 use super::target::Targets;
-use super::variant::VARIANTS;
+use super::variant::Variant;
 use crate::shell::say;
 
 /// Seconds of load of one measurement.
@@ -31,10 +31,14 @@ struct Run {
 ///
 /// # Errors
 /// When a program fails.
-pub(crate) fn measure(programs: &Programs, rounds: u32) -> Result<Table> {
+pub(crate) fn measure(
+    programs: &Programs,
+    variants: &[(Variant, &'static str)],
+    rounds: u32,
+) -> Result<Table> {
     let mut targets = Targets::start(programs, &["http"], 6671)?;
     let mut addresses = Vec::new();
-    for (variant, _) in VARIANTS {
+    for &(variant, _) in variants {
         let target = targets.of(variant);
         let pid = target.pid();
         if !addresses.iter().any(|(known, _)| *known == pid) {
@@ -62,7 +66,7 @@ pub(crate) fn measure(programs: &Programs, rounds: u32) -> Result<Table> {
     );
     for round in 1..=rounds {
         say(&format!("http: round {round} of {rounds}"));
-        for (variant, name) in VARIANTS {
+        for &(variant, name) in variants {
             if !variant.possible(programs) {
                 table.left_out(name);
                 continue;

@@ -6,7 +6,7 @@ use super::figures::{Column, Table};
 use super::prepare::Programs;
 use super::system::monotonic_ns;
 use super::target::{Target, Targets};
-use super::variant::VARIANTS;
+use super::variant::Variant;
 use crate::shell::say;
 
 /// Windows of 100 ms of one measurement.
@@ -18,10 +18,15 @@ const MANY_WINDOWS: u32 = 30;
 ///
 /// # Errors
 /// When a program fails.
-pub(crate) fn measure(programs: &Programs, tasks: u32, rounds: u32) -> Result<Table> {
+pub(crate) fn measure(
+    programs: &Programs,
+    variants: &[(Variant, &'static str)],
+    tasks: u32,
+    rounds: u32,
+) -> Result<Table> {
     let count = tasks.to_string();
     let mut targets = Targets::start(programs, &["repoll", "--tasks", &count], 6670)?;
-    for (variant, _) in VARIANTS {
+    for &(variant, _) in variants {
         targets.of(variant).run(false);
     }
     let mut table = Table::new(
@@ -33,7 +38,7 @@ pub(crate) fn measure(programs: &Programs, tasks: u32, rounds: u32) -> Result<Ta
     );
     for round in 1..=rounds {
         say(&format!("{tasks} task(s): round {round} of {rounds}"));
-        for (variant, name) in VARIANTS {
+        for &(variant, name) in variants {
             if !variant.possible(programs) {
                 table.left_out(name);
                 continue;

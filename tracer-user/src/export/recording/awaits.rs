@@ -1,7 +1,7 @@
 //! What an `AWAIT_CHANGED` event tells: a suspension of the table, and what differs from the last
 //! time that this unit stood there: marks, and addresses of futures outside.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 

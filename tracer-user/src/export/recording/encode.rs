@@ -4,7 +4,7 @@
 //! numbers that they begin with, and everything else counts from there. Units are listed by how
 //! often they occur, so that the indexes of the busy ones take one byte.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::awaits::Told;
 use super::kinds::{

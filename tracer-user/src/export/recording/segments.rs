@@ -4,7 +4,7 @@
 //! it is told again what the unit is and where it stands. So a writer remembers that of every
 //! live unit.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 use std::sync::Arc;
 
 use super::awaits;

@@ -3,7 +3,7 @@
 //! Both sides keep it bounded: a writer that comes near the limits empties its tables and begins a
 //! segment, a reader refuses a file that goes beyond them.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 
 /// Bytes of a string at most; the rest is cut off. Names of deeply generic futures can be longer.

@@ -4,7 +4,7 @@
 //! What goes into the tables depends on the program's code and not on its data, so that it does not
 //! grow with the load: addresses and marks stand with the events (see [`super::awaits`]).
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 use std::sync::Arc;
 
 use prost::Message as _;

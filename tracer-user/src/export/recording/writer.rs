@@ -6,7 +6,7 @@
 //! not be told from what is missing: what was written stays readable, and [`Writer::not_written`]
 //! counts the rest. A file that comes to its limit is ended in order; the rest is after its end.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

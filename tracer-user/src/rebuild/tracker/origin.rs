@@ -3,7 +3,7 @@
 //! An origin is a unit of its own: one for each resource of the I/O driver, one for all timers. It
 //! *fired* when its driver began to wake on some thread; each wake-up of that occasion refers to it.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 
 use tracer_common::{Record, WakeOrigin};

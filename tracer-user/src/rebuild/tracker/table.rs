@@ -4,7 +4,9 @@
 //! then it goes. A live task goes only when there are more than the limit, the ones unseen for
 //! longest first; that is counted, and the task comes back as a new unit when it is seen again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::task::{Task, TaskKey};
 use crate::address::Address;

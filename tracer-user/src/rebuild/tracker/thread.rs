@@ -1,7 +1,7 @@
 //! What the tracker remembers of a thread: its unit, where its records stand, and which polls are
 //! stacked on it.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 use std::sync::Arc;
 
 use tracer_common::Record;
