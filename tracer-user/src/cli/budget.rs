@@ -7,7 +7,8 @@ use clap::Args;
 pub(crate) struct BudgetArguments {
     /// Keep what tracing costs below this percentage of the CPU time that the target uses for
     /// itself, by watching less where it has to, first clones of wakers, then nested futures, then
-    /// the hottest task types, then everything in short windows; `none` for no limit
+    /// the hottest task types, then everything in short windows; `none` for no limit. With `--sample`
+    /// there are no probes, and nothing to bound
     #[arg(
         long,
         value_name = "PERCENT",

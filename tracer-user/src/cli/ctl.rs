@@ -144,7 +144,7 @@ fn recorded(result: &Value, out: &mut dyn Write) -> io::Result<()> {
     {
         write!(
             out,
-            ", {} not written (the disk was too slow)",
+            ", {} not written (writing was too slow)",
             result["dropped"]
         )?;
     }

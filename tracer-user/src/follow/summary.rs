@@ -19,7 +19,7 @@ pub struct FileSummary {
     pub bytes: u64,
     /// Events in it.
     pub events: u64,
-    /// Events that are missing in it because the disk was too slow.
+    /// Events that are missing in it because writing was too slow.
     pub dropped: u64,
     /// Why it is not complete, where writing failed.
     pub failure: Option<String>,
@@ -147,7 +147,7 @@ impl fmt::Display for Summary {
                 file.events
             )?;
             if file.dropped > 0 {
-                write!(f, ", {} not written (the disk was too slow)", file.dropped)?;
+                write!(f, ", {} not written (writing was too slow)", file.dropped)?;
             }
             if file.full {
                 write!(f, ", complete up to the limit of its size")?;

@@ -125,7 +125,7 @@ pub struct RecordingStatus {
     pub path: String,
     /// Bytes written.
     pub bytes: u64,
-    /// Events that did not reach the file because the disk was too slow.
+    /// Events that did not reach the file because writing was too slow.
     pub dropped: u64,
 }
 
