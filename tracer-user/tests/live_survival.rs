@@ -17,6 +17,7 @@ mod support;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -25,7 +26,11 @@ use support::Build;
 use support::command::{self, signal};
 use support::fixture::Fixture;
 use support::kernel::{changed_code, expect_no_probe, wait_for_probes};
+use tracer_user::attach::{Session, SessionOptions};
 use tracer_user::export::recording::{Item, Reader};
+use tracer_user::locate::{Process, TargetError, TargetSelector};
+use tracer_user::object::{Binary, DebugSource};
+use tracer_user::plan::{Names, Plan, Request, Rules, make};
 use tracer_user::rebuild::event::EventKind;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -297,15 +302,50 @@ fn live_a_target_that_gives_up_root_or_system_calls_goes_on() {
     }
 }
 
+/// Every probe that there can be.
+fn plan_of(process: &Process, binary: &Arc<Binary>) -> Plan {
+    let plan = make(Request {
+        module: &process.executable().unwrap(),
+        source: &DebugSource::find(Arc::clone(binary), process, None).unwrap(),
+        names: &Names::default(),
+        futures: &["*".to_owned()],
+        exact_polls: true,
+        rules: Rules::of_this_kernel(),
+    })
+    .unwrap();
+    assert!(plan.probes.len() > 20, "{}", plan.probes.len());
+    plan
+}
+
+#[test]
+fn live_we_may_panic() {
+    if !permitted() {
+        return;
+    }
+    let expected = untraced("plain");
+    let survivor = Survivor::start("plain");
+    let pid = survivor.pid();
+    let process = Process::find(&TargetSelector::Pid(pid)).unwrap();
+    let binary = Arc::new(Binary::of_module(&process.executable().unwrap()).unwrap());
+    let plan = plan_of(&process, &binary);
+    let ours = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let mut session = Session::start(&plan, pid, &SessionOptions::default()).unwrap();
+            let seen = session.next_batch().await.len();
+            panic!("with {seen} records and {} probes", session.probes());
+        });
+    });
+    assert!(ours.join().is_err());
+    expect_no_probe(pid);
+    assert_eq!(survivor.end(), expected);
+}
+
 /// Between the analysis of a program and the links lie seconds where its debug information is
 /// large. Probes at the offsets of the old program in the new one would be in the middle of its
 /// instructions.
 #[tokio::test(flavor = "multi_thread")]
 async fn live_a_program_that_took_the_place_of_the_analysed_one_gets_no_probe() {
-    use tracer_user::attach::{Session, SessionOptions};
-    use tracer_user::locate::{Process, TargetError, TargetSelector};
-    use tracer_user::object::{Binary, DebugSource};
-    use tracer_user::plan::{Names, Request, Rules, make};
     if !permitted() {
         return;
     }
@@ -315,18 +355,8 @@ async fn live_a_program_that_took_the_place_of_the_analysed_one_gets_no_probe() 
     let pid = fixture.pid();
     let process = Process::find(&TargetSelector::Pid(pid)).unwrap();
     let module = process.executable().unwrap();
-    let binary = std::sync::Arc::new(Binary::of_module(&module).unwrap());
-    let source = DebugSource::find(binary.clone(), &process, None).unwrap();
-    let plan = make(Request {
-        module: &module,
-        source: &source,
-        names: &Names::default(),
-        futures: &["*".to_owned()],
-        exact_polls: true,
-        rules: Rules::of_this_kernel(),
-    })
-    .unwrap();
-    assert!(plan.probes.len() > 20, "{}", plan.probes.len());
+    let binary = Arc::new(Binary::of_module(&module).unwrap());
+    let plan = plan_of(&process, &binary);
     fixture.tell("");
     // The other program has said that all its tasks wait.
     let mut lines = std::iter::repeat_with(|| fixture.next_line(PATIENCE));

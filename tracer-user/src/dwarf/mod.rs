@@ -88,7 +88,9 @@ impl<'a> DebugInfo<'a> {
                 )
             })
             .transpose()?;
-        Self::new(dwarf, package.as_ref())
+        let info = Self::indexed(dwarf, package.as_ref(), &|| source.release())?;
+        source.release();
+        Ok(info)
     }
 
     /// Indexes the DWARF in `dwarf`, with the split units of `package`.
@@ -100,8 +102,18 @@ impl<'a> DebugInfo<'a> {
         dwarf: gimli::Dwarf<Slice<'a>>,
         package: Option<&gimli::DwarfPackage<Slice<'a>>>,
     ) -> Result<Self, DwarfError> {
+        Self::indexed(dwarf, package, &|| ())
+    }
+
+    /// As [`DebugInfo::new`]; `release` is called now and then while all of it is read, and may give
+    /// back the memory that holds what was read.
+    fn indexed(
+        dwarf: gimli::Dwarf<Slice<'a>>,
+        package: Option<&gimli::DwarfPackage<Slice<'a>>>,
+        release: &(dyn Fn() + Sync),
+    ) -> Result<Self, DwarfError> {
         let units = Units::list(dwarf, package)?;
-        let indexes = index::index(&units);
+        let indexes = index::index(&units, release);
         let mut vtables: HashMap<u64, Vec<DieRef>> = HashMap::new();
         let mut generic_polls: HashMap<u64, Vec<DieRef>> = HashMap::new();
         for unit in &indexes {

@@ -195,6 +195,11 @@ impl Binary {
         self.debug_link.as_ref().map(|(name, crc)| (&**name, *crc))
     }
 
+    /// Gives memory back: what was read of the file is read again when it is asked for.
+    pub(super) fn release(&self) {
+        self.contents.release();
+    }
+
     /// All bytes of the file.
     pub(super) fn file_bytes(&self) -> &[u8] {
         self.contents.bytes()

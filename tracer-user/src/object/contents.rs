@@ -68,6 +68,19 @@ impl Contents {
         }
     }
 
+    /// Gives the memory back that holds what was read of a mapped file; it is read again when it is
+    /// asked for. Copied bytes stay.
+    pub(super) fn release(&self) {
+        if let Self::Mapped(mapping) = self {
+            // SAFETY: nobody writes through this mapping, and the file does not change while we hold
+            // it (see the module's text): what is read again are the same bytes.
+            let released = unsafe { mapping.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+            if let Err(error) = released {
+                tracing::debug!("the pages of a file stay in memory: {error}");
+            }
+        }
+    }
+
     /// All bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         match self {

@@ -159,6 +159,12 @@ impl DebugSource {
         self.info_file().section(id.name()).unwrap_or_default()
     }
 
+    /// Gives memory back that holds what was read of the files, as far as they are mapped. What is
+    /// asked for later is read again.
+    pub fn release(&self) {
+        self.info_file().release();
+    }
+
     /// The bytes of a section of the `.dwp`, where there is one.
     #[must_use]
     pub fn dwp_section(&self, id: SectionId) -> Option<&[u8]> {
