@@ -102,7 +102,7 @@ pub(super) struct UnitIndex<'a> {
 
 /// Bytes of units after which memory is given back: little beside the index itself, and seldom
 /// enough that reading neighbours again costs nothing.
-const RELEASED_AFTER: usize = 8 << 20;
+const RELEASED_AFTER: usize = 2 << 20;
 
 /// Indexes every unit, in parallel; calls `release` whenever much has been read.
 pub(super) fn index<'a>(units: &Units<'a>, release: &(dyn Fn() + Sync)) -> Vec<UnitIndex<'a>> {

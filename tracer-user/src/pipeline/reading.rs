@@ -67,6 +67,8 @@ pub fn with_tasks<T>(
             TaskSource::Shapes(inspector.ok_or(error)?)
         }
     };
+    // From now on little of it is read.
+    source.release();
     let level = source.level();
     let build_id = binary.build_id().map(str::to_owned);
     let mut tasks = TokioTasks::new(process, tasks, level, build_id.clone(), Arc::default());
