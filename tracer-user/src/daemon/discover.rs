@@ -127,7 +127,7 @@ impl Discovery {
 struct About<'a> {
     comm: &'a str,
     exe: Option<&'a Path>,
-    groups: &'a [String],
+    groups: &'a [Group],
 }
 
 impl About<'_> {
@@ -142,15 +142,19 @@ impl About<'_> {
             path.is_some_and(|path| exe.matches(path))
         });
         let cgroup = matching.cgroup.as_ref().is_none_or(|wanted| {
-            let is_inside = |group: &String| {
+            let is_inside = |group: &Group| {
                 group
+                    .path
                     .strip_prefix(wanted.as_str())
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             };
             self.groups.iter().any(is_inside)
         });
         let unit = matching.unit.as_ref().is_none_or(|unit| {
-            let has = |group: &String| group.split('/').any(|part| unit.matches(part));
+            let has = |group: &Group| {
+                let mut parts = group.path.split('/');
+                group.is_of_systemd && parts.any(|part| unit.matches(part))
+            };
             self.groups.iter().any(has)
         });
         name && exe && cgroup && unit
@@ -209,17 +213,27 @@ fn stat_of(bytes: &[u8]) -> Option<Stat> {
     })
 }
 
-/// The paths of its control groups that systemd makes: of the one hierarchy (`0::`), and where
-/// there are others beside it, of systemd's own.
-fn groups_of(bytes: &[u8]) -> Vec<String> {
+/// A control group that a process is in.
+#[derive(Debug, PartialEq, Eq)]
+struct Group {
+    path: String,
+    /// Whether it is in the hierarchy that systemd makes units in: the one (`0::`), and where there
+    /// are others beside it, `name=systemd`.
+    is_of_systemd: bool,
+}
+
+/// Its control groups, one in each hierarchy.
+fn groups_of(bytes: &[u8]) -> Vec<Group> {
     let text = String::from_utf8_lossy(bytes);
-    let path_of = |line: &str| {
+    let group_of = |line: &str| {
         let mut fields = line.splitn(3, ':');
         let (number, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-        let is_systemd = number == "0" || controllers == "name=systemd";
-        is_systemd.then(|| path.to_owned())
+        Some(Group {
+            path: path.to_owned(),
+            is_of_systemd: number == "0" || controllers == "name=systemd",
+        })
     };
-    text.lines().filter_map(path_of).collect()
+    text.lines().filter_map(group_of).collect()
 }
 
 #[cfg(test)]

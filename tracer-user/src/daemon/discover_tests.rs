@@ -129,8 +129,12 @@ fn what_is_not_a_process_is_left_out() {
     let thread = stat_of(b"2 (k) S 0 0 0 0 -1 2129984 1 0 0 0 1 1 0 0 20 0 3 0 7 1 2").unwrap();
     assert!(thread.of_kernel);
     assert_eq!(pid_of(OsStr::new("+1")), None);
-    assert_eq!(
-        groups_of(b"12:cpu:/a\n1:name=systemd:/b\n0::/c:d\nx"),
-        ["/b", "/c:d"]
+    let groups = groups_of(b"12:cpu:/a\n1:name=systemd:/b\n0::/c:d\nx");
+    let told = groups
+        .iter()
+        .map(|group| (group.path.as_str(), group.is_of_systemd));
+    assert!(
+        told.eq([("/a", false), ("/b", true), ("/c:d", true)]),
+        "{groups:?}"
     );
 }
