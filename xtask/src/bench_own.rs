@@ -7,7 +7,7 @@
 
 #![expect(unsafe_code, reason = "wait4() has no wrapper in std")]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,15 +15,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::bpf::Folders;
-use crate::shell::say;
+use crate::shell::{cargo, run as run_command, say};
 use crate::{demo, fixtures, permission};
 
 /// Live tasks of the targets.
 const TASKS: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
 /// Live tasks with deep trees.
 const CONNECTIONS: [u64; 3] = [1_000, 10_000, 100_000];
-/// Seconds of recordings.
-const SECONDS: [u64; 4] = [1, 3, 10, 30];
+/// Seconds of recordings: a soak at the rate of a whole hour of an ordinary service.
+const SECONDS: [u64; 5] = [1, 3, 10, 30, 100];
 
 /// What a run of a program took.
 #[derive(Clone, Copy, Debug)]
@@ -47,9 +47,77 @@ pub(crate) fn run(folders: &Folders) -> Result<()> {
     let programs = folders.target.join("fixtures/release");
     let folder = std::env::temp_dir().join(format!("asynctrace-own-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let measured = measure(&asynctrace, &programs, &folder);
+    let measured = measure(&asynctrace, &programs, &folder)
+        .and_then(|()| large(folders, &asynctrace, &folder));
     std::fs::remove_dir_all(&folder)?;
     measured
+}
+
+/// The first tree of a binary with much debug information: asynctrace's own, optimised, with all that
+/// rustc can tell, running as a daemon that has nothing to follow.
+fn large(folders: &Folders, asynctrace: &Path, folder: &Path) -> Result<()> {
+    let target = folders.target.join("large");
+    say(&format!(
+        "building a large program: asynctrace with full debug information ({})",
+        target.display()
+    ));
+    run_command(
+        cargo(&folders.workspace)
+            .args(["build", "--release", "--locked", "--package", "tracer-user"])
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "full")
+            .env("CARGO_TARGET_DIR", &target),
+    )?;
+    let program = target.join("release/asynctrace");
+    let config = folder.join("daemon.toml");
+    let socket = folder.join("control.sock");
+    let text = format!(
+        "[control]\nsocket = {:?}\n[[target]]\nlabel = \"none\"\nexe = \"/none\"\n",
+        socket.display().to_string()
+    );
+    std::fs::write(&config, text)?;
+    let mut daemon = Command::new(&program)
+        .args(["daemon", "--config"])
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let begin = Instant::now();
+    while !socket.exists() && begin.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    println!("\n`dump` of a program with much debug information\n");
+    println!("| program | debug sections | wall | CPU | resident |");
+    println!("|---|---|---|---|---|");
+    let pid = daemon.id().to_string();
+    let measured = (0..3).try_for_each(|_| {
+        let took = took(Command::new(asynctrace).args(["dump", "-p", &pid]))?;
+        println!(
+            "| {} MB | {} MB | {:.2} s | {:.2} s | {} MB |",
+            std::fs::metadata(&program)?.len() >> 20,
+            debug_sections(&program)? >> 20,
+            took.wall.as_secs_f64(),
+            took.cpu.as_secs_f64(),
+            took.resident >> 20,
+        );
+        Ok(())
+    });
+    let _ = daemon.kill();
+    daemon.wait()?;
+    measured
+}
+
+/// Bytes of a program's debug information, as `size` tells them.
+fn debug_sections(program: &Path) -> Result<u64> {
+    let output = Command::new("size").arg("-A").arg(program).output()?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    let sizes = told.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let name = words.next()?;
+        let size: u64 = words.next()?.parse().ok()?;
+        name.starts_with(".debug_").then_some(size)
+    });
+    Ok(sizes.sum())
 }
 
 fn measure(asynctrace: &Path, programs: &Path, folder: &Path) -> Result<()> {
@@ -92,8 +160,8 @@ fn measure(asynctrace: &Path, programs: &Path, folder: &Path) -> Result<()> {
         return Ok(());
     }
     println!("\n`record` of one task that is polled as fast as it goes\n");
-    println!("| seconds | events | lost | CPU an event | bytes an event | resident |");
-    println!("|---|---|---|---|---|---|");
+    println!("| seconds | events | a second | lost | CPU an event | bytes an event | resident |");
+    println!("|---|---|---|---|---|---|---|");
     for seconds in SECONDS {
         let mut target = Command::new(programs.join("polls"));
         let target = Target::start(target.args(["--shape", "chain8"]))?;
@@ -101,18 +169,13 @@ fn measure(asynctrace: &Path, programs: &Path, folder: &Path) -> Result<()> {
         let mut command = Command::new(asynctrace);
         command.args(["record", "--max-overhead", "none", "-p", &target.pid()]);
         command.args(["-d", &seconds.to_string()]);
-        let took = took(command.arg("-o").arg(&file))?;
-        let report = Command::new(asynctrace)
-            .args(["report", "--json"])
-            .arg(&file)
-            .output()?;
-        let report: serde_json::Value = serde_json::from_slice(&report.stdout)?;
-        let events = report["events"].as_u64().context("no count of events")?;
-        let lost = report["missing"]["records"].as_u64().unwrap_or(0);
+        let (took, told) = told(command.arg("-o").arg(&file))?;
+        let (events, lost) = counts(&told).with_context(|| format!("no counts in {told}"))?;
         let bytes = std::fs::metadata(&file)?.len();
         let each = |all: f64| all / events.max(1) as f64;
         println!(
-            "| {seconds} | {events} | {lost} | {:.2} us | {:.1} | {} MB |",
+            "| {seconds} | {events} | {} | {lost} | {:.2} us | {:.1} | {} MB |",
+            events / seconds,
             each(took.cpu.as_secs_f64() * 1e6),
             each(bytes as f64),
             took.resident >> 20,
@@ -153,12 +216,40 @@ fn dump(asynctrace: &Path, target: &Target) -> Result<Took> {
 
 /// Runs a command to its end.
 fn took(command: &mut Command) -> Result<Took> {
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    finished(Instant::now(), &command.stdin(Stdio::null()).spawn()?)
+}
+
+/// The same, with what it says.
+fn told(command: &mut Command) -> Result<(Took, String)> {
     let begin = Instant::now();
-    let child = command
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()?;
+    let mut told = String::new();
+    let mut output = child.stderr.take().context("no standard error")?;
+    output.read_to_string(&mut told)?;
+    Ok((finished(begin, &child)?, told))
+}
+
+/// What a recording's summary counts: events, and how many of them were lost anywhere.
+fn counts(told: &str) -> Option<(u64, u64)> {
+    let line = told.lines().find(|line| line.starts_with("events "))?;
+    let mut words = line.split_whitespace().skip(1);
+    let events = words.next()?.parse().ok()?;
+    let lost = line.rsplit_once("lost ")?.1.split([' ', ',']).next()?;
+    // What writing was too slow for is told with the file.
+    let dropped = told.lines().find_map(|line| {
+        let (before, _) = line.split_once(" not written")?;
+        before.rsplit(' ').next()?.parse::<u64>().ok()
+    });
+    Some((events, lost.parse::<u64>().ok()? + dropped.unwrap_or(0)))
+}
+
+/// Waits for the end of a child that was started at `begin`.
+fn finished(begin: Instant, child: &Child) -> Result<Took> {
     let mut status = 0;
     // SAFETY: all zeros is a valid rusage.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -170,7 +261,7 @@ fn took(command: &mut Command) -> Result<Took> {
         return Err(std::io::Error::last_os_error()).context("wait4");
     }
     if status != 0 {
-        bail!("{command:?} ended with status {status:#x}");
+        bail!("process {} ended with status {status:#x}", child.id());
     }
     let time = |of: libc::timeval| {
         Duration::from_secs(of.tv_sec.unsigned_abs())
@@ -223,5 +314,19 @@ impl Drop for Target {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_has_counts() {
+        let told = "Ended after 6.0s: the time is up.\nevents     5905727 (983k/s), lost 12 (CPU 0)\n\
+                    recording  /tmp/x: 3.0 MiB, 99 events, 5 not written (writing was too slow)\n";
+        assert_eq!(counts(told), Some((5_905_727, 17)));
+        assert_eq!(counts("events 7 (1/s), lost 0\n"), Some((7, 0)));
+        assert_eq!(counts("nothing"), None);
     }
 }
