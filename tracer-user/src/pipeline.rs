@@ -146,7 +146,7 @@ pub fn gather(request: &Request, announce: impl FnOnce(&str)) -> Result<(Summary
 fn follow(
     request: &Request,
     gather: bool,
-    watched: Watched,
+    mut watched: Watched,
     rights: &Rights,
     announce: impl FnOnce(&str),
 ) -> Result<(Summary, Option<Gathered>)> {
@@ -204,7 +204,13 @@ fn follow(
     }
     // attach
     let started = monotonic_ns();
-    let session = Session::start(&plan, process.pid, &SessionOptions::default())?;
+    // From here on no signal ends us in the middle of something.
+    watched.ends.prepare().context("cannot handle signals")?;
+    let options = SessionOptions {
+        apart: true,
+        ..SessionOptions::default()
+    };
+    let session = Session::start(&plan, process.pid, &options)?;
     process.check_still_runs(&module, binary.file().map(AsRef::as_ref))?;
     let header = header(request, &process, &source, &plan, &session, started);
     let mut observer = watched.observer.map(|make| make(&header));
@@ -226,7 +232,8 @@ fn follow(
         (None, _) => {}
     }
     let later = Later {
-        links: request.budget.is_some(),
+        links: request.budget.is_some() && !session.is_apart(),
+        by_perf_events: session.link_kind() == LinkKind::Perf,
         files: request.flight.is_some(),
     };
     rights.keep(|| privilege::to_follow(process.pid, later));
@@ -457,6 +464,12 @@ fn what_is_missing(plan: &Plan, session: &Session, with_futures: bool) -> Vec<St
         .iter()
         .map(|unseen| format!("not seen: {} ({})", unseen.what, unseen.reason));
     let mut notes: Vec<String> = refused.chain(without).collect();
+    notes.extend(session.not_apart.as_ref().map(|why| {
+        format!(
+            "end asynctrace by Ctrl-C or SIGTERM: killed with SIGKILL it may leave breakpoints, \
+             because no process of its own could be started to hold the probes ({why})"
+        )
+    }));
     // Who asks for futures by name wants to know which of them are not probed.
     let named = if with_futures { UNSEEN_NAMED } else { 0 };
     notes.extend(
@@ -508,6 +521,13 @@ fn summarise(
         if count > 0 {
             notes.push(format!("{count} {what}"));
         }
+    }
+    if ending == Ending::ProbesLost {
+        notes.push(
+            "somebody ended `probe-holder`, the process of ours that held the probes: what happened \
+             later was not seen"
+                .to_owned(),
+        );
     }
     notes.extend(ended.unread);
     let statistics = ended.statistics;

@@ -15,6 +15,7 @@
 
 mod support;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -25,7 +26,9 @@ use serde_json::Value;
 use support::Build;
 use support::command::{self, signal};
 use support::fixture::Fixture;
-use support::kernel::{changed_code, expect_no_probe, wait_for_probes};
+use support::kernel::{
+    changed_code, expect_no_probe, holder_of, is_at_probes, leaks_in_kernel_log, wait_for_probes,
+};
 use tracer_user::attach::{Session, SessionOptions};
 use tracer_user::export::recording::{Item, Reader};
 use tracer_user::locate::{Process, TargetError, TargetSelector};
@@ -118,15 +121,30 @@ struct Tracer {
 }
 
 impl Tracer {
-    /// Starts `asynctrace record`, and does not wait for it.
+    /// Starts `asynctrace record`, and does not wait for it. Without pauses: most tests want to see
+    /// probes.
     fn start(pid: i32, arguments: &[&str]) -> Self {
+        Self::with_budget(pid, "none", arguments)
+    }
+
+    fn with_budget(pid: i32, budget: &str, arguments: &[&str]) -> Self {
+        Self::of(
+            &mut command::asynctrace(&["record"]),
+            pid,
+            budget,
+            arguments,
+        )
+    }
+
+    fn of(program: &mut Command, pid: i32, budget: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("trace");
-        let child = command::asynctrace(&["record", "--pid", &pid.to_string(), "--output"])
+        let child = program
+            .args(["--pid", &pid.to_string(), "--output"])
             .arg(&file)
-            // Without pauses: each of these tests wants to see probes.
-            .args(["--max-overhead", "none"])
+            .args(["--max-overhead", budget])
             .args(arguments)
+            .process_group(0)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -434,23 +452,6 @@ fn live_the_target_may_end_or_become_another_program_at_any_moment() {
     }
 }
 
-/// A thread that is killed while the kernel takes its probes out (or sets them) stops doing so: Linux
-/// 6.18 says "failed to unregister, leaking uprobe" (dmesg) and leaves breakpoints that it still
-/// handles. The target goes on; whoever probes the same places and leaves takes them out.
-fn take_out_what_the_kernel_leaked(pid: i32) {
-    let begin = Instant::now();
-    while changed_code(pid).unwrap() != 0 && begin.elapsed() < Duration::from_secs(2) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let leaked = changed_code(pid).unwrap();
-    if leaked > 0 {
-        println!("{leaked} breakpoints were leaked by the kernel");
-        // By its own time: until it listens to signals, one would kill it too.
-        Tracer::start(pid, &["--exact-polls", "--duration", "0.5"]).polls();
-    }
-    expect_no_probe(pid);
-}
-
 #[test]
 fn live_we_may_be_killed_at_any_moment() {
     if !permitted() {
@@ -466,7 +467,7 @@ fn live_we_may_be_killed_at_any_moment() {
             std::thread::sleep(delay);
             signal(tracer.pid(), end);
             assert_eq!(tracer.wait().0, None, "a signal ended it");
-            take_out_what_the_kernel_leaked(pid);
+            expect_no_probe(pid);
         }
     }
     // While it takes its probes out.
@@ -476,9 +477,154 @@ fn live_we_may_be_killed_at_any_moment() {
         std::thread::sleep(Duration::from_millis(pause));
         signal(tracer.pid(), Signal::KILL);
         tracer.wait();
-        take_out_what_the_kernel_leaked(pid);
+        expect_no_probe(pid);
     }
     assert_eq!(survivor.end(), expected);
+}
+
+/// Linux gives up when a thread is killed while it sets probes or takes them out, and leaks
+/// breakpoints ("failed to unregister, leaking uprobe"). A budget does both many times a minute. So
+/// a process of its own does it, which goes on for as long as that takes.
+#[test]
+fn live_we_may_be_killed_while_probes_are_set_and_taken_out() {
+    if !permitted() {
+        return;
+    }
+    // More of them by hand: `ASYNCTRACE_KILLS=200`.
+    let kills = std::env::var("ASYNCTRACE_KILLS").map_or(12, |kills| kills.parse::<u32>().unwrap());
+    let mut target = Fixture::start(Build::Release, "busy", &[]);
+    let pid = target.pid();
+    let leaks = leaks_in_kernel_log();
+    let mut hits = 0;
+    for kill in 0..kills {
+        let mut tracer = Tracer::with_budget(pid, "5", &[]);
+        wait_for_probes(pid);
+        let holder = holder_of(tracer.pid()).expect("a process that holds the probes");
+        // From the first window on, at no regular moment.
+        std::thread::sleep(Duration::from_millis(u64::from(kill) * 37 % 400));
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(2) {
+            if is_at_probes(tracer.pid()) || is_at_probes(holder) {
+                hits += 1;
+                break;
+            }
+        }
+        if kill % 2 == 0 {
+            signal(tracer.pid(), Signal::KILL);
+        } else {
+            let group = rustix::process::Pid::from_raw(tracer.pid()).unwrap();
+            rustix::process::kill_process_group(group, Signal::KILL).unwrap();
+        }
+        assert_eq!(tracer.wait().0, None, "a signal ended it");
+        expect_no_probe(pid);
+        expect_gone(holder);
+    }
+    println!("{kills} kills, {hits} of them while probes were set or taken out");
+    let new = leaks_in_kernel_log();
+    // The log forgets its oldest lines.
+    let new: Vec<_> = new.iter().filter(|line| !leaks.contains(line)).collect();
+    assert!(new.is_empty(), "{new:?}");
+    assert!(target.is_alive());
+}
+
+/// Waits until a process is gone, as a zombie too.
+fn expect_gone(pid: i32) {
+    let begin = Instant::now();
+    let path = PathBuf::from(format!("/proc/{pid}/exe"));
+    while path.read_link().is_ok() {
+        assert!(begin.elapsed() < PATIENCE, "process {pid} is still there");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn live_with_perf_links_we_may_be_killed_too() {
+    if !permitted() {
+        return;
+    }
+    let mut target = Fixture::start(Build::Release, "busy", &[]);
+    let pid = target.pid();
+    let mut tracer = Tracer::of(
+        command::asynctrace(&["record"]).env("ASYNCTRACE_LINKS", "perf"),
+        pid,
+        "none",
+        &[],
+    );
+    wait_for_probes(pid);
+    let holder = holder_of(tracer.pid()).expect("a process that holds the probes");
+    // While it takes its probes out, which is 0.1 s for each.
+    tracer.interrupt();
+    std::thread::sleep(Duration::from_millis(300));
+    signal(tracer.pid(), Signal::KILL);
+    tracer.wait();
+    expect_gone(holder);
+    expect_no_probe(pid);
+    assert!(target.is_alive());
+}
+
+#[test]
+fn live_an_end_of_the_process_that_holds_the_probes_is_told() {
+    if !permitted() {
+        return;
+    }
+    let survivor = Survivor::start("plain");
+    let pid = survivor.pid();
+    // While nothing is done with the probes, and with windows.
+    for budget in ["none", "0.5"] {
+        let mut tracer = Tracer::with_budget(pid, budget, &[]);
+        wait_for_probes(pid);
+        let holder = holder_of(tracer.pid()).expect("a process that holds the probes");
+        std::thread::sleep(Duration::from_millis(300));
+        // What ends other programs does not end it.
+        for other in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
+            signal(holder, other);
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(holder_of(tracer.pid()), Some(holder), "{budget}");
+        while is_at_probes(holder) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        signal(holder, Signal::KILL);
+        let (code, said) = tracer.wait();
+        assert_eq!(code, Some(0), "{budget}: {said}");
+        assert!(
+            said.contains("the process that held the probes (probe-holder) was ended"),
+            "{budget}: {said}"
+        );
+        expect_gone(holder);
+        expect_no_probe(pid);
+        // What was recorded is kept.
+        let mut reader = Reader::open(&tracer.file).unwrap();
+        let mut ending = None;
+        while let Some(item) = reader.next_item().unwrap() {
+            if let Item::End(end) = item {
+                ending = Some(end.reason);
+            }
+        }
+        assert_eq!(ending.as_deref(), Some("probes lost"), "{budget}");
+    }
+}
+
+/// Handlers are there before probes are.
+#[test]
+fn live_a_signal_at_the_first_probe_is_an_orderly_end() {
+    if !permitted() {
+        return;
+    }
+    let survivor = Survivor::start("plain");
+    let pid = survivor.pid();
+    for end in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let mut tracer = Tracer::start(pid, &["--exact-polls"]);
+        let begin = Instant::now();
+        while changed_code(pid).expect("it runs") == 0 {
+            assert!(begin.elapsed() < PATIENCE, "nobody attached to {pid}");
+        }
+        signal(tracer.pid(), end);
+        let (code, said) = tracer.wait();
+        assert_eq!(code, Some(0), "{end:?}: {said}");
+        assert!(said.contains("Ended after"), "{end:?}: {said}");
+        expect_no_probe(pid);
+    }
 }
 
 /// Address space for `asynctrace`, from "does not even start" to "nearly enough".
@@ -522,7 +668,6 @@ fn live_twenty_rounds_under_load() {
     let survivor = Survivor::start("plain");
     let pid = survivor.pid();
     for round in 0..20 {
-        // By its own time: until it listens to signals, one would kill it.
         let tracer = Tracer::attached(pid, &["--duration", "0.1"]);
         assert!(tracer.polls() > 0, "round {round}");
         expect_no_probe(pid);

@@ -98,6 +98,13 @@ pub enum AttachError {
         #[source]
         error: io::Error,
     },
+    /// The process that holds the links was ended by somebody.
+    #[error("the process that holds the probes (`probe-holder`) has ended")]
+    HolderEnded {
+        /// How.
+        #[source]
+        error: io::Error,
+    },
     /// An operating system error without a better word.
     #[error("{what}")]
     System {
@@ -146,7 +153,10 @@ impl std::fmt::Debug for VerifierLog {
 impl Advice for AttachError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NoObject | Self::BadObject(_) | Self::System { .. } => ExitCode::Bug,
+            Self::NoObject
+            | Self::BadObject(_)
+            | Self::HolderEnded { .. }
+            | Self::System { .. } => ExitCode::Bug,
             Self::MissingCapabilities { .. }
             | Self::TargetForbidden { .. }
             | Self::Forbidden { .. } => ExitCode::NotPermitted,
@@ -184,6 +194,9 @@ impl Advice for AttachError {
             }
             Self::File { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
                 how_to_be_permitted(&[Capability::SysPtrace])
+            }
+            Self::HolderEnded { .. } => {
+                "no probe is in place; asynctrace ends this process itself, nobody else should".into()
             }
             Self::BadObject(_)
             | Self::Map { .. }

@@ -1,25 +1,30 @@
-//! Links: what makes probes fire. Dropping a link takes its probes out; a killed process drops all
+//! Links: what makes probes fire. Dropping a link takes its probes out; a process that ends drops all
 //! of its links, because they are nothing but file descriptors.
 //!
 //! The two kinds differ in one thing that matters: removing a perf link costs about 107 ms, one
 //! after the other in the kernel (2,000 probes of one uprobe_multi link: 53 ms), so perf links are
 //! for kernels before 6.6 only.
+//!
+//! A process that is killed *while* it makes or drops links leaves breakpoints behind (Linux 6.18:
+//! "uprobe: failed to unregister, leaking uprobe"). So asynctrace has them made by a process that
+//! nobody has a reason to kill, see [`super::holder`].
 
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
+use super::sites::Site;
 use super::syscall;
-use super::{AttachError, permission};
-use crate::plan::{Plan, ProbeClass, ProbeSet, ProbedFile, Unseen};
+use crate::plan::ProbeSet;
 
 /// The kernel's own "not supported", which has no name outside of it.
 const ENOTSUPP: i32 = 524;
 
 /// How probes are linked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkKind {
     /// One uprobe_multi link for all probes of a file (Linux 6.6).
@@ -32,26 +37,15 @@ pub enum LinkKind {
 pub(super) struct Links {
     program: OwnedFd,
     pid: u32,
-    pub(super) kind: LinkKind,
+    kind: LinkKind,
     sites: Vec<Site>,
+    /// Paths that lead this process to the files.
+    files: Vec<PathBuf>,
     groups: Vec<Group>,
     /// Probes that the kernel refused.
-    pub(super) refused: Vec<Unseen>,
-    /// Their sites.
-    refused_sites: HashSet<u32>,
-    /// Its reason for the first of them.
-    why: Option<String>,
-}
-
-/// Where a probe goes.
-#[derive(Clone)]
-struct Site {
-    index: u32,
-    class: ProbeClass,
-    name: Arc<str>,
-    file: Arc<ProbedFile>,
-    offset: u64,
-    cookie: u64,
+    refused: HashSet<u32>,
+    /// Those that were not told yet.
+    refusals: Vec<Refusal>,
 }
 
 /// Probes that come and go together.
@@ -61,33 +55,92 @@ struct Group {
     _fds: Vec<OwnedFd>,
 }
 
+/// What became of a wish.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Answer {
+    /// Probes that are in place now.
+    pub(super) count: usize,
+    /// Those that the kernel refused, as far as they were not told before.
+    pub(super) refusals: Vec<Refusal>,
+    /// Why the others are not in place.
+    pub(super) failed: Option<Failed>,
+}
+
+/// A probe that the kernel refused.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Refusal {
+    /// Its index in the plan.
+    pub(super) index: u32,
+    pub(super) reason: String,
+}
+
+/// A reason that concerns all probes.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Failed {
+    /// A file cannot be opened.
+    Open { file: u32, error: SystemError },
+    /// Its probes cannot be linked.
+    Link { file: u32, error: SystemError },
+    /// The kernel has no uprobes for user programs.
+    NoUprobes { error: SystemError },
+}
+
+/// An error of the system that may come from another process.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SystemError {
+    code: Option<i32>,
+    text: String,
+}
+
+impl From<&io::Error> for SystemError {
+    fn from(error: &io::Error) -> Self {
+        Self {
+            code: error.raw_os_error(),
+            text: error.to_string(),
+        }
+    }
+}
+
+impl From<SystemError> for io::Error {
+    fn from(error: SystemError) -> Self {
+        let SystemError { code, text } = error;
+        code.map_or_else(|| Self::other(text), Self::from_raw_os_error)
+    }
+}
+
 impl Links {
-    /// The links of a plan; none is in place yet.
-    pub(super) fn new(program: OwnedFd, kind: LinkKind, plan: &Plan, pid: u32) -> Self {
+    /// Links of a program to these sites in these files; none is in place yet.
+    pub(super) fn new(
+        program: OwnedFd,
+        kind: LinkKind,
+        pid: u32,
+        sites: Vec<Site>,
+        files: Vec<PathBuf>,
+    ) -> Self {
         Self {
             program,
             pid,
             kind,
-            sites: sites(plan),
+            sites,
+            files,
             groups: Vec::new(),
-            refused: Vec::new(),
-            refused_sites: HashSet::new(),
-            why: None,
+            refused: HashSet::new(),
+            refusals: Vec::new(),
         }
-    }
-
-    /// Probes that are in place.
-    pub(super) fn count(&self) -> usize {
-        self.groups.iter().map(|group| group.probes.len()).sum()
     }
 
     /// Takes out the probes that are not wanted and sets those that are. What the kernel refuses is
     /// left out and named. With multi links a probe that goes takes its group with it for a moment.
-    ///
-    /// # Errors
-    /// When nothing could be linked although something was wanted, or for a reason that concerns
-    /// all probes.
-    pub(super) fn place(&mut self, wanted: &ProbeSet) -> Result<(), AttachError> {
+    pub(super) fn place(&mut self, wanted: &ProbeSet) -> Answer {
+        let failed = self.try_to_place(wanted).err();
+        Answer {
+            count: self.groups.iter().map(|group| group.probes.len()).sum(),
+            refusals: std::mem::take(&mut self.refusals),
+            failed,
+        }
+    }
+
+    fn try_to_place(&mut self, wanted: &ProbeSet) -> Result<(), Failed> {
         self.groups
             .retain(|group| group.probes.iter().all(|probe| wanted.contains(*probe)));
         let placed: HashSet<u32> = self
@@ -101,41 +154,40 @@ impl Links {
             .filter(|site| {
                 wanted.contains(site.index)
                     && !placed.contains(&site.index)
-                    && !self.refused_sites.contains(&site.index)
+                    && !self.refused.contains(&site.index)
             })
-            .cloned()
+            .copied()
             .collect();
-        for sites in missing.chunk_by(|a, b| (a.class, &a.file) == (b.class, &b.file)) {
+        for sites in missing.chunk_by(|a, b| (a.class, a.file) == (b.class, b.file)) {
             let Some(first) = sites.first() else { continue };
-            let file = Arc::clone(&first.file);
+            let file = File {
+                number: first.file,
+                path: self.files.get(first.file as usize).cloned(),
+            };
             // Opened first, so that "no such file" is told apart from "no such address".
-            std::fs::File::open(file.to_open()).map_err(|error| AttachError::File {
-                file: file.path().to_owned(),
-                error,
+            let opened = std::fs::File::open(file.path());
+            opened.map_err(|error| Failed::Open {
+                file: file.number,
+                error: (&error).into(),
             })?;
             match self.kind {
                 LinkKind::Multi => self.link_multi(&file, sites)?,
                 LinkKind::Perf => self.link_perf(&file, sites)?,
             }
         }
-        if self.count() == 0 && !wanted.is_empty() {
-            return Err(AttachError::NothingToProbe {
-                why: self.why.take(),
-            });
-        }
         Ok(())
     }
 
     /// Links a group of sites at once. The kernel takes all or nothing and does not say which one
     /// it minds, so a refused group is halved until the culprits stand alone.
-    fn link_multi(&mut self, file: &ProbedFile, sites: &[Site]) -> Result<(), AttachError> {
+    fn link_multi(&mut self, file: &File, sites: &[Site]) -> Result<(), Failed> {
         if sites.is_empty() {
             return Ok(());
         }
         let offsets: Vec<u64> = sites.iter().map(|site| site.offset).collect();
         let cookies: Vec<u64> = sites.iter().map(|site| site.cookie).collect();
         let program = self.program.as_fd();
-        match syscall::link_uprobes(program, file.to_open(), &offsets, &cookies, self.pid, false) {
+        match syscall::link_uprobes(program, file.path(), &offsets, &cookies, self.pid, false) {
             Ok(link) => {
                 self.groups.push(Group {
                     probes: sites.iter().map(|site| site.index).collect(),
@@ -145,24 +197,26 @@ impl Links {
             }
             Err(error) if concerns_one_address(&error) => {
                 if let [site] = sites {
-                    self.refuse(site, &error);
+                    self.refuse(*site, &error);
                     return Ok(());
                 }
                 let (left, right) = sites.split_at(sites.len() / 2);
                 self.link_multi(file, left)?;
                 self.link_multi(file, right)
             }
-            Err(error) => Err(of_all(file, self.pid, error)),
+            Err(error) => Err(file.failed(&error)),
         }
     }
 
-    fn link_perf(&mut self, file: &ProbedFile, sites: &[Site]) -> Result<(), AttachError> {
-        let kind = perf_type()?;
+    fn link_perf(&mut self, file: &File, sites: &[Site]) -> Result<(), Failed> {
+        let kind = perf_type().map_err(|error| Failed::NoUprobes {
+            error: (&error).into(),
+        })?;
         let target = i32::try_from(self.pid).unwrap_or(-1);
         for site in sites {
             let program = self.program.as_fd();
             let linked =
-                syscall::perf_uprobe(kind, file.to_open(), site.offset, target).and_then(|event| {
+                syscall::perf_uprobe(kind, file.path(), site.offset, target).and_then(|event| {
                     let link = syscall::link_perf_event(program, event.as_fd(), site.cookie)?;
                     Ok((event, link))
                 });
@@ -172,14 +226,14 @@ impl Links {
                     probes: vec![site.index],
                     _fds: vec![link, event],
                 }),
-                Err(error) if concerns_one_address(&error) => self.refuse(site, &error),
-                Err(error) => return Err(of_all(file, self.pid, error)),
+                Err(error) if concerns_one_address(&error) => self.refuse(*site, &error),
+                Err(error) => return Err(file.failed(&error)),
             }
         }
         Ok(())
     }
 
-    fn refuse(&mut self, site: &Site, error: &io::Error) {
+    fn refuse(&mut self, site: Site, error: &io::Error) {
         let reason = match error.raw_os_error() {
             Some(ENOTSUPP) => "the kernel cannot probe the instruction there (ENOTSUPP)".to_owned(),
             Some(libc::EINVAL) => {
@@ -188,18 +242,31 @@ impl Links {
             }
             _ => format!("the kernel refused the address: {error}"),
         };
-        self.why.get_or_insert_with(|| reason.clone());
-        self.refused_sites.insert(site.index);
-        self.refused.push(Unseen {
-            what: format!(
-                "{} at file offset {:#x} of {}",
-                site.name,
-                site.offset,
-                site.file.path().display()
-            ),
+        self.refused.insert(site.index);
+        self.refusals.push(Refusal {
+            index: site.index,
             reason,
-            remedy: None,
         });
+    }
+}
+
+/// One of the files.
+struct File {
+    number: u32,
+    path: Option<PathBuf>,
+}
+
+impl File {
+    /// A file that is not there has no name either: that is what the kernel says of it.
+    fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(""))
+    }
+
+    fn failed(&self, error: &io::Error) -> Failed {
+        Failed::Link {
+            file: self.number,
+            error: error.into(),
+        }
     }
 }
 
@@ -212,36 +279,6 @@ fn concerns_one_address(error: &io::Error) -> bool {
     )
 }
 
-fn of_all(file: &ProbedFile, pid: u32, error: io::Error) -> AttachError {
-    match error.raw_os_error() {
-        Some(libc::ESRCH) => AttachError::TargetGone {
-            pid: pid.cast_signed(),
-        },
-        Some(libc::EPERM | libc::EACCES) => permission::forbidden("linking probes", error),
-        _ => AttachError::File {
-            file: file.path().to_owned(),
-            error,
-        },
-    }
-}
-
-/// The probes, ordered by what they are for and by file.
-fn sites(plan: &Plan) -> Vec<Site> {
-    let mut sites: Vec<Site> = (0u32..)
-        .zip(&plan.probes)
-        .map(|(index, probe)| Site {
-            index,
-            class: ProbeClass::of(probe.kind),
-            name: Arc::clone(&probe.name),
-            file: Arc::clone(&probe.file),
-            offset: probe.file_offset.0,
-            cookie: probe.cookie(index).pack(),
-        })
-        .collect();
-    sites.sort_by(|a, b| (a.class, &a.file, a.index).cmp(&(b.class, &b.file, b.index)));
-    sites
-}
-
 /// Whether the kernel has uprobe_multi links. Asked, not concluded from its version: distributions
 /// port features back. A link to what is no regular file fails late (`EBADF`) where they exist and
 /// early (`EINVAL`) where they do not.
@@ -252,23 +289,8 @@ pub(super) fn has_multi(program: BorrowedFd<'_>) -> bool {
     }
 }
 
-fn perf_type() -> Result<u32, AttachError> {
+fn perf_type() -> io::Result<u32> {
     let path = "/sys/bus/event_source/devices/uprobe/type";
-    std::fs::read_to_string(path)
-        .and_then(|text| text.trim().parse().map_err(io::Error::other))
-        .map_err(|error| AttachError::KernelWithout {
-            what: "probe user programs (CONFIG_UPROBE_EVENTS)".into(),
-            error,
-        })
-}
-
-impl Drop for Links {
-    fn drop(&mut self) {
-        if self.kind == LinkKind::Perf && self.count() > 10 {
-            tracing::info!(
-                "taking {} probes out; this kernel needs about 0.1 s for each",
-                self.count()
-            );
-        }
-    }
+    let text = std::fs::read_to_string(path)?;
+    text.trim().parse().map_err(io::Error::other)
 }

@@ -4,19 +4,23 @@
 //! In: a [`Plan`] and a process id. Out: a [`Session`] that yields records and counts.
 //! What it does not do: decide what to probe (`plan`) or what records mean (`rebuild`).
 //!
-//! Nothing outlives the process that attached: programs, maps and links are file descriptors, none
-//! is pinned. There is no return probe anywhere: it would make a panic in the target fatal.
+//! Nothing outlives the process that attached, but for the moments in which its [`holder`] takes the
+//! probes out: programs, maps and links are file descriptors, none is pinned. There is no return
+//! probe anywhere: it would make a panic in the target fatal.
 
 mod calibrate;
 mod configure;
 mod cost;
 mod error;
 pub mod floor;
+pub mod holder;
 mod kernel_types;
 mod links;
 mod logs;
 mod object;
 pub mod permission;
+mod probes;
+mod sites;
 mod syscall;
 mod window;
 
@@ -60,6 +64,9 @@ pub struct SessionOptions {
     /// Whether to follow threads off the CPU and back: exact ends of polls before a worker sleeps,
     /// and blocking inside a poll.
     pub scheduler: bool,
+    /// Whether a process of its own is to hold the links, see [`holder`]. For programs that are
+    /// asynctrace: it is this process's executable that is started.
+    pub apart: bool,
 }
 
 impl Default for SessionOptions {
@@ -68,6 +75,7 @@ impl Default for SessionOptions {
             links: None,
             ring_bytes: None,
             scheduler: true,
+            apart: false,
         }
     }
 }
@@ -75,7 +83,7 @@ impl Default for SessionOptions {
 /// Probes that are in place, and the stream of what they see. Dropping it detaches.
 pub struct Session {
     // Dropped in this order: first what makes programs run.
-    links: links::Links,
+    probes: probes::Probes,
     scheduler_links: Vec<OwnedFd>,
     probe_program: OwnedFd,
     switch_program: Option<OwnedFd>,
@@ -94,6 +102,8 @@ pub struct Session {
     pub refused: Vec<Unseen>,
     /// What this session does without, with the reason.
     pub without: Vec<Unseen>,
+    /// Why the links are in this process although they were to be in one of their own.
+    pub not_apart: Option<String>,
 }
 
 /// The end of a session.
@@ -171,8 +181,8 @@ impl Session {
             error,
         })?;
         let traps = calibrate::traps(&loaded, kind);
-        let mut links = links::Links::new(owned, kind, plan, pid.unsigned_abs());
-        links.place(&ProbeSet::all(plan)).map_err(|error| {
+        let (mut probes, not_apart) = probes::Probes::new(owned, kind, plan, pid, options.apart);
+        probes.place(&ProbeSet::all(plan)).map_err(|error| {
             // Whatever it looked like: its files go with it.
             if has_ended(&target) {
                 AttachError::TargetGone { pid }
@@ -182,14 +192,14 @@ impl Session {
         })?;
         // It may have become somebody else's (a set-user-ID program) while we attached.
         permission::may_read(pid)?;
-        let refused = links.refused.clone();
+        let refused = probes.refused.clone();
         let rings =
             Rings::new(std::mem::take(&mut loaded.rings)).map_err(|error| AttachError::System {
                 what: "could not wait for the ring buffers",
                 error,
             })?;
         Ok(Self {
-            links,
+            probes,
             scheduler_links,
             logger: logs::listen(object::facts(probe_program.as_fd()).id),
             probe_program,
@@ -205,11 +215,12 @@ impl Session {
             attach_time: begin.elapsed(),
             refused,
             without,
+            not_apart,
         })
     }
 
     /// Waits for records and returns them in the order of time. An empty batch means that the
-    /// target has ended and everything has been returned. Safe to cancel: nothing is lost.
+    /// target has ended, or [`Session::probes_are_lost`], and everything has been returned. Safe to cancel: nothing is lost.
     /// Must be called inside a tokio runtime with its timer and I/O drivers.
     pub async fn next_batch(&mut self) -> Vec<Record> {
         let mut out = Vec::new();
@@ -221,7 +232,7 @@ impl Session {
             if self.measuring.is_some() && self.started.elapsed() > MEASURED {
                 self.measuring = None;
             }
-            if self.target_has_ended() {
+            if self.target_has_ended() || self.probes_are_lost() {
                 self.rings.drain(&mut out);
                 return out;
             }
@@ -251,14 +262,14 @@ impl Session {
     pub fn finish(self) -> Finished {
         let counters_before = self.overhead();
         let Self {
-            links,
+            probes,
             scheduler_links,
             mut rings,
             loaded,
             ..
         } = self;
         let begin = Instant::now();
-        drop(links);
+        drop(probes);
         let detach_time = begin.elapsed();
         drop(scheduler_links);
         let mut records = Vec::new();
@@ -278,6 +289,18 @@ impl Session {
     #[must_use]
     pub fn target_has_ended(&self) -> bool {
         has_ended(&self.target)
+    }
+
+    /// Whether a process of its own holds the links: then this one needs no right to set probes again.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        self.probes.is_apart()
+    }
+
+    /// Whether somebody has ended the process that held the probes: none is in place any more.
+    #[must_use]
+    pub fn probes_are_lost(&self) -> bool {
+        self.probes.are_lost()
     }
 
     /// Whether the target has replaced its program (`execve`) since the start: what is known of its
@@ -337,13 +360,13 @@ impl Session {
     /// How the probes are linked.
     #[must_use]
     pub fn link_kind(&self) -> LinkKind {
-        self.links.kind
+        self.probes.kind
     }
 
     /// Number of probes in place.
     #[must_use]
     pub fn probes(&self) -> usize {
-        self.links.count()
+        self.probes.count()
     }
 
     /// How long attaching took, from loading to the last link.

@@ -55,7 +55,7 @@ impl Session {
     pub fn place(&mut self, wanted: &ProbeSet, open: bool) -> Result<Placed, AttachError> {
         self.set_window(0)?;
         let from = monotonic_ns();
-        self.links.place(wanted)?;
+        self.probes.place(wanted)?;
         if open {
             self.window = self.window.wrapping_add(1).max(1);
             let until = monotonic_ns();

@@ -32,6 +32,7 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::attach::holder;
 use crate::error::{Error, ExitCode, Result};
 use crate::show::escape::escape_lines;
 
@@ -104,6 +105,14 @@ enum Color {
 /// printed by the parser.
 #[must_use]
 pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command_line: Vec<OsString> = command_line.into_iter().collect();
+    // Ours alone to start, so it is no subcommand that the parser, help or manual know.
+    if command_line
+        .get(1)
+        .is_some_and(|word| word == holder::SUBCOMMAND)
+    {
+        return holder::serve();
+    }
     let arguments = match Arguments::try_parse_from(command_line) {
         Ok(arguments) => arguments,
         Err(error) => {

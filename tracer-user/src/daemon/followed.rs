@@ -233,7 +233,6 @@ impl Followed {
             self.session_is_over();
             match ended {
                 Ok(summary) => {
-                    failures = 0;
                     let (lost, ending) = (lost_in(&summary), summary.ending);
                     tracing::info!(
                         target_label = label,
@@ -243,8 +242,14 @@ impl Followed {
                         "a session ended: {ending}"
                     );
                     reply(job, Ok(summary));
-                    if matches!(ending, Ending::TargetExited(_) | Ending::TargetReplaced) {
-                        break;
+                    match ending {
+                        Ending::TargetExited(_) | Ending::TargetReplaced => break,
+                        // Who ended it once may do so again and again.
+                        Ending::ProbesLost => {
+                            let lost = Refusal::new("failed", ExitCode::Bug, ending.to_string());
+                            failures = self.failed(began, failures, lost);
+                        }
+                        _ => failures = 0,
                     }
                 }
                 Err(reason) if reason.exit == ExitCode::NoTarget as u8 => {
@@ -253,21 +258,7 @@ impl Followed {
                 }
                 Err(reason) => {
                     reply(job, Err(reason.clone()));
-                    if began.elapsed() > HEALTHY {
-                        failures = 0;
-                    }
-                    failures += 1;
-                    lock(&self.totals).failures += 1;
-                    let pause = pause_after(failures);
-                    let message = escape(&reason.message);
-                    tracing::warn!(
-                        target_label = label,
-                        pid,
-                        failures,
-                        retry_seconds = pause.as_secs(),
-                        "cannot follow it: {message}"
-                    );
-                    self.wait(reason, pause, failures);
+                    failures = self.failed(began, failures, reason);
                 }
             }
         }
@@ -282,6 +273,28 @@ impl Followed {
             reply(Some(job), Err(gone));
         }
         tracing::info!(target_label = label, pid, "not followed any more");
+    }
+
+    /// Waits after a session that began then and failed, as those before it; how many these are now.
+    fn failed(&self, began: Instant, failures: u32, reason: Refusal) -> u32 {
+        let before = if began.elapsed() > HEALTHY {
+            0
+        } else {
+            failures
+        };
+        let failures = before + 1;
+        lock(&self.totals).failures += 1;
+        let pause = pause_after(failures);
+        tracing::warn!(
+            target_label = self.target.label.as_str(),
+            pid = self.pid(),
+            failures,
+            retry_seconds = pause.as_secs(),
+            "cannot follow it: {}",
+            escape(&reason.message)
+        );
+        self.wait(reason, pause, failures);
+        failures
     }
 
     /// What to do next, and what ends it; `None`: nothing more.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitStatus;
 
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::show::live::format;
@@ -23,6 +24,8 @@ pub enum Ending {
     TargetExited(Option<ExitStatus>),
     /// The target has replaced its program (`execve`): what is known of its tasks is void.
     TargetReplaced,
+    /// Somebody has ended the process that held the probes.
+    ProbesLost,
     /// `q` in the live view.
     Quit,
     /// The terminal of the live view failed or was closed.
@@ -42,6 +45,7 @@ impl Ending {
             Self::RecordingFull(_) => "size",
             Self::TargetExited(_) => "target exited",
             Self::TargetReplaced => "target replaced",
+            Self::ProbesLost => "probes lost",
             Self::ViewFailed => "terminal closed",
             Self::OutputClosed => "output closed",
         }
@@ -60,6 +64,9 @@ impl fmt::Display for Ending {
             Self::TargetExited(None) => f.write_str("the target has exited"),
             Self::TargetExited(Some(status)) => write!(f, "the target has exited ({status})"),
             Self::TargetReplaced => f.write_str("the target has replaced its program (execve)"),
+            Self::ProbesLost => f.write_str(
+                "the process that held the probes (probe-holder) was ended, no probe is in place",
+            ),
             Self::ViewFailed => f.write_str("the terminal cannot be used any more"),
             Self::Quit => f.write_str("stopped by q"),
             Self::OutputClosed => f.write_str("standard output was closed"),
@@ -68,7 +75,8 @@ impl fmt::Display for Ending {
 }
 
 /// The signals that end a session. Made before the probes are attached, so that from then on none
-/// of them ends the process in the middle of something.
+/// of them ends the process in the middle of something. They belong to the process: a runtime that is
+/// made later delivers them, also those that came meanwhile.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
@@ -77,11 +85,17 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes over the signals. To be called inside a tokio runtime.
+    /// Takes over the signals.
     ///
     /// # Errors
     /// When the kernel refuses a handler.
     pub fn take() -> io::Result<Self> {
+        // Only the handlers are wanted of it, and a place to wait for it is not needed.
+        let handlers = match Handle::try_current() {
+            Ok(_) => None,
+            Err(_) => Some(Builder::new_current_thread().enable_io().build()?),
+        };
+        let _inside = handlers.as_ref().map(Runtime::enter);
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -106,5 +120,33 @@ impl Signals {
             self.next().await;
             abort();
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Pid, getpid, kill_process};
+
+    /// Sent to the whole process: no other test of this program may take these signals.
+    #[test]
+    fn a_signal_that_came_before_there_was_a_runtime_is_delivered() {
+        let mut signals = Signals::take().unwrap();
+        let me: Pid = getpid();
+        kill_process(me, rustix::process::Signal::HUP).unwrap();
+        for (sent, ending) in [
+            (None, Ending::Terminated),
+            (Some(rustix::process::Signal::INT), Ending::Interrupted),
+        ] {
+            if let Some(signal) = sent {
+                kill_process(me, signal).unwrap();
+            }
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
+            assert_eq!(runtime.block_on(signals.next()), ending);
+        }
     }
 }

@@ -263,8 +263,11 @@ async fn follow(
                 follower.take_panics(panics);
                 // After the records: what was lost before this may be missing among them.
                 follower.take_batch(&records, &session.losses(), monotonic_ns());
-                if records.is_empty() || session.target_has_ended() {
+                if session.target_has_ended() {
                     break Ending::TargetExited(None);
+                }
+                if session.probes_are_lost() {
+                    break Ending::ProbesLost;
                 }
                 if let Some(bytes) = limits.max_size && follower.recording_is_full() {
                     break Ending::RecordingFull(bytes);
@@ -285,6 +288,7 @@ async fn follow(
                                 }
                             }
                             Err(_) if session.target_has_ended() => {}
+                            Err(_) if session.probes_are_lost() => break Ending::ProbesLost,
                             Err(error) => return Err(error).context("probes could not be set anew"),
                         }
                     }

@@ -49,7 +49,7 @@ pub enum Ends {
 }
 
 impl Ends {
-    /// Takes over the signals where they are what ends it. To be called inside a tokio runtime.
+    /// Takes over the signals where they are what ends it and are not taken over yet.
     ///
     /// # Errors
     /// When the kernel refuses a handler.

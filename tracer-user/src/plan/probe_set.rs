@@ -1,15 +1,16 @@
 //! Which of a plan's probes are meant: for setting some of them, and for giving some of them up.
 
+use serde::{Deserialize, Serialize};
 use tracer_common::ProbeKind;
 
 use super::Plan;
 
 /// Some of a plan's probes, by their index in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeSet(Vec<bool>);
 
 /// What a probe is for, as far as it may be given up apart from the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ProbeClass {
     /// Panics: rare, and what comes before the end of everything.
     Panics,

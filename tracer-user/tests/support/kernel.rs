@@ -75,6 +75,43 @@ fn link_info(id: u32) -> Option<bpf_link_info> {
     Some(info)
 }
 
+/// The process that holds the probes of `asynctrace` with this process id.
+pub(crate) fn holder_of(asynctrace: i32) -> Option<i32> {
+    let tasks = fs::read_dir(format!("/proc/{asynctrace}/task")).ok()?;
+    let children =
+        tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
+    let children: Vec<String> = children.collect();
+    let mut children = children.iter().flat_map(|pids| pids.split_whitespace());
+    children.find_map(|pid| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        (name == "probe-holder\n").then(|| pid.parse().ok())?
+    })
+}
+
+/// Whether a thread of a process sets probes or takes them out at this moment, as far as the kernel
+/// tells where its threads are.
+pub(crate) fn is_at_probes(pid: i32) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    let stacks = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stack")).ok());
+    stacks.into_iter().any(|stack| stack.contains("uprobe"))
+}
+
+/// The lines of the kernel's log that tell of breakpoints which it has leaked for one of our
+/// processes; none where the log may not be read.
+pub(crate) fn leaks_in_kernel_log() -> Vec<String> {
+    let Ok(log) = std::process::Command::new("dmesg").output() else {
+        return Vec::new();
+    };
+    let log = String::from_utf8_lossy(&log.stdout);
+    let leaks = log.lines().filter(|line| {
+        let ours = line.contains("asynctrace") || line.contains("probe-holder");
+        ours && line.contains("leaking uprobe")
+    });
+    leaks.map(str::to_owned).collect()
+}
+
 /// How many bytes of a process's executable code differ from its file; `None` when it has ended.
 /// Every probe in place is at least one of them.
 pub(crate) fn changed_code(pid: i32) -> Option<usize> {
