@@ -491,7 +491,7 @@ fn live_we_may_be_killed_while_probes_are_set_and_taken_out() {
         return;
     }
     // More of them by hand: `ASYNCTRACE_KILLS=200`.
-    let kills = std::env::var("ASYNCTRACE_KILLS").map_or(12, |kills| kills.parse::<u32>().unwrap());
+    let kills = std::env::var("ASYNCTRACE_KILLS").map_or(8, |kills| kills.parse::<u32>().unwrap());
     let mut target = Fixture::start(Build::Release, "busy", &[]);
     let pid = target.pid();
     let leaks = leaks_in_kernel_log();
