@@ -153,9 +153,10 @@ fn build(folders: &Folders, folder: &Path, chosen: &[&Target], asan: bool) -> Re
             ""
         }
     ));
+    let host = host()?;
     let mut command = cargo(folder);
     command
-        .args(["build", "--release", "--locked"])
+        .args(["build", "--release", "--locked", "--target", &host])
         .env("CARGO_TARGET_DIR", &out)
         .env("RUSTC_WRAPPER", folders.workspace.join(WRAPPER));
     for target in chosen {
@@ -165,7 +166,15 @@ fn build(folders: &Folders, folder: &Path, chosen: &[&Target], asan: bool) -> Re
         command.env("ASYNCTRACE_FUZZ_ASAN", "1");
     }
     run(&mut command)?;
-    Ok(out.join("release"))
+    Ok(out.join(host).join("release"))
+}
+
+/// The machine's own triple. Named, so that build scripts are told apart from what is fuzzed.
+fn host() -> Result<String> {
+    let output = Command::new("rustc").arg("-vV").output()?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    let host = told.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc does not tell its host")?.to_owned())
 }
 
 fn limited(binary: &Path, target: &Target, arguments: &Arguments) -> Command {
