@@ -1,6 +1,6 @@
 //! Writing results to standard output.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use crate::error::{Error, Result};
 use crate::show::visible_json::to_visible_json;
@@ -10,7 +10,7 @@ use crate::show::visible_json::to_visible_json;
 /// # Errors
 /// What `write` returns. A closed standard output is told from other failures by [`is_closed`].
 pub(crate) fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    let mut stdout = anstream::AutoStream::auto(io::stdout().lock());
+    let mut stdout = BufWriter::new(anstream::AutoStream::auto(io::stdout().lock()));
     write(&mut stdout)
         .and_then(|()| stdout.flush())
         .map_err(|error| Error::Bug(anyhow::Error::new(error).context("standard output")))

@@ -26,8 +26,19 @@ impl<'a> DebugInfo<'a> {
     /// followed; variants of enums are entered.
     #[must_use]
     pub fn field(&self, die: DieRef, path: &str) -> Option<Field> {
+        self.known_field(die, path, || self.find_field(die, path))
+    }
+
+    /// What `search` finds inside `die`, searched once: `key` stands for it, and is no path of names
+    /// (`<pointer>`).
+    pub(super) fn known_field(
+        &self,
+        die: DieRef,
+        key: &str,
+        search: impl FnOnce() -> Option<Field>,
+    ) -> Option<Field> {
         let known = |fields: &[(Box<str>, Option<Field>)]| {
-            let known = fields.iter().find(|(known, _)| **known == *path);
+            let known = fields.iter().find(|(known, _)| **known == *key);
             known.map(|(_, field)| *field)
         };
         if let Some(field) = self
@@ -38,9 +49,9 @@ impl<'a> DebugInfo<'a> {
         {
             return field;
         }
-        let found = self.find_field(die, path);
+        let found = search();
         let mut fields = self.fields.borrow_mut();
-        fields.entry(die).or_default().push((path.into(), found));
+        fields.entry(die).or_default().push((key.into(), found));
         found
     }
 
@@ -82,17 +93,20 @@ impl<'a> DebugInfo<'a> {
     /// `NonNull`, an `Option` of one.
     #[must_use]
     pub fn word(&self, die: DieRef) -> Option<Field> {
-        self.field_of_type(die, |inner, _| {
-            inner.size == 8 && matches!(inner.kind, Kind::Scalar)
-                || matches!(inner.kind, Kind::Pointer { .. })
+        self.known_field(die, "<word>", || {
+            self.field_of_type(die, |inner, _| {
+                inner.size == 8 && matches!(inner.kind, Kind::Scalar)
+                    || matches!(inner.kind, Kind::Pointer { .. })
+            })
         })
     }
 
     /// What the nearest thin pointer inside `die` points to.
     #[must_use]
     pub fn pointee(&self, die: DieRef) -> Option<DieRef> {
-        let pointer =
-            self.field_of_type(die, |inner, _| matches!(inner.kind, Kind::Pointer { .. }))?;
+        let pointer = self.known_field(die, "<pointer>", || {
+            self.field_of_type(die, |inner, _| matches!(inner.kind, Kind::Pointer { .. }))
+        })?;
         match self.type_at(pointer.type_die)?.kind {
             Kind::Pointer { target } => target,
             _ => None,

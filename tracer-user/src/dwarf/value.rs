@@ -66,18 +66,20 @@ impl<'v, 'a> Value<'v, 'a> {
         })
     }
 
-    /// The nearest part of the value whose type satisfies `wanted`.
+    /// The nearest part of the value whose type satisfies `wanted`. It is searched once in each type:
+    /// `what`, a word in angle brackets or a path, stands for `wanted` wherever it is asked for.
     ///
     /// # Errors
     /// [`ValueError::NoField`], naming `what`, when there is none.
     pub fn part(
         self,
-        what: &str,
+        what: &'static str,
         wanted: impl Fn(&Type<'a>, DieRef) -> bool,
     ) -> Result<Self, ValueError> {
+        let search = || self.info.field_of_type(self.type_die, wanted);
         let field = self
             .info
-            .field_of_type(self.type_die, wanted)
+            .known_field(self.type_die, what, search)
             .ok_or_else(|| self.missing(what))?;
         Ok(Self {
             type_die: field.type_die,
@@ -90,7 +92,7 @@ impl<'v, 'a> Value<'v, 'a> {
     ///
     /// # Errors
     /// As [`Value::part`].
-    pub fn part_called(self, base: &str) -> Result<Self, ValueError> {
+    pub fn part_called(self, base: &'static str) -> Result<Self, ValueError> {
         let last = base.rsplit("::").next().unwrap_or(base);
         self.part(base, |this, die| {
             this.base_name() == last && self.info.base_path(die) == base
@@ -114,11 +116,14 @@ impl<'v, 'a> Value<'v, 'a> {
     /// # Errors
     /// [`ValueError`] when there is none or it is not readable.
     pub fn integer(self) -> Result<u64, ValueError> {
-        let field = self
-            .info
-            .field_of_type(self.type_die, |inner, _| {
+        let search = || {
+            self.info.field_of_type(self.type_die, |inner, _| {
                 matches!(inner.kind, Kind::Scalar) && matches!(inner.size, 1 | 2 | 4 | 8)
             })
+        };
+        let field = self
+            .info
+            .known_field(self.type_die, "<integer>", search)
             .ok_or_else(|| self.missing("<integer>"))?;
         let size = self
             .info
@@ -206,7 +211,11 @@ impl<'v, 'a> Value<'v, 'a> {
             None => part.variants.first(),
         };
         let member = variant.ok_or_else(no_enum)?.member;
-        let name = self.info.name(member.type_die).unwrap_or(member.name);
+        let named = self.info.type_at(member.type_die);
+        let name = named
+            .map(|this| this.name)
+            .filter(|name| !name.is_empty())
+            .unwrap_or(member.name);
         Ok((
             name,
             Self {

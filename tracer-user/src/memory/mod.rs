@@ -3,12 +3,18 @@
 //! Everything above this module takes a [`Memory`] and never knows which. Reads are hostile
 //! input: any of them may fail, and what they return may be torn by the running target.
 
+mod copies;
 mod fake;
 mod live;
+mod nearby;
+mod parts;
 mod window;
 
+pub use copies::{Copies, Taken, Wanted};
 pub use fake::FakeMemory;
 pub use live::LiveMemory;
+pub use nearby::Nearby;
+pub use parts::Part;
 pub use window::Window;
 
 use crate::address::Address;
@@ -39,6 +45,14 @@ pub trait Memory {
     /// # Errors
     /// [`ReadError`] when any byte of the range cannot be read.
     fn read(&self, address: Address, into: &mut [u8]) -> Result<(), ReadError>;
+
+    /// Fills each part, in this order, one after the other; a part that cannot be read leaves the
+    /// others as they are. What is behind this memory may do many at once.
+    fn read_parts(&self, parts: &mut [Part<'_>]) {
+        for part in parts {
+            part.outcome = self.read(part.address, part.into);
+        }
+    }
 
     /// `len` bytes at `address`. The caller bounds `len`.
     ///
@@ -92,5 +106,9 @@ pub trait Memory {
 impl<M: Memory + ?Sized> Memory for &M {
     fn read(&self, address: Address, into: &mut [u8]) -> Result<(), ReadError> {
         (**self).read(address, into)
+    }
+
+    fn read_parts(&self, parts: &mut [Part<'_>]) {
+        (**self).read_parts(parts);
     }
 }

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::details::Details;
 use crate::address::Address;
 
 /// What kind of future a node is.
@@ -61,7 +62,7 @@ pub struct WaitsFor {
     /// it will not be given to this task, unless it is not polled as this task but through a
     /// collection that has wakers of its own (`FuturesUnordered`): then `waker` is absent.
     #[serde(flatten)]
-    pub details: Map<String, Value>,
+    pub details: Details,
 }
 
 impl WaitsFor {
@@ -70,7 +71,7 @@ impl WaitsFor {
     pub fn new(kind: &'static str) -> Self {
         Self {
             kind,
-            details: Map::new(),
+            details: Details::new(),
         }
     }
 
@@ -95,8 +96,8 @@ impl WaitsFor {
 
     /// Adds a detail.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.details.insert(name.to_owned(), value.into());
+    pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.details.insert(name, value.into());
         self
     }
 }

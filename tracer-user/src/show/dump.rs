@@ -1,11 +1,12 @@
 //! The text form of a snapshot: a header, then await trees, equal ones as one entry.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 
+use super::alike::{AlikeTask, AlikeTree};
 use super::escape::escape;
 use super::live::format;
 use super::waits;
@@ -133,9 +134,9 @@ struct Group<'s> {
 /// Equal tasks together, the largest group first, then by name.
 fn groups(tasks: &[TaskInfo]) -> Vec<Group<'_>> {
     let mut order: Vec<Group<'_>> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut places: HashMap<AlikeTask<'_>, usize> = HashMap::new();
     for task in tasks {
-        let place = *places.entry(key(task)).or_insert_with(|| {
+        let place = *places.entry(AlikeTask(task)).or_insert_with(|| {
             order.push(Group { tasks: Vec::new() });
             order.len() - 1
         });
@@ -144,61 +145,13 @@ fn groups(tasks: &[TaskInfo]) -> Vec<Group<'_>> {
         }
     }
     order.sort_by(|a, b| {
-        let name = |group: &Group<'_>| group.tasks.first().map(|task| task.future.to_string());
+        let name = |group: &Group<'_>| group.tasks.first().map(|task| Arc::clone(&task.future));
         b.tasks
             .len()
             .cmp(&a.tasks.len())
             .then_with(|| name(a).cmp(&name(b)))
     });
     order
-}
-
-/// Everything about a task but its values: two tasks with one key are shown as one.
-fn key(task: &TaskInfo) -> String {
-    let mut key = format!(
-        "{}|{:?}|{}|{}",
-        task.scheduler,
-        task.state,
-        task.future,
-        task.notes.join("|")
-    );
-    if let Some(tree) = &task.tree {
-        key.push_str(&tree_key(tree));
-    }
-    key
-}
-
-/// Everything about a tree but its values.
-fn tree_key(tree: &AwaitNode) -> String {
-    let mut key = String::new();
-    tree.visit(&mut |node| {
-        // Writing to a `String` cannot fail.
-        let _ = write!(
-            key,
-            ";{}@{}:{}={:?}({}){}",
-            node.future,
-            node.file.as_deref().unwrap_or(""),
-            node.line.unwrap_or(0),
-            node.state,
-            node.children.len(),
-            node.waits_for
-                .as_ref()
-                .map_or("", |waits_for| waits_for.kind)
-        );
-        for held in &node.holds {
-            let _ = write!(
-                key,
-                "+{}:{}:{}",
-                held.local,
-                held.what.kind,
-                held.doubt.is_some()
-            );
-        }
-        for kept in &node.not_awaited {
-            let _ = write!(key, "&{}", tree_key(kept));
-        }
-    });
-    key
 }
 
 fn entry(group: &Group<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -345,12 +298,11 @@ const MANY: usize = 4;
 
 /// The children, a run of many equal neighbours as its first with their number.
 fn equal_runs(children: &[AwaitNode]) -> Vec<(&AwaitNode, usize)> {
-    let keys: Vec<String> = children.iter().map(tree_key).collect();
     let mut out = Vec::new();
-    let mut rest = children.iter().zip(&keys).peekable();
-    while let Some((first, key)) = rest.next() {
+    let mut rest = children.iter().peekable();
+    while let Some(first) = rest.next() {
         let mut run = vec![first];
-        while let Some((child, _)) = rest.next_if(|(_, other)| *other == key) {
+        while let Some(child) = rest.next_if(|other| AlikeTree(other) == AlikeTree(first)) {
             run.push(child);
         }
         if run.len() >= MANY {

@@ -1,5 +1,6 @@
 //! What a person sees: text, tables, the live view.
 
+mod alike;
 pub mod dump;
 pub mod escape;
 pub mod findings;

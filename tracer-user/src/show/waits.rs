@@ -52,7 +52,7 @@ pub fn describe(waits_for: &WaitsFor) -> String {
         "never" => "nothing: it is pending for ever".to_owned(),
         kind => {
             let mut phrase = kind.to_owned();
-            for (name, value) in &waits_for.details {
+            for (name, value) in waits_for.details.iter() {
                 phrase.push_str(&match value {
                     Value::String(text) => format!(", {name} {text}"),
                     other => format!(", {name} {other}"),

@@ -136,7 +136,7 @@ impl Walker<'_, '_, '_> {
             depth: 0,
             state: NodeState::Unknown,
         };
-        let mut found = Vec::new();
+        let mut found = Vec::with_capacity(1);
         self.visit(&walk, root, address, start, &mut found);
         if found.len() == 1
             && let Some(only) = found.pop()
@@ -222,7 +222,7 @@ impl Walker<'_, '_, '_> {
         };
         // Before what it awaits: of a value that both lead to it is the owner.
         let holds = self.holds(walk, &step, active.state, is_body);
-        let mut children = Vec::new();
+        let mut children = Vec::with_capacity(active.edges().count());
         for edge in active.edges() {
             self.follow(walk, *edge, address, below, &mut children);
         }
@@ -233,6 +233,8 @@ impl Walker<'_, '_, '_> {
             Vec::new()
         };
         self.leave_out_idle_streams(&mut children);
+        // Trees are kept by the hundred thousand.
+        children.shrink_to_fit();
         let leaf = if is_body {
             None
         } else {

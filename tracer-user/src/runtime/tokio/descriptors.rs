@@ -7,9 +7,10 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use crate::locate::{Descriptor, Internet, Sockets, Unix};
+use crate::rebuild::details::Details;
 use crate::rebuild::snapshot::TaskInfo;
 use crate::rebuild::tree::{AwaitNode, WaitsFor};
 
@@ -92,16 +93,18 @@ fn tell(waits_for: &mut WaitsFor, descriptor: &Descriptor) {
     }
     if !details.contains_key("resource") {
         let protocol = details.get("protocol").cloned();
-        details.extend(protocol.map(|protocol| ("resource".to_owned(), protocol)));
+        put(details, "resource", protocol);
     }
     judge(waits_for, descriptor);
 }
 
-fn put(details: &mut Map<String, Json>, name: &str, value: Option<impl Into<Json>>) {
-    details.extend(value.map(|value| (name.to_owned(), value.into())));
+fn put(details: &mut Details, name: &'static str, value: Option<impl Into<Json>>) {
+    if let Some(value) = value {
+        details.insert(name, value.into());
+    }
 }
 
-fn internet(details: &mut Map<String, Json>, socket: &Internet) {
+fn internet(details: &mut Details, socket: &Internet) {
     put(details, "protocol", Some(socket.protocol));
     put(details, "local", Some(socket.local.to_string()));
     let peer = socket.peer.map(|peer| peer.to_string());
@@ -113,7 +116,7 @@ fn internet(details: &mut Map<String, Json>, socket: &Internet) {
     put(details, "last_sent_ms", socket.last_sent_ms);
 }
 
-fn unix(details: &mut Map<String, Json>, socket: &Unix) {
+fn unix(details: &mut Details, socket: &Unix) {
     put(details, "protocol", Some("unix"));
     put(details, "path", Some(socket.path.clone()));
     if socket.listens {
@@ -149,10 +152,9 @@ fn judge(waits_for: &mut WaitsFor, descriptor: &Descriptor) {
         Some(None) if !knows => {}
         None => {}
         Some(None) => {
-            waits_for
-                .details
-                .entry("ready")
-                .or_insert(Json::Bool(false));
+            if !waits_for.details.contains_key("ready") {
+                put(&mut waits_for.details, "ready", Some(false));
+            }
         }
         Some(Some(because)) => {
             put(&mut waits_for.details, "ready", Some(true));

@@ -124,7 +124,7 @@ impl ThreadFacts {
             };
             let runtime = context.field("runtime").ok()?;
             let entered = runtime
-                .part("EnterRuntime", |this, _| this.name == "EnterRuntime")
+                .part("<EnterRuntime>", |this, _| this.name == "EnterRuntime")
                 .and_then(Value::variant_name)
                 .ok()?;
             // `Cell<Option<Id>>`, and an `Id` is never 0.

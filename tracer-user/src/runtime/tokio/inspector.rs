@@ -15,6 +15,7 @@ use crate::rebuild::snapshot::{Coverage, DebugInfoLevel, RuntimeInfo, TaskInfo, 
 use crate::rebuild::tree::AwaitNode;
 use crate::walk::{Futures, Limits, Walker};
 
+use super::batch::Habits;
 use super::claims;
 use super::descriptors::describe_descriptors;
 use super::handles::{self, ContextVariable, Handle, Scheduler};
@@ -64,6 +65,7 @@ pub struct Inspector<'d, 'a> {
     layout: TaskLayout,
     contexts: Vec<ContextVariable>,
     stacks: OnceCell<stacks::Stacks<'d, 'a>>,
+    habits: Habits,
 }
 
 /// What one look found.
@@ -107,6 +109,7 @@ impl<'d, 'a> Inspector<'d, 'a> {
             layout,
             contexts,
             stacks: OnceCell::new(),
+            habits: Habits::default(),
         })
     }
 
@@ -211,6 +214,7 @@ impl<'d, 'a> Inspector<'d, 'a> {
                 limits: Limits::default(),
             },
             leaves,
+            habits: &self.habits,
         }
     }
 
@@ -347,14 +351,13 @@ impl<'d, 'a> Inspector<'d, 'a> {
             tasks_listed: listing.headers.len() as u64,
             tasks_counted: listing.counted,
         });
-        for header in listing.headers {
-            if seen.insert(header)
-                && let Some(read) = reader.read(header, handle.scheduler, memory)
-            {
-                found.torn += u64::from(read.torn);
-                found.tasks.push(read.info);
-            }
-        }
+        let mut headers = listing.headers;
+        headers.retain(|header| seen.insert(*header));
+        found.tasks.reserve(headers.len());
+        reader.read_all(&headers, handle.scheduler, memory, &mut |read| {
+            found.torn += u64::from(read.torn);
+            found.tasks.push(read.info);
+        });
     }
 
     /// Local sets are met in the trees of other tasks, and may hold further local sets.

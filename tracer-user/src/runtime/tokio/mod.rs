@@ -3,6 +3,7 @@
 //! Thread-locals -> runtime handles -> lists of owned tasks -> futures; `LocalSet`s as they are
 //! met on the way; `block_on` roots from the stacks of blocked threads.
 
+mod batch;
 pub mod block_on;
 mod claims;
 mod conventions;

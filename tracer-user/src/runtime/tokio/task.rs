@@ -13,6 +13,7 @@ use crate::rebuild::snapshot::{TaskInfo, TaskState};
 use crate::rebuild::tree::AwaitNode;
 use crate::walk::Walker;
 
+use super::batch::Habits;
 use super::handles::Scheduler;
 use super::layout::{StateWord, TaskLayout};
 use super::leaves::TokioLeaves;
@@ -21,7 +22,7 @@ use super::roots::{RootError, RootType, Roots};
 /// Reads of one task before it is called torn.
 const ATTEMPTS: u32 = 8;
 /// Cells up to this size are read at once; a larger one is read piece by piece.
-const MAX_CELL: u64 = 64 * 1024;
+pub(super) const MAX_CELL: u64 = 64 * 1024;
 
 /// Reads tasks.
 pub(super) struct TaskReader<'r, 'f, 'd, 'a> {
@@ -33,6 +34,8 @@ pub(super) struct TaskReader<'r, 'f, 'd, 'a> {
     pub walker: Walker<'r, 'd, 'a>,
     /// What leaves wait for.
     pub leaves: &'r TokioLeaves<'d, 'a>,
+    /// What tasks of each kind were read at beside their cells.
+    pub habits: &'r Habits,
 }
 
 /// A task as it was read.
@@ -46,9 +49,9 @@ pub(super) struct TaskRead {
 
 /// The parts of a header that prove that a read was not disturbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct HeaderRead {
-    state: StateWord,
-    vtable: Address,
+pub(super) struct HeaderRead {
+    pub state: StateWord,
+    pub vtable: Address,
 }
 
 impl TaskReader<'_, '_, '_, '_> {
@@ -115,7 +118,12 @@ impl TaskReader<'_, '_, '_, '_> {
 
     /// The task that awaits this one's join handle. One that waits through a `JoinSet`, or another
     /// collection, is woken by that: then it is not known here.
-    fn joined_by(&self, header: Address, state: StateWord, memory: &dyn Memory) -> Option<Address> {
+    pub(super) fn joined_by(
+        &self,
+        header: Address,
+        state: StateWord,
+        memory: &dyn Memory,
+    ) -> Option<Address> {
         if !state.has_join_waker() || state.is_complete() {
             return None;
         }
@@ -127,7 +135,11 @@ impl TaskReader<'_, '_, '_, '_> {
             .then_some(waiting)
     }
 
-    fn header(&self, header: Address, memory: &dyn Memory) -> Result<HeaderRead, ReadError> {
+    pub(super) fn header(
+        &self,
+        header: Address,
+        memory: &dyn Memory,
+    ) -> Result<HeaderRead, ReadError> {
         Ok(HeaderRead {
             state: StateWord(memory.u64(header.add(self.layout.state))?),
             vtable: memory.pointer(header.add(self.layout.vtable))?,
@@ -142,24 +154,32 @@ impl TaskReader<'_, '_, '_, '_> {
         root: Result<&RootType, &RootError>,
         memory: &dyn Memory,
     ) -> Contents {
-        let mut notes = Vec::new();
-        let root = match root {
-            Ok(root) => root,
-            Err(error) => {
-                notes.push(error.to_string());
-                let id = self.layout.task_id(memory, header).ok().flatten();
-                return Contents {
-                    id,
-                    tree: None,
-                    notes,
-                };
+        match root {
+            Ok(root) => {
+                // One read for the whole task: cheaper, and closer to one moment.
+                let cell = (root.cell_size <= MAX_CELL)
+                    .then(|| Window::read(memory, header, root.cell_size))
+                    .and_then(Result::ok);
+                let memory: &dyn Memory = cell.as_ref().map_or(memory, |cell| cell);
+                self.contents(header, seen, root, memory)
             }
-        };
-        // One read for the whole task: cheaper, and closer to one moment.
-        let cell = (root.cell_size <= MAX_CELL)
-            .then(|| Window::read(memory, header, root.cell_size))
-            .and_then(Result::ok);
-        let memory: &dyn Memory = cell.as_ref().map_or(memory, |cell| cell);
+            Err(error) => Contents {
+                id: self.layout.task_id(memory, header).ok().flatten(),
+                tree: None,
+                notes: vec![error.to_string()],
+            },
+        }
+    }
+
+    /// What a task of a known kind has in its cell, and behind it.
+    pub(super) fn contents(
+        &self,
+        header: Address,
+        seen: HeaderRead,
+        root: &RootType,
+        memory: &dyn Memory,
+    ) -> Contents {
+        let mut notes = Vec::new();
         let id = (root.id_offset != 0)
             .then(|| memory.u64(header.add(root.id_offset)).ok())
             .flatten();
@@ -201,7 +221,7 @@ impl TaskReader<'_, '_, '_, '_> {
         walker.tree(root.node, header.add(root.future_offset), memory)
     }
 
-    fn info(
+    pub(super) fn info(
         &self,
         header: Address,
         seen: HeaderRead,
@@ -234,7 +254,8 @@ impl TaskReader<'_, '_, '_, '_> {
     }
 }
 
-struct Contents {
+/// What was read of a task beside its header.
+pub(super) struct Contents {
     id: Option<u64>,
     tree: Option<AwaitNode>,
     notes: Vec<String>,
