@@ -55,6 +55,8 @@ impl Advice for DwarfError {
     }
 }
 
+/// Asked for each task. Seeded at random, as std's is: a file cannot aim at it.
+type FastMap<K, V> = foldhash::HashMap<K, V>;
 /// A path that was looked for in a type, and what was found.
 type FoundField = (Box<str>, Option<Field>);
 
@@ -62,13 +64,13 @@ type FoundField = (Box<str>, Option<Field>);
 pub struct DebugInfo<'a> {
     units: Units<'a>,
     indexes: Vec<index::UnitIndex<'a>>,
-    types: RefCell<HashMap<DieRef, Option<Rc<Type<'a>>>>>,
+    types: RefCell<FastMap<DieRef, Option<Rc<Type<'a>>>>>,
     vtables: HashMap<u64, Vec<DieRef>>,
     generic_polls: HashMap<u64, Vec<DieRef>>,
     lines: lines::Lines,
     definitions: OnceCell<definitions::Definitions>,
     /// Fields by type and path that were looked for: leaves ask for the same ones of each task.
-    fields: RefCell<HashMap<DieRef, Vec<FoundField>>>,
+    fields: RefCell<FastMap<DieRef, Vec<FoundField>>>,
 }
 
 impl<'a> DebugInfo<'a> {
@@ -130,12 +132,12 @@ impl<'a> DebugInfo<'a> {
         Ok(Self {
             units,
             indexes,
-            types: RefCell::new(HashMap::new()),
+            types: RefCell::default(),
             vtables,
             generic_polls,
             lines: lines::Lines::default(),
             definitions: OnceCell::new(),
-            fields: RefCell::new(HashMap::new()),
+            fields: RefCell::default(),
         })
     }
 

@@ -150,13 +150,21 @@ impl ReadTasks for TokioTasks<'_, '_, '_> {
             .tasks
             .iter()
             .filter(|task| matches!(task.state, TaskState::Idle | TaskState::Scheduled));
-        idle.filter_map(|task| {
-            let key = key_of_listed(task);
-            key.id?;
-            let told = inspector.walk_idle(key.address, &mut walk, &memory)?;
-            Some((key, told))
-        })
-        .collect()
+        let keys: HashMap<Address, TaskKey> = idle
+            .clone()
+            .map(key_of_listed)
+            .filter(|key| key.id.is_some())
+            .map(|key| (key.address, key))
+            .collect();
+        let headers: Vec<Address> = idle
+            .map(|task| task.address)
+            .filter(|header| keys.contains_key(header))
+            .collect();
+        let mut told = Vec::new();
+        inspector.walk_all_idle(&headers, &mut walk, &memory, &mut |header, one| {
+            told.extend(keys.get(&header).map(|key| (*key, one)));
+        });
+        told
     }
 
     fn suspension(&mut self, key: TaskKey) -> Option<Told> {

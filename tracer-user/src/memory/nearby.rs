@@ -225,8 +225,9 @@ mod tests {
             let address = (index * 0x9e37_79b9) % (1 << 39) & !7;
             assert_eq!(nearby.u64(Address(address)), Ok(address));
         }
-        assert!(memory.reads.get() <= 1_000);
-        assert!(memory.bytes.get() <= 1_000 * 2 * PAGE);
+        // One that we were kept from using until it was too old counts twice.
+        assert!(memory.reads.get() <= 1_200);
+        assert!(memory.bytes.get() <= 1_200 * 2 * PAGE);
     }
 
     #[test]
@@ -236,7 +237,8 @@ mod tests {
         let (start, end) = (0x1_0800, 0x1_4808);
         let memory = numbered(start, end);
         let nearby = Nearby::new(&memory);
-        for address in (start..end).step_by(8).chain((start..end).step_by(8).rev()) {
+        let upwards: Vec<u64> = (start..end).step_by(8).collect();
+        for address in upwards.iter().chain(upwards.iter().rev()).copied() {
             assert_eq!(nearby.u64(Address(address)), Ok(address));
         }
         for wild in [start - 8, end, end - 4, 0, u64::MAX, u64::MAX - 7] {

@@ -134,7 +134,7 @@ struct Group<'s> {
 /// Equal tasks together, the largest group first, then by name.
 fn groups(tasks: &[TaskInfo]) -> Vec<Group<'_>> {
     let mut order: Vec<Group<'_>> = Vec::new();
-    let mut places: HashMap<AlikeTask<'_>, usize> = HashMap::new();
+    let mut places: foldhash::HashMap<AlikeTask<'_>, usize> = foldhash::HashMap::default();
     for task in tasks {
         let place = *places.entry(AlikeTask(task)).or_insert_with(|| {
             order.push(Group { tasks: Vec::new() });

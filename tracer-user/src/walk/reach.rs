@@ -6,7 +6,7 @@
 //! was inlined everywhere for one argument list may survive for another.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use crate::dwarf::{DebugInfo, DieRef, Kind, Type};
 
@@ -54,8 +54,8 @@ pub(super) struct Reach<'d, 'a> {
     streams: HashSet<String>,
     /// Not futures are looked for, but values of `bases`, and what owns them.
     is_of_held: bool,
-    base_paths: RefCell<HashMap<DieRef, std::sync::Arc<str>>>,
-    known: RefCell<HashMap<DieRef, bool>>,
+    base_paths: RefCell<foldhash::HashMap<DieRef, std::sync::Arc<str>>>,
+    known: RefCell<foldhash::HashMap<DieRef, bool>>,
 }
 
 impl<'d, 'a> Reach<'d, 'a> {
@@ -96,8 +96,8 @@ impl<'d, 'a> Reach<'d, 'a> {
             bases,
             streams,
             is_of_held: false,
-            base_paths: RefCell::new(HashMap::new()),
-            known: RefCell::new(HashMap::new()),
+            base_paths: RefCell::default(),
+            known: RefCell::default(),
         }
     }
 
@@ -109,8 +109,8 @@ impl<'d, 'a> Reach<'d, 'a> {
             bases: types.iter().map(|path| (*path).to_owned()).collect(),
             streams: HashSet::new(),
             is_of_held: true,
-            base_paths: RefCell::new(HashMap::new()),
-            known: RefCell::new(HashMap::new()),
+            base_paths: RefCell::default(),
+            known: RefCell::default(),
         }
     }
 

@@ -225,7 +225,7 @@ pub(super) fn waits(path: &str, kind: &'static str) -> AwaitNode {
 /// A leaf with a detail more.
 pub(super) fn detail(
     mut node: AwaitNode,
-    name: &str,
+    name: &'static str,
     value: impl Into<serde_json::Value>,
 ) -> AwaitNode {
     node.waits_for = node.waits_for.map(|waits| waits.with(name, value));

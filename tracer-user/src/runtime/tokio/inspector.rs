@@ -2,8 +2,8 @@
 
 mod stacks;
 
+use foldhash::{HashSet, HashSetExt as _};
 use std::cell::OnceCell;
-use std::collections::HashSet;
 
 use crate::address::{Address, LinkAddress, LoadBias};
 use crate::dwarf::{DieRef, Value};
@@ -15,7 +15,7 @@ use crate::rebuild::snapshot::{Coverage, DebugInfoLevel, RuntimeInfo, TaskInfo, 
 use crate::rebuild::tree::AwaitNode;
 use crate::walk::{Futures, Limits, Walker};
 
-use super::batch::Habits;
+use super::batch::{Batches, Habits};
 use super::claims;
 use super::descriptors::describe_descriptors;
 use super::handles::{self, ContextVariable, Handle, Scheduler};
@@ -214,6 +214,14 @@ impl<'d, 'a> Inspector<'d, 'a> {
                 limits: Limits::default(),
             },
             leaves,
+            batches: self.batches(),
+        }
+    }
+
+    pub(super) fn batches(&self) -> Batches<'_, 'd, 'd, 'a> {
+        Batches {
+            roots: &self.roots,
+            layout: self.layout,
             habits: &self.habits,
         }
     }

@@ -68,7 +68,7 @@ pub(super) struct Roots<'f, 'd, 'a> {
     futures: &'f Futures<'d, 'a>,
     bias: LoadBias,
     layout: TaskLayout,
-    known: RefCell<HashMap<Address, Result<Rc<RootType>, RootError>>>,
+    known: RefCell<foldhash::HashMap<Address, Result<Rc<RootType>, RootError>>>,
     cells: HashMap<String, DieRef>,
 }
 
@@ -82,7 +82,7 @@ impl<'f, 'd, 'a> Roots<'f, 'd, 'a> {
             futures,
             bias,
             layout,
-            known: RefCell::new(HashMap::new()),
+            known: RefCell::default(),
             cells,
         }
     }

@@ -20,7 +20,7 @@ use super::task::state_of;
 use super::threads;
 use crate::address::{Address, LoadBias};
 use crate::locate::{self, Process};
-use crate::memory::Memory;
+use crate::memory::{Memory, Nearby};
 use crate::object::{Binary, TlsSegment};
 use crate::plan::{TaskVtable, task_vtables};
 use crate::rebuild::snapshot::{RuntimeInfo, TaskInfo};
@@ -171,6 +171,9 @@ impl ShapeInspector {
         seen: &mut HashSet<Address>,
         found: &mut Found,
     ) {
+        // Tasks lie near each other, mostly. What is told of one is read once, so that a copy which is
+        // some milliseconds old tells it as well.
+        let nearby = Nearby::new(memory);
         let read = [HANDLE_BYTES, HANDLE_BYTES / 2, HANDLE_BYTES / 4]
             .into_iter()
             .find_map(|size| words(memory, candidate.handle, size as u64));
@@ -187,7 +190,7 @@ impl ShapeInspector {
             if !plausible {
                 continue;
             }
-            let Some(headers) = self.lists(Address(lists), shards, memory) else {
+            let Some(headers) = self.lists(Address(lists), shards, memory, &nearby) else {
                 continue;
             };
             let near = handle
@@ -218,13 +221,20 @@ impl ShapeInspector {
             found.tasks.extend(
                 headers
                     .into_iter()
-                    .filter_map(|header| self.task(header, scheduler, memory)),
+                    .filter_map(|header| self.task(header, scheduler, &nearby)),
             );
         }
     }
 
-    /// All tasks of a slice of lists, or `None` when it is no such thing.
-    fn lists(&self, lists: Address, shards: u64, memory: &dyn Memory) -> Option<Vec<Address>> {
+    /// All tasks of a slice of lists, or `None` when it is no such thing; entries are read through
+    /// `nearby`.
+    fn lists(
+        &self,
+        lists: Address,
+        shards: u64,
+        memory: &dyn Memory,
+        nearby: &Nearby<'_>,
+    ) -> Option<Vec<Address>> {
         let shards = words(memory, lists, shards.checked_mul(SHARD)?)?;
         let mut headers = Vec::new();
         let mut seen = HashSet::new();
@@ -239,7 +249,7 @@ impl ShapeInspector {
                     return None;
                 }
                 headers.push(header);
-                header = self.next(header, memory)?;
+                header = self.next(header, nearby)?;
             }
         }
         Some(headers)

@@ -13,7 +13,7 @@ use crate::rebuild::snapshot::{TaskInfo, TaskState};
 use crate::rebuild::tree::AwaitNode;
 use crate::walk::Walker;
 
-use super::batch::Habits;
+use super::batch::Batches;
 use super::handles::Scheduler;
 use super::layout::{StateWord, TaskLayout};
 use super::leaves::TokioLeaves;
@@ -34,8 +34,8 @@ pub(super) struct TaskReader<'r, 'f, 'd, 'a> {
     pub walker: Walker<'r, 'd, 'a>,
     /// What leaves wait for.
     pub leaves: &'r TokioLeaves<'d, 'a>,
-    /// What tasks of each kind were read at beside their cells.
-    pub habits: &'r Habits,
+    /// Reads many together.
+    pub batches: Batches<'r, 'f, 'd, 'a>,
 }
 
 /// A task as it was read.
@@ -55,6 +55,31 @@ pub(super) struct HeaderRead {
 }
 
 impl TaskReader<'_, '_, '_, '_> {
+    /// Reads the tasks at these headers, and gives each that is there to `each`, in their order.
+    pub(super) fn read_all(
+        &self,
+        headers: &[Address],
+        scheduler: Scheduler,
+        memory: &dyn Memory,
+        each: &mut dyn FnMut(TaskRead),
+    ) {
+        self.batches.read_all(
+            headers,
+            memory,
+            &mut |task, copies| {
+                let (header, seen, root) = (task.header, task.seen, &*task.root);
+                let contents = self.contents(header, seen, root, copies);
+                let mut info = self.info(header, seen, scheduler, Ok(root), contents);
+                info.joined_by = self.joined_by(header, seen.state, copies);
+                TaskRead { info, torn: false }
+            },
+            &mut |header, together| {
+                let read = together.or_else(|| self.read(header, scheduler, memory));
+                read.into_iter().for_each(&mut *each);
+            },
+        );
+    }
+
     /// Reads the task at `header`. `None` when there is no task (any more).
     #[must_use]
     pub(super) fn read(
@@ -118,12 +143,7 @@ impl TaskReader<'_, '_, '_, '_> {
 
     /// The task that awaits this one's join handle. One that waits through a `JoinSet`, or another
     /// collection, is woken by that: then it is not known here.
-    pub(super) fn joined_by(
-        &self,
-        header: Address,
-        state: StateWord,
-        memory: &dyn Memory,
-    ) -> Option<Address> {
+    fn joined_by(&self, header: Address, state: StateWord, memory: &dyn Memory) -> Option<Address> {
         if !state.has_join_waker() || state.is_complete() {
             return None;
         }
@@ -135,11 +155,7 @@ impl TaskReader<'_, '_, '_, '_> {
             .then_some(waiting)
     }
 
-    pub(super) fn header(
-        &self,
-        header: Address,
-        memory: &dyn Memory,
-    ) -> Result<HeaderRead, ReadError> {
+    fn header(&self, header: Address, memory: &dyn Memory) -> Result<HeaderRead, ReadError> {
         Ok(HeaderRead {
             state: StateWord(memory.u64(header.add(self.layout.state))?),
             vtable: memory.pointer(header.add(self.layout.vtable))?,
@@ -172,7 +188,7 @@ impl TaskReader<'_, '_, '_, '_> {
     }
 
     /// What a task of a known kind has in its cell, and behind it.
-    pub(super) fn contents(
+    fn contents(
         &self,
         header: Address,
         seen: HeaderRead,
@@ -221,7 +237,7 @@ impl TaskReader<'_, '_, '_, '_> {
         walker.tree(root.node, header.add(root.future_offset), memory)
     }
 
-    pub(super) fn info(
+    fn info(
         &self,
         header: Address,
         seen: HeaderRead,
@@ -255,7 +271,7 @@ impl TaskReader<'_, '_, '_, '_> {
 }
 
 /// What was read of a task beside its header.
-pub(super) struct Contents {
+struct Contents {
     id: Option<u64>,
     tree: Option<AwaitNode>,
     notes: Vec<String>,

@@ -6,7 +6,8 @@
 //! was foretold and is not asked for is copied in vain, one that was not foretold is found missing.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+
+use foldhash::HashMap;
 
 use crate::address::Address;
 use crate::memory::{Memory, Part, Wanted};

@@ -1,19 +1,19 @@
 //! Many tasks read with few calls.
 //!
-//! [`TaskReader::read`] reads one task, as often as it takes to be sure: a dozen calls to the kernel.
+//! [`TaskReader::read`](super::task::TaskReader::read) reads one task, as often as it takes to be
+//! sure: a dozen calls to the kernel.
 //! Here tasks are read by the hundred: one call for their headers, one or two for their cells and what
 //! lies behind their pointers, all of it copied twice ([`Taken`]). A task that is not being polled and
 //! whose every byte that was looked at was the same in both copies was at one moment as it is told;
-//! nothing weaker is accepted. Every other task is read by [`TaskReader::read`].
+//! nothing weaker is accepted. Every other task is for the caller to read alone.
 
 mod habits;
 
 use std::rc::Rc;
 
-use super::handles::Scheduler;
-use super::layout::StateWord;
-use super::roots::RootType;
-use super::task::{HeaderRead, MAX_CELL, TaskRead, TaskReader};
+use super::layout::{StateWord, TaskLayout};
+use super::roots::{RootType, Roots};
+use super::task::{HeaderRead, MAX_CELL};
 use crate::address::Address;
 use crate::memory::{Copies, Memory, Part, Taken, Wanted};
 
@@ -34,56 +34,73 @@ const MAX_RANGES: usize = 256;
 /// Of a header: its state and its vtable are within these bytes.
 const HEADER: u64 = 64;
 
-/// A task that is being read.
-struct Open {
+/// Reads tasks by the batch.
+#[derive(Clone, Copy)]
+pub(super) struct Batches<'r, 'f, 'd, 'a> {
+    /// Types of futures by vtable.
+    pub roots: &'r Roots<'f, 'd, 'a>,
+    /// Offsets in the header.
+    pub layout: TaskLayout,
+    /// What tasks of each kind were read at beside their cells.
+    pub habits: &'r Habits,
+}
+
+/// A task whose kind is known.
+pub(super) struct Open {
     /// Its place in the batch.
     index: usize,
-    header: Address,
-    seen: HeaderRead,
-    root: Rc<RootType>,
-    /// What is copied of it: its cell first.
-    wanted: Vec<Wanted>,
+    /// Its header.
+    pub header: Address,
+    /// What stood there.
+    pub seen: HeaderRead,
+    /// Its kind.
+    pub root: Rc<RootType>,
 }
 
 /// What became of it.
-enum Outcome {
-    Read(Box<TaskRead>),
+enum Outcome<T> {
+    Read(T),
     /// It was looked at in more places than were copied.
     Further(Vec<Wanted>),
     /// It is polled, or has changed.
     Disturbed,
 }
 
-impl TaskReader<'_, '_, '_, '_> {
-    /// Reads the tasks at these headers, and gives each that is there to `each`, in their order.
-    pub(super) fn read_all(
-        &self,
+/// What is made of a task and the copies of it.
+type Read<'c, T> = dyn FnMut(&Open, &dyn Memory) -> T + 'c;
+
+impl Batches<'_, '_, '_, '_> {
+    /// Calls `read` for the tasks at these headers as far as they can be read together, and gives
+    /// what it made of each to `each`, in their order; of those that cannot be read so, `None`.
+    ///
+    /// `read` may be called for a task more than once; what it makes of a task counts only if the
+    /// memory that it was given had all that it asked for, the same twice.
+    pub(super) fn read_all<T>(
+        self,
         headers: &[Address],
-        scheduler: Scheduler,
         memory: &dyn Memory,
-        each: &mut dyn FnMut(TaskRead),
+        read: &mut Read<'_, T>,
+        each: &mut dyn FnMut(Address, Option<T>),
     ) {
         let mut size = FIRST;
         let mut rest = headers;
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(size.min(rest.len()));
-            for (header, read) in batch.iter().zip(self.batch(batch, scheduler, memory)) {
-                let read = read.or_else(|| self.read(*header, scheduler, memory));
-                read.into_iter().for_each(&mut *each);
+            for (header, made) in batch.iter().zip(self.batch(batch, memory, read)) {
+                each(*header, made);
             }
             size = (size * 2).min(MOST);
             rest = after;
         }
     }
 
-    /// Those of the batch that can be read together.
-    fn batch(
-        &self,
+    fn batch<T>(
+        self,
         headers: &[Address],
-        scheduler: Scheduler,
         memory: &dyn Memory,
-    ) -> Vec<Option<TaskRead>> {
-        let mut out: Vec<Option<TaskRead>> = headers.iter().map(|_| None).collect();
+        read: &mut Read<'_, T>,
+    ) -> Vec<Option<T>> {
+        let mut out: Vec<Option<T>> = headers.iter().map(|_| None).collect();
         let mut bytes = 0;
         let mut open = Vec::new();
         for (index, (header, seen)) in headers
@@ -97,29 +114,24 @@ impl TaskReader<'_, '_, '_, '_> {
             }) else {
                 continue;
             };
-            let cell = Wanted {
-                address: *header,
-                len: u32::try_from(root.cell_size).unwrap_or(0),
-            };
             bytes += root.cell_size;
             open.push(Open {
                 index,
                 header: *header,
                 seen,
                 root,
-                wanted: vec![cell],
             });
             if bytes > MAX_BYTES {
-                self.together(std::mem::take(&mut open), scheduler, memory, &mut out);
+                self.together(std::mem::take(&mut open), memory, read, &mut out);
                 bytes = 0;
             }
         }
-        self.together(open, scheduler, memory, &mut out);
+        self.together(open, memory, read, &mut out);
         out
     }
 
     /// The headers of tasks that are not being polled.
-    fn headers(&self, headers: &[Address], memory: &dyn Memory) -> Vec<Option<HeaderRead>> {
+    fn headers(self, headers: &[Address], memory: &dyn Memory) -> Vec<Option<HeaderRead>> {
         let (state, vtable) = (self.layout.state, self.layout.vtable);
         let len = state.max(vtable).saturating_add(8);
         let Some(len) = usize::try_from(len).ok().filter(|_| len <= HEADER) else {
@@ -148,18 +160,24 @@ impl TaskReader<'_, '_, '_, '_> {
         parts.iter().map(read).collect()
     }
 
-    fn together(
-        &self,
+    fn together<T>(
+        self,
         mut open: Vec<Open>,
-        scheduler: Scheduler,
         memory: &dyn Memory,
-        out: &mut [Option<TaskRead>],
+        read: &mut Read<'_, T>,
+        out: &mut [Option<T>],
     ) {
-        let tasks: Vec<(Address, Wanted)> = open
+        let cells: Vec<(Address, Wanted)> = open
             .iter()
-            .filter_map(|task| Some((task.seen.vtable, *task.wanted.first()?)))
+            .map(|task| {
+                let cell = Wanted {
+                    address: task.header,
+                    len: u32::try_from(task.root.cell_size).unwrap_or(0),
+                };
+                (task.seen.vtable, cell)
+            })
             .collect();
-        let mut groups = self.habits.foretell(&tasks, memory);
+        let mut groups = self.habits.foretell(&cells, memory);
         for round in 0..ROUNDS {
             if open.is_empty() {
                 return;
@@ -167,15 +185,15 @@ impl TaskReader<'_, '_, '_, '_> {
             let taken = Taken::twice(memory, &groups);
             let mut again = Vec::new();
             groups = Vec::new();
-            for (group, task) in open.into_iter().enumerate() {
+            for (group, mut task) in open.into_iter().enumerate() {
                 let copies = taken.group(group, memory);
-                match self.from_copies(&task, scheduler, &copies) {
-                    Outcome::Read(read) => {
+                match self.from_copies(&mut task, &copies, read) {
+                    Outcome::Read(made) => {
                         if round > 0 {
                             self.learn(&task, &copies);
                         }
                         if let Some(place) = out.get_mut(task.index) {
-                            *place = Some(*read);
+                            *place = Some(made);
                         }
                     }
                     Outcome::Further(wanted) => {
@@ -189,30 +207,34 @@ impl TaskReader<'_, '_, '_, '_> {
         }
     }
 
-    fn from_copies(&self, task: &Open, scheduler: Scheduler, copies: &Copies<'_>) -> Outcome {
+    fn from_copies<T>(
+        self,
+        task: &mut Open,
+        copies: &Copies<'_>,
+        read: &mut Read<'_, T>,
+    ) -> Outcome<T> {
         // The header is a part of the cell.
         if copies.bytes_of(0).is_none() {
             return Outcome::Disturbed;
         }
-        let Ok(seen) = self.header(task.header, copies) else {
+        let word = |offset: u64| copies.u64(task.header.add(offset));
+        let (Ok(state), Ok(vtable)) = (word(self.layout.state), word(self.layout.vtable)) else {
             return Outcome::Disturbed;
         };
-        let is_idle = seen.state.is_plausible() && !seen.state.is_running();
-        if !is_idle || seen.vtable != task.seen.vtable {
+        let state = StateWord(state);
+        let is_idle = state.is_plausible() && !state.is_running();
+        if !is_idle || vtable != task.seen.vtable.0 {
             return Outcome::Disturbed;
         }
-        let contents = self.contents(task.header, seen, &task.root, copies);
-        let joined_by = self.joined_by(task.header, seen.state, copies);
+        task.seen.state = state;
+        let made = read(task, copies);
         let missed = copies.missed();
         if missed.is_empty() {
-            let root = Ok(&*task.root);
-            let mut info = self.info(task.header, seen, scheduler, root, contents);
-            info.joined_by = joined_by;
-            return Outcome::Read(Box::new(TaskRead { info, torn: false }));
+            return Outcome::Read(made);
         }
         let mut ranges = copies.ranges();
         let cell = ranges.next();
-        // What was foretold, was there and was not asked for is copied again: it costs little.
+        // What was foretold and was not asked for is copied again: it costs little.
         let others = merged(ranges.chain(missed).collect());
         if others.len() > MAX_RANGES {
             return Outcome::Disturbed;
@@ -220,7 +242,7 @@ impl TaskReader<'_, '_, '_, '_> {
         Outcome::Further(cell.into_iter().chain(others).collect())
     }
 
-    fn learn(&self, task: &Open, copies: &Copies<'_>) {
+    fn learn(self, task: &Open, copies: &Copies<'_>) {
         let known: Vec<Known<'_>> = copies
             .ranges()
             .enumerate()
