@@ -222,7 +222,7 @@ mod tests {
         let memory = numbered(0, 1 << 40);
         let nearby = Nearby::new(&memory);
         for index in 0..1_000_u64 {
-            let address = (index * 0x9e37_79b9) % (1 << 39) & !7;
+            let address = ((index * 0x9e37_79b9) % (1 << 39)) & !7;
             assert_eq!(nearby.u64(Address(address)), Ok(address));
         }
         // One that we were kept from using until it was too old counts twice.

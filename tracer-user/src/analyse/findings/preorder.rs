@@ -160,7 +160,7 @@ fn waits_for_same(one: Option<&WaitsFor>, other: Option<&WaitsFor>) -> bool {
             one.kind == other.kind
                 && SAME
                     .iter()
-                    .all(|name| one.details.get(*name) == other.details.get(*name))
+                    .all(|name| one.details.get(name) == other.details.get(name))
         }
         (None, None) => true,
         _ => false,

@@ -151,11 +151,8 @@ fn judge(waits_for: &mut WaitsFor, descriptor: &Descriptor) {
     match because {
         Some(None) if !knows => {}
         None => {}
-        Some(None) => {
-            if !waits_for.details.contains_key("ready") {
-                put(&mut waits_for.details, "ready", Some(false));
-            }
-        }
+        Some(None) if waits_for.details.contains_key("ready") => {}
+        Some(None) => put(&mut waits_for.details, "ready", Some(false)),
         Some(Some(because)) => {
             put(&mut waits_for.details, "ready", Some(true));
             put(&mut waits_for.details, "ready_because", Some(because));

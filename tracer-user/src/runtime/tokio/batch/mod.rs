@@ -187,7 +187,7 @@ impl Batches<'_, '_, '_, '_> {
             groups = Vec::new();
             for (group, mut task) in open.into_iter().enumerate() {
                 let copies = taken.group(group, memory);
-                match self.from_copies(&mut task, &copies, read) {
+                match self.try_copies(&mut task, &copies, read) {
                     Outcome::Read(made) => {
                         if round > 0 {
                             self.learn(&task, &copies);
@@ -207,7 +207,7 @@ impl Batches<'_, '_, '_, '_> {
         }
     }
 
-    fn from_copies<T>(
+    fn try_copies<T>(
         self,
         task: &mut Open,
         copies: &Copies<'_>,
