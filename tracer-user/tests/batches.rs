@@ -68,7 +68,9 @@ impl Memory for Watched {
             // The last byte of a header's state and vtable is one of a kernel address, always 0.
             if self.together == Together::Changing && part.into.len() > 24 {
                 self.noise.set(self.noise.get().wrapping_add(1));
-                part.into.last_mut().map(|byte| *byte = self.noise.get());
+                if let Some(byte) = part.into.last_mut() {
+                    *byte = self.noise.get();
+                }
             }
         }
     }
