@@ -201,6 +201,29 @@ fn live_three_capabilities_are_enough_for_everything() {
     expect_no_probe(target.pid());
 }
 
+/// Root reads them by `CAP_DAC_READ_SEARCH` and executes ours by `CAP_DAC_OVERRIDE`, which the process
+/// that holds the probes has not.
+#[test]
+fn live_programs_that_only_their_owner_may_read_are_traced_by_root() {
+    if !permitted() {
+        return;
+    }
+    let place = Place::new();
+    for name in ["asynctrace", "survivor"] {
+        let program = place.path(name);
+        std::os::unix::fs::chown(&program, Some(NOBODY), Some(NOBODY)).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let target = place.own_target();
+    let mut command = Command::new(place.path("asynctrace"));
+    let trace = place.path("trace");
+    command.args(["record", "-d", "0.5", "-o", trace.to_str().unwrap()]);
+    let output = run(command.args(["--pid", &target.pid().to_string()]));
+    let said = expect(&output, &[0]);
+    assert!(!said.contains(NOT_APART), "{said}");
+    expect_no_probe(target.pid());
+}
+
 /// One thread's rights.
 fn rights(status: &str, name: &str) -> u64 {
     let line = status

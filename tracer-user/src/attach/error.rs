@@ -3,7 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::permission::NEEDED;
 use crate::error::{Advice, ExitCode};
 use crate::locate::{Capability, how_to_be_permitted};
 
@@ -178,7 +177,7 @@ impl Advice for AttachError {
             Self::NoObject => {
                 "run `cargo xtask setup` and build again; `asynctrace dump` works without it".into()
             }
-            Self::MissingCapabilities { .. } => how_to_be_permitted(NEEDED),
+            Self::MissingCapabilities { missing } => how_to_be_permitted(missing),
             Self::TargetForbidden { .. } => how_to_be_permitted(&[Capability::SysPtrace]),
             Self::Forbidden { .. } => {
                 "run asynctrace outside the container or namespace, as root of the host".into()

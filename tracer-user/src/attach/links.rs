@@ -77,7 +77,7 @@ pub(super) struct Refusal {
 /// A reason that concerns all probes.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Failed {
-    /// A file cannot be opened.
+    /// A file cannot be reached.
     Open { file: u32, error: SystemError },
     /// Its probes cannot be linked.
     Link { file: u32, error: SystemError },
@@ -164,9 +164,10 @@ impl Links {
                 number: first.file,
                 path: self.files.get(first.file as usize).cloned(),
             };
-            // Opened first, so that "no such file" is told apart from "no such address".
-            let opened = std::fs::File::open(file.path());
-            opened.map_err(|error| Failed::Open {
+            // Asked for first, so that "no such file" is told apart from "no such address". Not
+            // opened: only its owner may do that with some, and links are not made by opening.
+            let there = std::fs::metadata(file.path());
+            there.map_err(|error| Failed::Open {
                 file: file.number,
                 error: (&error).into(),
             })?;

@@ -8,6 +8,7 @@ use super::holder::Holder;
 use super::links::{Answer, Failed, LinkKind, Links, Refusal};
 use super::sites::sites;
 use super::{AttachError, permission};
+use crate::locate::{Capability, missing_capabilities};
 use crate::plan::{Plan, ProbeSet, ProbedFile, Unseen};
 
 /// Probes that can be set and taken out. Dropping it takes all of them out, and waits for that.
@@ -128,6 +129,15 @@ impl Probes {
         Ok(())
     }
 
+    fn forbidden(&self, error: io::Error) -> AttachError {
+        // Linux 6.16, and older ones with the same correction.
+        let missing = missing_capabilities(&[Capability::SysAdmin]);
+        if self.kind == LinkKind::Perf && !missing.is_empty() {
+            return AttachError::MissingCapabilities { missing };
+        }
+        permission::forbidden("linking probes", error)
+    }
+
     fn error(&self, failed: Failed) -> AttachError {
         let (file, error) = match failed {
             Failed::NoUprobes { error } => {
@@ -142,7 +152,7 @@ impl Probes {
                 match error.raw_os_error() {
                     Some(libc::ESRCH) => return AttachError::TargetGone { pid: self.pid },
                     Some(libc::EPERM | libc::EACCES) => {
-                        return permission::forbidden("linking probes", error);
+                        return self.forbidden(error);
                     }
                     _ => (file, error),
                 }
