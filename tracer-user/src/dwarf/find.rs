@@ -5,7 +5,9 @@
 //! `TcpStream` -> `PollEvented`). What cannot lead to the wanted type is never read.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::{HashMap, HashSet, HashSetExt as _};
 
 use super::{DebugInfo, DieRef, Kind, Type, Value};
 use crate::address::LoadBias;
@@ -19,6 +21,7 @@ pub struct Finder<'d, 'a> {
     bias: LoadBias,
     wanted: &'static [&'static str],
     leads: RefCell<HashMap<DieRef, bool>>,
+    is_wanted: RefCell<HashMap<DieRef, bool>>,
 }
 
 impl<'d, 'a> Finder<'d, 'a> {
@@ -30,7 +33,8 @@ impl<'d, 'a> Finder<'d, 'a> {
             info,
             bias,
             wanted,
-            leads: RefCell::new(HashMap::new()),
+            leads: RefCell::default(),
+            is_wanted: RefCell::default(),
         }
     }
 
@@ -62,6 +66,11 @@ impl<'d, 'a> Finder<'d, 'a> {
     }
 
     fn is_wanted(&self, die: DieRef) -> bool {
+        let mut known = self.is_wanted.borrow_mut();
+        *known.entry(die).or_insert_with(|| self.matches(die))
+    }
+
+    fn matches(&self, die: DieRef) -> bool {
         let name = self.info.name(die).unwrap_or("");
         self.wanted.iter().any(|path| {
             path.rsplit("::")
@@ -75,7 +84,7 @@ impl<'d, 'a> Finder<'d, 'a> {
         let Some(this) = self.info.type_at(value.type_die) else {
             return;
         };
-        if is_reference_counted(&self.info.base_path(value.type_die)) {
+        if is_reference_counted(&self.info.known_base_path(value.type_die)) {
             queue.extend(value.shared().ok().flatten());
             return;
         }
@@ -128,7 +137,7 @@ impl<'d, 'a> Finder<'d, 'a> {
         if let Some(known) = self.leads.borrow().get(&die) {
             return *known;
         }
-        let mut seen = HashSet::from([die]);
+        let mut seen = HashSet::from_iter([die]);
         let mut todo = vec![die];
         let mut found = false;
         while let Some(next) = todo.pop() {
@@ -156,7 +165,7 @@ impl<'d, 'a> Finder<'d, 'a> {
                         found = true;
                         break;
                     }
-                    if is_reference_counted(&self.info.base_path(next)) {
+                    if is_reference_counted(&self.info.known_base_path(next)) {
                         self.info.pointee(next).into_iter().for_each(&mut step);
                     }
                     members.iter().for_each(|member| step(member.type_die));

@@ -71,6 +71,7 @@ pub struct DebugInfo<'a> {
     definitions: OnceCell<definitions::Definitions>,
     /// Fields by type and path that were looked for: leaves ask for the same ones of each task.
     fields: RefCell<FastMap<DieRef, Vec<FoundField>>>,
+    base_paths: RefCell<FastMap<DieRef, Rc<str>>>,
 }
 
 impl<'a> DebugInfo<'a> {
@@ -138,6 +139,7 @@ impl<'a> DebugInfo<'a> {
             lines: lines::Lines::default(),
             definitions: OnceCell::new(),
             fields: RefCell::default(),
+            base_paths: RefCell::default(),
         })
     }
 
@@ -302,6 +304,17 @@ impl<'a> DebugInfo<'a> {
             .get(die.unit as usize)
             .map_or(&[][..], |index| index.namespaces.as_slice());
         paths::join(namespaces, die.offset, base_name(name))
+    }
+
+    /// The same, put together once: for types that are asked about for each task.
+    #[must_use]
+    pub fn known_base_path(&self, die: DieRef) -> Rc<str> {
+        let mut known = self.base_paths.borrow_mut();
+        Rc::clone(
+            known
+                .entry(die)
+                .or_insert_with(|| self.base_path(die).into()),
+        )
     }
 
     /// Where a function is declared, by its own or its abstract entry's `DW_AT_decl_*`.

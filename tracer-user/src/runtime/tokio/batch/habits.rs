@@ -14,6 +14,8 @@ use crate::memory::{Memory, Part, Wanted};
 
 /// Hops of one kind of task: what goes beyond is read without foresight.
 const MAX_HOPS: usize = 32;
+/// Kinds of tasks that anything is remembered of.
+const MAX_KINDS: usize = 4096;
 /// How far behind a pointer its object is read.
 const MAX_BEHIND: u64 = 4096;
 /// How far before it: the counts of an `Arc`.
@@ -48,6 +50,9 @@ impl Habits {
     /// others.
     pub(super) fn learn(&self, vtable: Address, ranges: &[Known<'_>]) {
         let mut of_kinds = self.of_kinds.borrow_mut();
+        if of_kinds.len() >= MAX_KINDS && !of_kinds.contains_key(&vtable) {
+            return;
+        }
         let hops = of_kinds.entry(vtable).or_default();
         let Some((cell, others)) = ranges.split_first() else {
             return;
@@ -348,14 +353,17 @@ mod tests {
         assert_eq!(habits.of_kinds.borrow()[&KIND].len(), MAX_HOPS);
         // Nothing to learn from.
         habits.learn(KIND, &[]);
-        habits.learn(
-            KIND,
-            &[
-                (wanted(0x20_0000, 4), &[0; 4]),
-                (wanted(0x9999_0000, 4), &[0; 4]),
-            ],
-        );
+        let nothing: [Known<'_>; 2] = [
+            (wanted(0x20_0000, 4), &[0; 4]),
+            (wanted(0x9999_0000, 4), &[0; 4]),
+        ];
+        habits.learn(KIND, &nothing);
         assert_eq!(habits.of_kinds.borrow()[&KIND].len(), MAX_HOPS);
+        // Vtables that a hostile target made up.
+        for kind in 0..10_000 {
+            habits.learn(Address(kind), &nothing);
+        }
+        assert_eq!(habits.of_kinds.borrow().len(), MAX_KINDS);
     }
 
     #[test]

@@ -31,6 +31,8 @@ const MAX_BYTES: u64 = 1 << 20;
 const ROUNDS: usize = 3;
 /// A task that is looked at in more places is read alone.
 const MAX_RANGES: usize = 256;
+/// And so is one with more bytes beside its cell.
+const MAX_BESIDE: u64 = 64 * 1024;
 /// Of a header: its state and its vtable are within these bytes.
 const HEADER: u64 = 64;
 
@@ -178,6 +180,11 @@ impl Batches<'_, '_, '_, '_> {
             })
             .collect();
         let mut groups = self.habits.foretell(&cells, memory);
+        for group in &mut groups {
+            if beside(group.get(1..).unwrap_or_default()) > MAX_BESIDE {
+                group.truncate(1);
+            }
+        }
         for round in 0..ROUNDS {
             if open.is_empty() {
                 return;
@@ -236,7 +243,7 @@ impl Batches<'_, '_, '_, '_> {
         let cell = ranges.next();
         // What was foretold and was not asked for is copied again: it costs little.
         let others = merged(ranges.chain(missed).collect());
-        if others.len() > MAX_RANGES {
+        if others.len() > MAX_RANGES || beside(&others) > MAX_BESIDE {
             return Outcome::Disturbed;
         }
         Outcome::Further(cell.into_iter().chain(others).collect())
@@ -250,4 +257,8 @@ impl Batches<'_, '_, '_, '_> {
             .collect();
         self.habits.learn(task.seen.vtable, &known);
     }
+}
+
+fn beside(ranges: &[Wanted]) -> u64 {
+    ranges.iter().map(|range| u64::from(range.len)).sum()
 }

@@ -100,7 +100,7 @@ fn semaphore_of<'v, 'a>(guard: Value<'v, 'a>) -> Result<Option<Value<'v, 'a>>, V
 
 /// What a reference or an `Arc` leads to.
 fn pointee<'v, 'a>(value: Value<'v, 'a>) -> Result<Option<Value<'v, 'a>>, ValueError> {
-    if value.info.base_path(value.type_die) == "alloc::sync::Arc" {
+    if &*value.info.known_base_path(value.type_die) == "alloc::sync::Arc" {
         value.shared()
     } else {
         value.target()

@@ -77,7 +77,7 @@ fn tasks_of(value: Value<'_, '_>, waiting: &Waiting<'_, '_>) -> Result<Leaf, Val
     // The closure captures `&mut &mut JoinSet` or `&mut JoinSet`, by optimisation.
     let mut set = value;
     for _ in 0..4 {
-        if set.info.base_path(set.type_die) == "tokio::task::join_set::JoinSet" {
+        if &*set.info.known_base_path(set.type_die) == "tokio::task::join_set::JoinSet" {
             break;
         }
         let Some(target) = set.target()? else { break };

@@ -105,7 +105,7 @@ impl<'d, 'a> Search<'d, 'a> {
                 }
             }
             Kind::Structure { members, variants } => {
-                let path = self.info.base_path(value.type_die);
+                let path = self.info.known_base_path(value.type_die);
                 match known(&path) {
                     Known::Nothing => return,
                     Known::Waker => {
@@ -289,7 +289,7 @@ impl<'d, 'a> Search<'d, 'a> {
             Kind::Union { members } => members.iter().for_each(|member| step(member.type_die)),
             Kind::Other => return !is_function(this.name),
             Kind::Structure { members, variants } => {
-                let path = self.info.base_path(die);
+                let path = self.info.known_base_path(die);
                 match known(&path) {
                     Known::Nothing | Known::Descriptor => return false,
                     Known::Waker => return true,
@@ -298,7 +298,7 @@ impl<'d, 'a> Search<'d, 'a> {
                 if this.name.contains("dyn ") && this.member("vtable").is_some() {
                     return true;
                 }
-                if path == "core::ffi::c_void" || this.is_declaration {
+                if &*path == "core::ffi::c_void" || this.is_declaration {
                     return true;
                 }
                 members.iter().for_each(|member| step(member.type_die));
