@@ -648,6 +648,8 @@ fn live_we_may_run_out_of_memory() {
                 "0.3",
             ])
             .args(["-o", "/dev/null", "--pid", &pid.to_string()])
+            // With a backtrace std can wait for ever for itself, when there is no memory for that either.
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null())
             .output()
             .unwrap();
