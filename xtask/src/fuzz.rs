@@ -74,7 +74,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 60)]
     time: u64,
     /// The longest that one input may take, in seconds.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 60)]
     timeout: u64,
     /// The most memory that one target may take, in MiB.
     #[arg(long, default_value_t = 2048)]
@@ -186,8 +186,10 @@ fn limited(binary: &Path, target: &Target, arguments: &Arguments) -> Command {
         .arg(format!("-malloc_limit_mb={}", arguments.memory / 2))
         .arg(format!("-timeout={}", arguments.timeout))
         .arg(format!("-max_len={}", target.most))
-        // A leak is nothing that an input does: what is leaked on purpose lives as long as we.
-        .arg("-detect_leaks=0");
+        // A leak is nothing that an input does: what is leaked on purpose lives as long as we. The
+        // sanitizer looks for itself at the end.
+        .arg("-detect_leaks=0")
+        .env("ASAN_OPTIONS", "detect_leaks=0");
     command
 }
 

@@ -153,6 +153,8 @@ impl Columns<'_> {
             } => {
                 let since = self.polled_since.get(owner as usize).copied().flatten();
                 let told = match began {
+                    // What ends before it begins cannot be told, and would cost the whole packet.
+                    Some(began) if *began > event.time => 0,
                     None => 0,
                     Some(_) if *began == since => BEGAN_HERE,
                     Some(_) => BEGAN_TOLD,

@@ -52,7 +52,8 @@ fn end(
     let kind = EventKind::PollEnd {
         outcome,
         seen,
-        began,
+        // A record that came too late, or a begin that is none: no poll ends before it has begun.
+        began: began.filter(|began| *began <= time),
     };
     task.emit(time, kind, None, into);
 }
