@@ -107,7 +107,12 @@ impl Variant {
         let mut command;
         let ready: &str;
         match self {
-            Self::AwaitTree | Self::Console => return Ok(Attached { child: None }),
+            Self::AwaitTree | Self::Console => {
+                return Ok(Attached {
+                    child: None,
+                    ends_with_input: true,
+                });
+            }
             Self::Floor(what) => {
                 command = Command::new(&programs.floor);
                 command.args([&pid, what]);
@@ -157,7 +162,10 @@ impl Variant {
             (_, Some(err)) => Box::new(err),
             _ => bail!("no output of {command:?}"),
         };
-        let attached = Attached { child: Some(child) };
+        let attached = Attached {
+            child: Some(child),
+            ends_with_input: matches!(self, Self::Floor(_)),
+        };
         wait_for(told, ready).with_context(|| format!("{command:?} did not get ready"))?;
         Ok(attached)
     }
@@ -187,13 +195,18 @@ fn wait_for(from: Box<dyn std::io::Read + Send>, word: &'static str) -> Result<(
 /// Something that observes a process.
 pub(crate) struct Attached {
     child: Option<Child>,
+    /// Whether it ends when its standard input does, and takes its probes out before. A signal would
+    /// kill it in the middle of that, and leave breakpoints to whatever is measured next.
+    ends_with_input: bool,
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
         let Some(child) = &mut self.child else { return };
         drop(child.stdin.take());
-        send(child, Signal::Interrupt);
+        if !self.ends_with_input {
+            send(child, Signal::Interrupt);
+        }
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_secs(10) {
             if matches!(child.try_wait(), Ok(Some(_))) {
