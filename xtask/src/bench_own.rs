@@ -129,6 +129,7 @@ fn measure(asynctrace: &Path, programs: &Path, folder: &Path) -> Result<()> {
         target.args(["--pairs", "0", "--yielders", "0", "--seconds", "0"]);
         target.args(["--sleepers", &tasks.to_string()]);
         let target = Target::start(&mut target)?;
+        target.has(asynctrace, tasks)?;
         let took = dump(asynctrace, &target)?;
         before = Some(row(tasks, took, before));
     }
@@ -139,6 +140,7 @@ fn measure(asynctrace: &Path, programs: &Path, folder: &Path) -> Result<()> {
         let mut target = Command::new(programs.join("idle"));
         target.args(["--connections", &tasks.to_string(), "--talk", "0"]);
         let target = Target::start(&mut target)?;
+        target.has(asynctrace, tasks)?;
         let took = dump(asynctrace, &target)?;
         before = Some(row(tasks, took, before));
     }
@@ -149,6 +151,7 @@ fn measure(asynctrace: &Path, programs: &Path, folder: &Path) -> Result<()> {
         let mut target = Command::new(programs.join("idle"));
         target.args(["--connections", &tasks.to_string(), "--talk", "0"]);
         let target = Target::start(&mut target)?;
+        target.has(asynctrace, tasks)?;
         let file = folder.join("sampled.astrace");
         let mut command = Command::new(asynctrace);
         command.args(["record", "--sample", "1", "-d", "20", "-p", &target.pid()]);
@@ -302,6 +305,30 @@ impl Target {
             child,
             _output: output,
         })
+    }
+
+    /// Waits until it has so many live tasks: it says that it is ready before it has begun all.
+    fn has(&self, asynctrace: &Path, tasks: u64) -> Result<()> {
+        let begin = Instant::now();
+        loop {
+            let output = Command::new(asynctrace)
+                .args(["dump", "-p", &self.pid()])
+                .stderr(Stdio::null())
+                .output()?;
+            let told = String::from_utf8_lossy(&output.stdout);
+            let counted = told.lines().find_map(|line| {
+                let (count, rest) = line.split_once(' ')?;
+                rest.starts_with("tasks:")
+                    .then(|| count.replace(',', "").parse::<u64>().ok())?
+            });
+            if counted.is_some_and(|counted| counted >= tasks) {
+                return Ok(());
+            }
+            if begin.elapsed() > Duration::from_secs(120) {
+                bail!("the target has {counted:?} tasks, not {tasks}");
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     fn pid(&self) -> String {
