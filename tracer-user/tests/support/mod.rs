@@ -14,6 +14,7 @@ pub(crate) mod expect;
 pub(crate) mod faults;
 pub(crate) mod fixture;
 pub(crate) mod kernel;
+pub(crate) mod lateness;
 pub(crate) mod mini_redis;
 pub(crate) mod service;
 pub(crate) mod tree;

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::fixture::Fixture;
+use super::lateness::{Lateness, Watch};
 use super::{Build, command, workspace};
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -51,6 +52,8 @@ pub(crate) struct Recorded {
     pub said: String,
     /// What the service told.
     pub told: Told,
+    /// When the machine was late meanwhile.
+    pub late: Lateness,
 }
 
 impl Recorded {
@@ -111,6 +114,7 @@ fn record_by(
         .spawn()
         .expect("asynctrace starts");
     wait_for(&mut recorder, &log, word);
+    let watch = Watch::start();
     service.tell("go");
     let mut told = Told::default();
     loop {
@@ -125,6 +129,7 @@ fn record_by(
     thread::sleep(Duration::from_millis(300));
     command::signal(recorder.id().cast_signed(), Signal::INT);
     let status = recorder.wait().expect("our child");
+    let late = watch.end();
     let said = fs::read_to_string(&log).expect("a log");
     assert!(status.success(), "{said}");
     Recorded {
@@ -132,6 +137,7 @@ fn record_by(
         file,
         said,
         told,
+        late,
     }
 }
 

@@ -135,10 +135,13 @@ fn last_received(waits: &WaitsFor) -> Option<u64> {
         .map(|quiet| quiet.saturating_mul(1_000_000))
 }
 
-/// What is there, in words.
-fn what_is_there(waits: &WaitsFor) -> String {
+/// What is there, or is waited for, in words.
+pub(super) fn what_is_there(waits: &WaitsFor) -> String {
     let because = waits.text("ready_because").map_or_else(
-        || format!("what it waits for ({}) is there", waits.kind),
+        || match waits.ready() {
+            Some(true) => format!("what it waits for ({}) is there", waits.kind),
+            _ => format!("it keeps what can be waited for ({})", waits.kind),
+        },
         str::to_owned,
     );
     match socket(waits) {

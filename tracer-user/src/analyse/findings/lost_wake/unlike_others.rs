@@ -11,6 +11,7 @@ use super::super::past::{duration, times};
 use super::super::preorder::is_body;
 use super::Suspect;
 use super::blame::{blame, is_handmade, looks, sighting};
+use super::ready::what_is_there;
 use crate::analyse::history::AwaitOutcome;
 
 /// Equals that tell how long it takes.
@@ -100,6 +101,8 @@ pub(super) fn judge(suspect: &Suspect<'_, '_>, peers: &Peers) -> Option<Sighting
         ),
         looks(suspect),
     ];
+    // Which descriptor it waits for is a guess there: told, and for the reader to judge.
+    evidence.extend(waits.filter(|waits| waits.kind == "io").map(what_is_there));
     if let Some(unit) = task.past.unit {
         let wakers = suspect.case.history.wakers(unit);
         let counts = &wakers.since_poll;
