@@ -21,6 +21,13 @@ pub use rings::{Rings, monotonic_ns};
 pub const PERIOD: Duration = Duration::from_millis(10);
 
 /// How long a record may be on its way before its successors are passed on without it. It covers a
-/// program that is preempted between reading the clock and sending; should one be preempted for
-/// longer, its record comes late and is counted, see [`Order::late`].
-pub const SLACK: Duration = Duration::from_millis(5);
+/// program that is preempted between reading the clock and sending, by its scheduler or by the host
+/// of a virtual machine; should one be preempted for longer, its record comes late and is counted,
+/// see [`Order::late`].
+pub const SLACK: Duration = Duration::from_millis(100);
+
+/// The same while more than [`MANY`] records are held back, which bounds their memory.
+pub const LITTLE_SLACK: Duration = Duration::from_millis(5);
+
+/// 9 MB of records.
+pub const MANY: usize = 1 << 16;

@@ -15,7 +15,7 @@ use tracer_common::Record;
 
 use super::entries::{Entries, Tree};
 use super::panics::PanicTold;
-use super::{Order, PERIOD, SLACK};
+use super::{LITTLE_SLACK, MANY, Order, PERIOD, SLACK};
 
 /// Records taken from one ring at a time: bounds a batch, and lets every ring have its turn.
 const TURN: usize = 1 << 16;
@@ -84,10 +84,13 @@ impl Rings {
                 watermark = watermark.min(last);
             }
         }
-        self.order.release(
-            watermark.saturating_sub(u64::try_from(SLACK.as_nanos()).unwrap_or(u64::MAX)),
-            out,
-        );
+        for slack in [SLACK, LITTLE_SLACK] {
+            let slack = u64::try_from(slack.as_nanos()).unwrap_or(u64::MAX);
+            self.order.release(watermark.saturating_sub(slack), out);
+            if self.order.held() <= MANY {
+                break;
+            }
+        }
     }
 
     /// Reads everything that is left. For the end, when no probe is in place any more.

@@ -138,6 +138,8 @@ pub(super) struct OpenPoll {
     pub(super) began: u64,
     pub(super) cancelled: bool,
     pub(super) off_since: Option<u64>,
+    /// Whether its thread could have gone on running at `off_since`.
+    pub(super) off_preempted: bool,
     pub(super) off_total: u64,
 }
 

@@ -172,6 +172,36 @@ fn time_in_polls_and_off_the_cpu_is_added_up() {
 }
 
 #[test]
+fn a_thread_that_came_back_unseen_is_no_loss() {
+    let mut run = Run::new(Options::default());
+    let off = |time, preempted: bool| Record {
+        poll: 100,
+        state: u64::from(!preempted) * 202,
+        aux: u8::from(preempted),
+        ..record(RecordKind::OffCpu, time)
+    };
+    run.apply(&[
+        record(RecordKind::PollBegin, 100),
+        // It ran on at once, as far as one can tell.
+        off(110, true),
+        // It slept until it left again.
+        off(140, false),
+        off(160, true),
+        end(190, 100, 0xc8),
+    ]);
+    let task = run.task();
+    assert_eq!((task.busy, task.off_cpu), (90, 20));
+    assert_eq!(run.lost(), 0);
+    let came_back: Vec<u64> = run
+        .events
+        .iter()
+        .filter(|event| matches!(event.kind, EventKind::Unblocked))
+        .map(|event| event.time)
+        .collect();
+    assert_eq!(came_back, [110, 160, 160]);
+}
+
+#[test]
 fn a_poll_that_goes_on_shows_since_when() {
     let mut run = Run::new(Options::default());
     run.apply(&[record(RecordKind::PollBegin, 100)]);
