@@ -20,6 +20,8 @@ pub struct Hit {
     pub active_state: u64,
     /// The stack pointer at the probed instruction.
     pub stack_pointer: u64,
+    /// The address of the probed instruction.
+    pub instruction: u64,
     /// The first four argument registers.
     pub arguments: [u64; 4],
 }
@@ -37,6 +39,7 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
         time: hit.time,
         cpu: hit.cpu,
         stack_pointer: entry,
+        instruction: 0,
         active_state: hit.active_state,
     };
     let exit = matches!(cookie.kind, ProbeKind::PollExit);
@@ -199,7 +202,7 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
                 task_id_offset: offset,
                 frames: 0,
                 probe: cookie.probe,
-                reserved: 0,
+                entered_at: hit.instruction as u32,
             },
         );
     }

@@ -98,6 +98,7 @@ fn conclude(context: *mut c_void) -> u64 {
         cpu: unsafe { bpf_get_smp_processor_id() },
         active_state: settings.active_state,
         stack_pointer: registers.rsp,
+        instruction: registers.rip,
         arguments: [registers.rdi, registers.rsi, registers.rdx, registers.rcx],
     };
     let mut kernel = Kernel {
@@ -209,6 +210,8 @@ fn leave(
             active_state: settings.active_state,
             // SAFETY: as above.
             stack_pointer: unsafe { (*registers).rsp },
+            // SAFETY: as above.
+            instruction: unsafe { (*registers).rip },
             // SAFETY: as above. The kernel keeps a system call's number here; where it was entered
             // otherwise, -1 (arch/x86/entry/entry_64.S).
             system_call: unsafe { (*registers).orig_rax },

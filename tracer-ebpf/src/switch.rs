@@ -17,6 +17,8 @@ pub struct Leave {
     pub active_state: u64,
     /// The stack pointer that the thread entered the kernel with.
     pub stack_pointer: u64,
+    /// The instruction pointer that it entered the kernel with, or goes on at.
+    pub instruction: u64,
     /// The system call it is in: `orig_ax` of its saved registers, all ones when it is in none.
     pub system_call: u64,
     /// Whether it could have gone on running.
@@ -33,6 +35,7 @@ pub fn on_leave<M: Machine>(thread: &mut Thread, machine: &mut M, leave: &Leave)
         time: leave.time,
         cpu: leave.cpu,
         stack_pointer: leave.stack_pointer,
+        instruction: leave.instruction as u32,
         active_state: leave.active_state,
     };
     let cause = if leave.dead {

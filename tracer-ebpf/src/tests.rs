@@ -112,6 +112,7 @@ impl World {
             cpu: 3,
             active_state: RUNNING | COMPLETE,
             stack_pointer,
+            instruction: ENTRY,
             arguments: [argument, 0, 0x100c, 0x200c],
         };
         on_hit(&mut self.thread, &mut self.fake, &cookie, &hit);
@@ -119,12 +120,23 @@ impl World {
     }
 
     fn leave(&mut self, stack_pointer: u64, runnable: bool, dead: bool) -> Vec<Record> {
+        self.leave_at(ELSEWHERE, stack_pointer, runnable, dead)
+    }
+
+    fn leave_at(
+        &mut self,
+        instruction: u64,
+        stack_pointer: u64,
+        runnable: bool,
+        dead: bool,
+    ) -> Vec<Record> {
         self.time += 10;
         let leave = Leave {
             time: self.time,
             cpu: 3,
             active_state: RUNNING | COMPLETE,
             stack_pointer,
+            instruction,
             system_call: 35,
             runnable,
             dead,
@@ -147,6 +159,9 @@ fn kinds(records: &[Record]) -> Vec<RecordKind> {
         .collect()
 }
 
+/// The probed instruction of a poll, and one of another function.
+const ENTRY: u64 = 0x7f00_0050_0000;
+const ELSEWHERE: u64 = 0x7f00_0060_0000;
 const A: u64 = 0x10000;
 const B: u64 = 0x20000;
 
@@ -164,6 +179,34 @@ fn in_poll_of_a() -> (World, u64) {
     );
     assert_eq!((begin[0].by, begin[0].poll), (0, 0));
     (world, begin[0].time)
+}
+
+/// The trap is over, and the poll has not said yet that the task runs.
+#[test]
+fn a_thread_that_leaves_at_the_entry_is_in_the_poll() {
+    // Behind the probed instruction; before it, where the kernel steps it elsewhere; after one that
+    // made room for a large frame.
+    for (instruction, stack_pointer) in
+        [(ENTRY + 1, 0xff8), (ELSEWHERE, 0x1000), (ENTRY + 7, 0x800)]
+    {
+        let (mut world, begin) = in_poll_of_a();
+        world.set_state(A, 4);
+        let left = world.leave_at(instruction, stack_pointer, true, false);
+        assert_eq!(kinds(&left), [RecordKind::OffCpu], "{stack_pointer:#x}");
+        assert_eq!(left[0].poll, begin);
+        assert_eq!(kinds(&world.back()), [RecordKind::OnCpu]);
+        world.set_state(A, RUNNING);
+        let wake = world.hit(ProbeKind::WakeByReference, B, 0xf00);
+        assert_eq!((wake[0].by, wake[0].poll), (A, begin));
+        // Whoever left deeper, or in the caller, has ended it.
+        world.set_state(A, 4);
+        let ended = world.leave(0x800, true, false);
+        assert_eq!(kinds(&ended), [RecordKind::PollEnd]);
+    }
+    let (mut world, _) = in_poll_of_a();
+    world.set_state(A, 4);
+    let ended = world.leave_at(ELSEWHERE, 0x1008, true, false);
+    assert_eq!(kinds(&ended), [RecordKind::PollEnd]);
 }
 
 #[test]
@@ -375,6 +418,7 @@ fn pushed_bytes_and_the_register_are_honoured() {
         cpu: 0,
         active_state: 3,
         stack_pointer: 0x1000,
+        instruction: ENTRY,
         arguments: [0x99, A, 0, 0],
     };
     on_hit(&mut world.thread, &mut world.fake, &cookie, &hit);

@@ -155,6 +155,8 @@ fn live_exact_polls_survive_a_thousand_panics_and_tell_them() {
 struct Told {
     place: String,
     futures: Vec<String>,
+    /// What of them could not be told.
+    missing: String,
     message: Option<String>,
 }
 
@@ -205,6 +207,7 @@ fn panics(events: &[Event]) -> Vec<Told> {
                 let one = Told {
                     place: format!("{}:{}", at.file, at.line),
                     futures: futures.map(|it| it.state.future.to_string()).collect(),
+                    missing: format!("{:?}", suspension.missing),
                     message: None,
                 };
                 begun.insert(event.id.unit, one);

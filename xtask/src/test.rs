@@ -53,6 +53,10 @@ pub(crate) fn test(folders: &Folders, further: &[String]) -> Result<()> {
     fixtures::build(folders)?;
     say("test: documentation examples");
     run(cargo(&folders.workspace).args(["test", "--doc", "--workspace", "--locked", "--quiet"]))?;
+    say("test: the logic of the BPF programs");
+    run(cargo(&folders.workspace.join("tracer-ebpf"))
+        .args(["test", "--lib", "--locked", "--quiet"])
+        .env("CARGO_TARGET_DIR", &folders.target))?;
     say("test: everything else");
     let mut command = nextest(folders).context("no cargo-nextest: run cargo xtask setup")?;
     command
