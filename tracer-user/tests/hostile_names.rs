@@ -37,13 +37,18 @@ struct Hostile {
 
 impl Hostile {
     fn start() -> Self {
+        Self::start_with(|bytes| {
+            let mut replaced = 0;
+            for range in sections(bytes) {
+                replaced += replace(&mut bytes[range]);
+            }
+            assert!(replaced > 100, "{replaced} names were replaced");
+        })
+    }
+
+    fn start_with(change: impl FnOnce(&mut [u8])) -> Self {
         let mut bytes = fs::read(Build::Release.folder().join(FIXTURE)).expect("the fixture");
-        let sections = sections(&bytes);
-        let mut replaced = 0;
-        for range in sections {
-            replaced += replace(&mut bytes[range]);
-        }
-        assert!(replaced > 100, "{replaced} names were replaced");
+        change(&mut bytes);
         let folder = tempfile::tempdir().unwrap();
         let exe = folder.path().join(NAME);
         fs::write(&exe, bytes).unwrap();
@@ -80,6 +85,21 @@ fn sections(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
         .filter_map(|name| file.section_by_name(name)?.file_range())
         .map(|(start, length)| start as usize..(start + length) as usize)
         .collect()
+}
+
+/// Lets the first megabyte of a section of strings run together: what was the beginning of a name is
+/// that of one of up to a megabyte.
+fn join_names(bytes: &mut [u8], section: &str) -> usize {
+    use object::{Object as _, ObjectSection as _};
+    let file = object::File::parse(&*bytes).unwrap();
+    let (start, length) = file
+        .section_by_name(section)
+        .and_then(|section| section.file_range())
+        .unwrap();
+    // The name at 0 is empty, and the last one ends.
+    let range = start as usize + 1..(start + length.min(1_000_000) - 1) as usize;
+    let ends = bytes[range].iter_mut().filter(|byte| **byte == 0);
+    ends.map(|byte| *byte = b'_').count()
 }
 
 fn replace(bytes: &mut [u8]) -> usize {
@@ -248,4 +268,25 @@ fn live_names_in_a_recording_are_made_visible_by_every_outlet() {
     }
     let none = harmless(&["report", folder.join("no\x1b[2J").to_str().unwrap()]);
     assert_eq!(none.code, Some(7), "{}", none.stderr);
+}
+
+/// Thousands of names of up to a megabyte: every command ends in order, and shows none whole.
+#[test]
+fn names_of_a_megabyte_are_bounded() {
+    for section in [".debug_str", ".strtab"] {
+        let target = Hostile::start_with(|bytes| {
+            let joined = join_names(bytes, section);
+            assert!(joined > 5_000, "{section}: {joined}");
+        });
+        let pid = target.pid();
+        for (arguments, codes) in [
+            (vec!["dump", "--pid", &*pid], &[0][..]),
+            (vec!["check", "--pid", &*pid, "--now"], &[0, 10]),
+        ] {
+            let run = run(&arguments);
+            assert!(codes.contains(&run.code.unwrap()), "{}", run.stderr);
+            let longest = run.stdout.lines().map(str::len).max();
+            assert!(longest.is_some_and(|length| length < 40_000), "{longest:?}");
+        }
+    }
 }

@@ -189,7 +189,12 @@ async fn live_records_name_the_waker_and_the_poll() {
     println!(
         "{ended} polls ended, {unreadable} with a header that was gone, {left} open at the end"
     );
-    assert!(ended > 1000 && left <= open.len());
+    let enough = if std::env::var_os("ASYNCTRACE_SLOW").is_some() {
+        200
+    } else {
+        1000
+    };
+    assert!(ended > enough && left <= open.len());
     assert!(unreadable < 20);
 }
 
@@ -326,7 +331,11 @@ async fn live_losses_are_counted() {
 }
 
 fn probed_bytes(plan: &Plan, pid: i32) -> Vec<u8> {
-    let process = Process::find(&TargetSelector::Pid(pid)).unwrap();
+    let process = Process::find(&TargetSelector::Pid(pid)).unwrap_or_else(|error| {
+        // Its last field is how it ended, as wait(2) tells it.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        panic!("{error}: {stat:?}")
+    });
     let bias = process.executable().unwrap().bias;
     let memory = process.memory();
     plan.probes
@@ -377,6 +386,7 @@ async fn live_a_killed_tracer_leaves_nothing_behind() {
         .iter()
         .any(|byte| *byte != INT3)
     {
+        assert_eq!(target.child.try_wait().unwrap(), None, "the target");
         assert!(
             attached.elapsed() < Duration::from_secs(20),
             "never attached"
@@ -389,6 +399,7 @@ async fn live_a_killed_tracer_leaves_nothing_behind() {
     tracer.wait().unwrap();
     let killed = Instant::now();
     while probed_bytes(&plan, target.pid()) != before {
+        assert_eq!(target.child.try_wait().unwrap(), None, "the target");
         assert!(killed.elapsed() < Duration::from_secs(5), "probes are left");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -10,6 +10,7 @@ use super::alike::{AlikeTask, AlikeTree};
 use super::escape::escape;
 use super::live::format;
 use super::waits;
+use crate::export::recording::cut;
 use crate::rebuild::snapshot::{DebugInfoLevel, Snapshot, TaskInfo, TaskState};
 use crate::rebuild::tree::{AwaitNode, NodeKind, NodeState};
 use crate::walk::without_arguments;
@@ -334,12 +335,18 @@ fn shown_name(name: &str) -> String {
     if name.chars().count() <= LONG_NAME {
         return name.to_owned();
     }
-    without_arguments(name)
+    cut(&without_arguments(name)).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_of_a_megabyte_is_cut() {
+        assert!(shown_name(&"a".repeat(1_000_000)).len() < 10_000);
+    }
+
     use crate::address::Address;
     use crate::rebuild::snapshot::{Coverage, ProcessInfo, RuntimeInfo, SCHEMA, ThreadInfo};
     use crate::rebuild::tree::WaitsFor;

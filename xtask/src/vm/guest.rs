@@ -59,10 +59,18 @@ impl Drop for Running {
 pub(crate) fn run(machine: &Machine, tests: usize) -> Result<Outcome> {
     let mut log = File::create(&machine.log).with_context(|| machine.log.display().to_string())?;
     let begin = Instant::now();
-    // Others need the processors, too.
+    // Others need the processors, too. One thread for all processors: where each has its own, QEMU
+    // (7.2) executed an instruction that Linux had just replaced in a slot for single-stepping, and the
+    // target died of the wrong one. A processor does not.
     let mut running = Running(
         Command::new("nice")
-            .args(["-n", "10", "qemu-system-x86_64", "-accel", "tcg"])
+            .args([
+                "-n",
+                "10",
+                "qemu-system-x86_64",
+                "-accel",
+                "tcg,thread=single",
+            ])
             .args(["-m", &machine.memory.to_string()])
             .args(["-smp", &machine.cpus.to_string()])
             .args(["-display", "none", "-serial", "stdio", "-monitor", "none"])
@@ -71,8 +79,11 @@ pub(crate) fn run(machine: &Machine, tests: usize) -> Result<Outcome> {
             .arg(&machine.kernel)
             .arg("-initrd")
             .arg(&machine.initial)
-            // The kernel's errors are shown; a panic ends the machine.
-            .args(["-append", "console=ttyS0 loglevel=4 panic=-1"])
+            // What the kernel says is shown, and why a program died; a panic ends the machine.
+            .args([
+                "-append",
+                "console=ttyS0 loglevel=7 print-fatal-signals=1 panic=-1",
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

@@ -41,6 +41,7 @@ pub use self::join::{Window, builder, join};
 pub use self::pieces::{Piece, Told};
 pub use self::reader::{Ending, Item, Reader};
 pub use self::segments::KnownUnit;
+pub(crate) use self::strings::cut;
 pub use self::trees::SnapshotPart;
 pub use self::writer::{Writer, Written};
 

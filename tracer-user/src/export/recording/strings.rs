@@ -74,8 +74,8 @@ impl Interner {
     }
 }
 
-/// The longest beginning that may be written.
-fn cut(text: &str) -> std::borrow::Cow<'_, str> {
+/// The longest beginning that may be written, and is shown.
+pub(crate) fn cut(text: &str) -> std::borrow::Cow<'_, str> {
     if text.len() <= MAX_STRING {
         return text.into();
     }
