@@ -192,7 +192,8 @@ impl Told {
             .filter_map(|future| future.strip_prefix("panics::"))
             .collect();
         if number.is_multiple_of(2) {
-            assert_eq!(bodies, ["outermost", "middle", "innermost"], "{self:?}");
+            let all = ["outermost", "middle", "innermost"];
+            assert_eq!(bodies, all, "{self:?}: {}", self.missing);
         } else {
             assert_eq!(bodies, ["outermost"], "never suspended: {self:?}");
         }

@@ -50,15 +50,34 @@ pub(crate) fn test(folders: &Folders, further: &[String]) -> Result<()> {
     };
     tell();
 
-    fixtures::build(folders)?;
-    say("test: documentation examples");
-    run(cargo(&folders.workspace).args(["test", "--doc", "--workspace", "--locked", "--quiet"]))?;
+    let nextest = || nextest(folders).context("no cargo-nextest: run cargo xtask setup");
+    let mut tests = nextest()?;
+    tests
+        .current_dir(&folders.workspace)
+        .args(["run", "--no-run", "--workspace", "--locked"]);
+    // Side by side: both have long stretches that keep one core only.
+    std::thread::scope(|scope| {
+        let fixtures = scope.spawn(|| fixtures::build(folders));
+        say("test: documentation examples");
+        run(cargo(&folders.workspace).args([
+            "test",
+            "--doc",
+            "--workspace",
+            "--locked",
+            "--quiet",
+        ]))?;
+        say("test: building the tests");
+        run(&mut tests)?;
+        fixtures
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
     say("test: the logic of the BPF programs");
     run(cargo(&folders.workspace.join("tracer-ebpf"))
         .args(["test", "--lib", "--locked", "--quiet"])
         .env("CARGO_TARGET_DIR", &folders.target))?;
     say("test: everything else");
-    let mut command = nextest(folders).context("no cargo-nextest: run cargo xtask setup")?;
+    let mut command = nextest()?;
     command
         .current_dir(&folders.workspace)
         .args(["run", "--workspace", "--locked"])
