@@ -22,6 +22,7 @@ use tracer_user::show::findings::{self, Check, Span};
 use tracer_user::show::html::{self, Head, Page};
 use tracer_user::show::report::{self, FileInfo, Report};
 use tracer_user::show::requests::{Choices, Material, list, one, path};
+use tracer_user::show::visible_json::to_visible_json;
 
 use crate::outlets::{assert_no_controls, assert_safe};
 
@@ -328,6 +329,6 @@ fn text(write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) {
 
 /// As `--json` prints it: control characters are escaped.
 fn json_of(value: &impl serde::Serialize) {
-    let text = serde_json::to_string(value).expect("plain data");
+    let text = to_visible_json(value).expect("plain data");
     assert_no_controls(text.as_bytes());
 }

@@ -249,7 +249,10 @@ fn live_a_command_is_started_and_its_exit_is_the_end() {
     }
     let busy = Build::Release.folder().join("busy");
     let busy = busy.to_str().unwrap();
-    let command = ["attach", "--", busy, "--seconds", "8", "--rate", "100"];
+    // An emulated machine needs longer to attach.
+    let slow = std::env::var_os("ASYNCTRACE_SLOW").is_some();
+    let seconds = if slow { "60" } else { "8" };
+    let command = ["attach", "--", busy, "--seconds", seconds, "--rate", "100"];
     let Run {
         code,
         stderr,

@@ -411,7 +411,7 @@ async fn live_a_killed_tracer_leaves_nothing_behind() {
 /// Time to attach in, ms; an emulated machine (`ASYNCTRACE_SLOW`) needs more.
 fn pause(usual: u64) -> String {
     let slow = std::env::var_os("ASYNCTRACE_SLOW").is_some();
-    (if slow { usual * 20 } else { usual }).to_string()
+    (if slow { usual * 60 } else { usual }).to_string()
 }
 
 /// Probes on every async body and `Future::poll` that is left, with panics through all of them.

@@ -76,6 +76,14 @@ pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
         "live_many_probes_are_quick_and_impossible_ones_are_named",
         "holds 300 probes to a second; as perf links they take half a minute to take out",
     ),
+    (
+        "live_view_ends_with_ctrl_c_signals_and_the_target",
+        "tmux is not in the image",
+    ),
+    (
+        "live_view_keys_work_and_the_terminal_is_given_back",
+        "tmux is not in the image",
+    ),
 ];
 
 /// Why a live test of another binary does not run there.
