@@ -14,7 +14,7 @@ mod support;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -48,8 +48,15 @@ impl Recorder {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("t.astrace");
         let (pid, file) = (pid.to_string(), file.to_str().unwrap());
+        let arguments = [&["record", "-p", &pid, "-o", file], arguments].concat();
+        Self::spawn(folder, &mut asynctrace(&arguments))
+    }
+
+    /// By a command that becomes one, attached.
+    fn spawn(folder: tempfile::TempDir, command: &mut Command) -> Self {
         let said = File::create(folder.path().join("said")).unwrap();
-        let child = asynctrace(&[&["record", "-p", &pid, "-o", file], arguments].concat())
+        let child = command
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(said)
             .spawn()
@@ -204,6 +211,119 @@ fn live_flight_writes_at_a_slow_request() {
     assert_eq!(report["file"]["kept"]["trigger"], "request", "{report}");
     let why = report["file"]["kept"]["why"].as_str().unwrap();
     assert!(why.contains("more than 25ms"), "{why}");
+    recorder.signal(Signal::INT);
+    assert_eq!(recorder.end(), Some(0), "{}", recorder.said());
+}
+
+#[test]
+fn live_flight_writes_at_a_slow_await() {
+    if !permitted() {
+        return;
+    }
+    let arguments = ["--wait", "--connections", "2", "--seconds", "4"];
+    let mut target = Fixture::start(Build::Release, "service", &arguments);
+    // Requests take longer than that, and what they await in turn: only this one counts.
+    let flags = ["--keep", "10s", "--on-slow-await", "look_up=25ms"];
+    let mut recorder = Recorder::start(target.pid(), &flags);
+    target.tell("");
+    recorder.wait_until("a slow one is written", |said| {
+        said.contains("t.1.astrace: ")
+    });
+    let file = recorder.file("t.1.astrace");
+    let report = report(&file);
+    assert_eq!(report["file"]["kept"]["trigger"], "await", "{report}");
+    let why = report["file"]["kept"]["why"].as_str().unwrap();
+    assert!(why.contains("service::requests::look_up"), "{why}");
+    // What had it written is in it, with all of the request around it.
+    let requests = run(&[
+        "report",
+        file.to_str().unwrap(),
+        "--requests",
+        "--request",
+        "handle",
+        "--json",
+    ]);
+    let listed: Value = serde_json::from_str(&requests.stdout).unwrap();
+    let slow = listed["requests"].as_array().unwrap().iter();
+    let slow = slow.filter(|one| one["duration_ns"].as_u64() >= Some(25_000_000));
+    assert!(slow.count() >= 1, "{listed}");
+    recorder.signal(Signal::INT);
+    assert_eq!(recorder.end(), Some(0), "{}", recorder.said());
+}
+
+#[test]
+fn live_flight_writes_at_a_finding() {
+    if !permitted() {
+        return;
+    }
+    let target = Fixture::start(Build::Release, "faults", &["busy_poll/wakes_itself"]);
+    let flags = ["--keep", "10s", "--on-finding", "busy_poll"];
+    let mut recorder = Recorder::start(target.pid(), &flags);
+    recorder.wait_until("the finding is written", |said| {
+        said.contains("t.1.astrace: ")
+    });
+    let file = recorder.file("t.1.astrace");
+    let report = report(&file);
+    assert_eq!(report["file"]["kept"]["trigger"], "finding", "{report}");
+    let why = report["file"]["kept"]["why"].as_str().unwrap();
+    assert!(why.contains("busy_poll"), "{why}");
+    // Who opens the file finds what had it written.
+    let check = run(&["check", file.to_str().unwrap(), "--json"]);
+    assert!(check.stdout.contains("\"busy_poll\""), "{}", check.stdout);
+    recorder.signal(Signal::INT);
+    assert_eq!(recorder.end(), Some(0), "{}", recorder.said());
+}
+
+/// A disk that is full when the recorder is asked to write, and has room again later: what was kept
+/// at the time of asking is written then.
+#[test]
+fn live_flight_keeps_what_a_full_disk_refused() {
+    if !permitted() {
+        return;
+    }
+    let target = Fixture::start(Build::Release, "busy", &["--pairs", "1", "--rate", "50"]);
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    // A disk of its own, in a mount namespace of the recorder's own: nothing is left of it.
+    let script = "mount -t tmpfs -o size=1M none \"$0\" && exec \"$@\"";
+    let file = disk.join("t.astrace");
+    let pid = target.pid().to_string();
+    let mut recorder = Recorder::spawn(
+        folder,
+        Command::new("unshare")
+            .args(["-m", "sh", "-c", script])
+            .arg(&disk)
+            .arg(env!("CARGO_BIN_EXE_asynctrace"))
+            .args(["record", "-p", &pid, "--keep", "20s", "-o"])
+            .arg(&file),
+    );
+    let inside = PathBuf::from(format!("/proc/{}/root", recorder.child.id()))
+        .join(disk.strip_prefix("/").unwrap());
+    let filler = inside.join("filler");
+    let full = std::fs::write(&filler, vec![0; 2 << 20]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull, "{full}");
+    sleep(Duration::from_secs(2));
+    recorder.signal(Signal::USR1);
+    recorder.wait_until("the refusal is told", |said| said.contains("stays kept"));
+    assert!(!inside.join("t.1.astrace").exists());
+    let refused = Instant::now();
+    sleep(Duration::from_secs(3));
+    std::fs::remove_file(&filler).unwrap();
+    recorder.wait_until("it is written after all", |said| {
+        said.contains("t.1.astrace: ")
+    });
+    let late = refused.elapsed();
+    // The namespace ends with the recorder.
+    std::fs::copy(inside.join("t.1.astrace"), recorder.file("first")).unwrap();
+    let report = report(&recorder.file("first"));
+    let kept = seconds(&report);
+    assert!(kept >= 2.0, "what came before it: {kept} s");
+    assert_eq!(report["file"]["kept"]["why"], "SIGUSR1", "{report}");
+    assert!(
+        kept < 2.0 + late.as_secs_f64(),
+        "{kept} s: it is that of the first try"
+    );
     recorder.signal(Signal::INT);
     assert_eq!(recorder.end(), Some(0), "{}", recorder.said());
 }

@@ -18,12 +18,17 @@ const LATE: u64 = 300_000;
 pub(crate) struct Watch {
     ended: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Vec<(u64, u64)>>>,
+    begun: u64,
 }
 
 /// Moments at which a processor was not to be had: begin and end, CLOCK_MONOTONIC in nanoseconds,
 /// in order of their begin.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lateness(Vec<(u64, u64)>);
+pub(crate) struct Lateness {
+    moments: Vec<(u64, u64)>,
+    /// For how long all processors together were watched, nanoseconds.
+    watched: u64,
+}
 
 impl Watch {
     /// Begins.
@@ -36,25 +41,38 @@ impl Watch {
                 thread::spawn(move || watch(processor, &ended))
             })
             .collect();
-        Self { ended, threads }
+        Self {
+            ended,
+            threads,
+            begun: now(),
+        }
     }
 
     /// Ends, with what was seen.
     pub(crate) fn end(self) -> Lateness {
         self.ended.store(true, Ordering::Relaxed);
+        let watched = (now() - self.begun) * self.threads.len() as u64;
         let seen = self.threads.into_iter().filter_map(|one| one.join().ok());
         let mut late: Vec<(u64, u64)> = seen.flatten().collect();
         late.sort_unstable();
-        Lateness(late)
+        Lateness {
+            moments: late,
+            watched,
+        }
     }
 }
 
 impl Lateness {
+    /// The part of the time in which a processor was not to be had.
+    pub(crate) fn share(&self) -> f64 {
+        self.between(0, u64::MAX) as f64 / self.watched.max(1) as f64
+    }
+
     /// For how long processors were not to be had between two times, in nanoseconds.
     pub(crate) fn between(&self, from: u64, to: u64) -> u64 {
-        let until = self.0.partition_point(|late| late.0 < to);
+        let until = self.moments.partition_point(|late| late.0 < to);
         let over = |late: &(u64, u64)| late.1.min(to).saturating_sub(late.0.max(from));
-        self.0[..until].iter().map(over).sum()
+        self.moments[..until].iter().map(over).sum()
     }
 }
 

@@ -344,12 +344,15 @@ struct Explained {
 
 /// A worker that was in polls for this part of the time, in percent, was busy.
 const BUSY: u64 = 80;
+/// One that was in polls for this part of it was so for most of it.
+const MOST: u64 = 50;
 
 fn explain(case: &Case<'_>, busy: &Busy<'_>, delay: &Delay) -> Explained {
     let history = case.history;
     let by = late(history, delay);
     let instead = busy.instead(delay.from, delay.to, by);
     let mut evidence = instead.tell(history, delay.from, delay.to);
+    let partly = instead.verdict(delay.length(), MOST) == Instead::Long;
     let (certainty, cause, advice) = match instead.verdict(delay.length(), BUSY) {
         Instead::Long => (
             Certainty::Likely,
@@ -367,6 +370,19 @@ fn explain(case: &Case<'_>, busy: &Busy<'_>, delay: &Delay) -> Explained {
                 "more workers, less work at once, or a limit on what is taken in",
             )
         }
+        Instead::Nothing if partly => {
+            evidence.push(
+                "the rest of the time the workers were in no poll: parked, in the runtime's own \
+                 code, or without a CPU"
+                    .to_owned(),
+            );
+            (
+                Certainty::Possible,
+                instead.first_name(),
+                "split the long polls with yield_now, or move them to spawn_blocking; and look \
+                 whether the machine has CPUs for this process",
+            )
+        }
         Instead::Nothing => {
             evidence.push(
                 "for most of the time the workers were in no poll: parked, in the runtime's own \
@@ -380,14 +396,9 @@ fn explain(case: &Case<'_>, busy: &Busy<'_>, delay: &Delay) -> Explained {
             )
         }
     };
-    let sites = match certainty {
-        Certainty::Possible => Vec::new(),
-        _ => instead
-            .first_place()
-            .map(|place| place.site(Role::Culprit))
-            .into_iter()
-            .collect(),
-    };
+    let culprit = if partly { instead.first_place() } else { None };
+    let sites = culprit.map(|place| place.site(Role::Culprit));
+    let sites = sites.into_iter().collect();
     Explained {
         certainty,
         cause,

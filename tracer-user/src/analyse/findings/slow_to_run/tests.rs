@@ -132,6 +132,28 @@ fn a_worker_without_a_cpu_is_not_the_programs_fault() {
     );
 }
 
+/// Polls explain most of it, not all: they are named, and so is what is left.
+#[test]
+fn what_explains_most_of_it_is_named_and_possible() {
+    let mut made = Made::new();
+    let hog = made.sample.task("app::hog");
+    made.poll(hog, 10 * MS, 150 * MS);
+    made.victim(210 * MS);
+    let found = made.found();
+    assert_eq!(found[0].certainty, Certainty::Possible);
+    assert!(found[0].summary.contains("app::hog"), "{found:?}");
+    let rest = "the rest of the time the workers were in no poll";
+    let told = found[0].evidence.iter().any(|line| line.starts_with(rest));
+    assert!(told, "{found:?}");
+    let mut made = Made::new();
+    let hog = made.sample.task("app::hog");
+    made.poll(hog, 10 * MS, 60 * MS);
+    made.victim(210 * MS);
+    let found = made.found();
+    assert_eq!(found[0].certainty, Certainty::Possible);
+    assert!(!found[0].summary.contains("app::hog"), "{found:?}");
+}
+
 #[test]
 fn what_is_polled_in_time_is_nothing() {
     let mut made = Made::new();
