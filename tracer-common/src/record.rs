@@ -218,6 +218,26 @@ pub struct Record {
 const _: () = assert!(core::mem::size_of::<Record>() == RECORD_SIZE);
 
 impl Record {
+    /// All zero.
+    pub const EMPTY: Self = Self {
+        time: 0,
+        task: 0,
+        task_id: 0,
+        state: 0,
+        by: 0,
+        by_id: 0,
+        stack_pointer: 0,
+        poll: 0,
+        probe: 0,
+        tid: 0,
+        cpu: 0,
+        kind: 0,
+        aux: 0,
+        reserved: 0,
+        path: 0,
+        marks: [0; crate::walk::MARKS],
+    };
+
     /// Decodes a record from an entry of the ring buffer, with the bytes of the words that follow
     /// it. `None` when the length or the kind is not that of this version.
     #[must_use]

@@ -6,7 +6,9 @@ use tracer_common::{
     WakeOrigin,
 };
 
-use crate::thread::{Driver, Frame, MAX_FRAMES, Moment, OpenPoll, Thread, settle, settle_frames};
+use crate::thread::{
+    Driver, Frame, MAX_FRAMES, Moment, NO_TASK, OpenPoll, Thread, settle, settle_frames,
+};
 use crate::{Header, Machine, task_id};
 
 /// What the trap says.
@@ -48,6 +50,7 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
     } else {
         PollEndCause::NextEvent
     };
+    thread.scratch_of = NO_TASK;
     settle(thread, machine, &now, cause, false);
     if exit {
         return;
@@ -159,6 +162,7 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
     if matches!(cookie.kind, ProbeKind::Abort) {
         // Called with the header, or with a reference to the pointer to it: what has the vtable of
         // a task tells which.
+        thread.scratch_of = NO_TASK;
         if !is_task(machine, argument, &mut thread.scratch) {
             record.task = machine.word(argument).unwrap_or(0);
         }
@@ -168,7 +172,8 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
     // A poll or a spawn names its task's layout in the cookie; a waker may belong to any task.
     let own_offset = u32::from(cookie.task_id_offset);
     let mut offset = 0;
-    if machine.header(argument, &mut thread.scratch) {
+    // Most wakers are used in the polls of their own tasks, and a header costs a tenth of a trap.
+    if thread.scratch_of == argument || machine.header(argument, &mut thread.scratch) {
         let known = if matches!(cookie.kind, ProbeKind::TaskPoll) {
             Some(own_offset)
         } else {

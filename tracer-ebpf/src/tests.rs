@@ -21,6 +21,8 @@ struct Fake {
     vtables: Option<BTreeMap<u64, u32>>,
     sent: Vec<Record>,
     too_deep: u32,
+    /// Headers that were read.
+    headers: u32,
 }
 
 impl Machine for Fake {
@@ -29,6 +31,7 @@ impl Machine for Fake {
     }
 
     fn header(&mut self, task: u64, into: &mut Header) -> bool {
+        self.headers += 1;
         for (index, word) in into.words.iter_mut().enumerate() {
             match self.memory.get(&(task + 8 * index as u64)) {
                 Some(value) => *word = *value,
@@ -179,6 +182,47 @@ fn in_poll_of_a() -> (World, u64) {
     );
     assert_eq!((begin[0].by, begin[0].poll), (0, 0));
     (world, begin[0].time)
+}
+
+/// A read of the target is dear: at most one of each header at a hit, and none is kept for the next.
+#[test]
+fn a_header_is_read_once_a_hit() {
+    let (mut world, _) = in_poll_of_a();
+    for (kind, task, id, reads) in [
+        (ProbeKind::WakerClone, A, 7, 1),
+        (ProbeKind::WakeByReference, A, 7, 1),
+        (ProbeKind::WakerDrop, B, 8, 2),
+    ] {
+        world.fake.headers = 0;
+        let record = world.hit(kind, task, 0xf00)[0];
+        assert_eq!(world.fake.headers, reads, "{kind:?}");
+        assert_eq!(
+            (record.task, record.task_id, record.poll != 0),
+            (task, id, true)
+        );
+    }
+    // What it says now, not at the hit before.
+    world.set_state(A, RUNNING | 0x40);
+    let record = world.hit(ProbeKind::WakeByReference, A, 0xf00)[0];
+    assert_eq!(record.state, RUNNING | 0x40);
+    // Polled again right after: the end of the one poll and the begin of the other.
+    world.set_state(A, RUNNING);
+    world.fake.headers = 0;
+    let records = world.hit(ProbeKind::TaskPoll, A, 0x1000);
+    assert_eq!(
+        kinds(&records),
+        [RecordKind::PollEnd, RecordKind::PollBegin]
+    );
+    assert_eq!((world.fake.headers, records[1].task_id), (1, 7));
+    // Memory that cannot be read is not what was read before.
+    world.call(0x1000, 0);
+    world.fake.memory.remove(&B);
+    let records = world.hit(ProbeKind::WakerDrop, B, 0xf00);
+    let last = records.last().unwrap();
+    assert_eq!(
+        (last.task, last.task_id, last.state),
+        (B, 0, STATE_UNREADABLE)
+    );
 }
 
 /// The trap is over, and the poll has not said yet that the task runs.

@@ -27,6 +27,9 @@ pub const MAX_POLLS: usize = 8;
 /// Nested futures that are followed on one thread.
 pub const MAX_FRAMES: usize = 32;
 
+/// No task's header lies there.
+pub(crate) const NO_TASK: u64 = u64::MAX;
+
 /// A poll that has begun and is not known to have ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -93,6 +96,10 @@ pub struct Thread {
     pub driver: Driver,
     /// Space for a header: too big for the stack beside a record.
     pub scratch: Header,
+    /// The task whose header that is, as it was read since the hit began; [`NO_TASK`] for none.
+    pub scratch_of: u64,
+    /// Space for the record of an end, for the same reason.
+    pub ended: Record,
     /// Number of open polls.
     pub depth: u32,
     /// Number of open frames.
@@ -138,6 +145,8 @@ impl Thread {
         scratch: Header {
             words: [0; crate::HEADER_WORDS],
         },
+        scratch_of: NO_TASK,
+        ended: Record::EMPTY,
         depth: 0,
         frames: 0,
         tid: 0,
@@ -227,6 +236,7 @@ pub(crate) fn settle<M: Machine>(
         let top = (depth - 1) & (MAX_POLLS - 1);
         let poll = &thread.polls[top];
         let readable = machine.header(poll.task, &mut thread.scratch);
+        thread.scratch_of = if readable { poll.task } else { NO_TASK };
         let same = readable
             && thread.scratch.vtable() == poll.vtable
             && task_id(machine, poll.task, &thread.scratch, poll.task_id_offset) == poll.task_id;
@@ -245,7 +255,7 @@ pub(crate) fn settle<M: Machine>(
         } else {
             (thread.polls[outer].task, thread.polls[outer].task_id)
         };
-        machine.send(&Record {
+        thread.ended = Record {
             time: now.time,
             task: poll.task,
             task_id: poll.task_id,
@@ -262,7 +272,9 @@ pub(crate) fn settle<M: Machine>(
             reserved: 0,
             path: 0,
             marks: [0; MARKS],
-        });
+        };
+        machine.send(&thread.ended);
+        let poll = &thread.polls[top];
         thread.frames = poll.frames;
         thread.depth = top as u32;
         thread.off_cpu = 0;
