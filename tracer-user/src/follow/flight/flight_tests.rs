@@ -204,6 +204,37 @@ fn what_cannot_be_written_stays_kept_and_is_written_later() {
 }
 
 #[test]
+fn who_asks_again_has_it_tried_again_once() {
+    let mut test = Test::new(|_| {});
+    test.go_on(500);
+    let (inside, away) = (
+        test.folder.path().join("in"),
+        test.folder.path().join("away"),
+    );
+    std::fs::rename(&inside, &away).unwrap();
+    let outcome = test.handle.write_now("first");
+    test.wait_for(&outcome).unwrap_err();
+    // So long that it is not tried again by itself.
+    let failed = test.flight.failed.as_mut().unwrap();
+    (failed.tries, failed.again) = (20, Instant::now() + Duration::from_secs(3600));
+    let second = test.handle.write_now("second");
+    for _ in 0..50 {
+        test.flight.flush().unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let tries = |test: &Test| test.flight.failed.as_ref().map(|failed| failed.tries);
+    assert_eq!(tries(&test), Some(21), "a disk without room is left alone");
+    std::fs::rename(&away, &inside).unwrap();
+    let _third = test.handle.write_now("third");
+    let written = test.wait_for(&second).unwrap();
+    assert_eq!(written.path, test.path("t.2.astrace"));
+    let (header, events) = read(&test.path("t.1.astrace"));
+    assert_eq!((&*header.kept.unwrap().why, events), ("first", 500));
+    let (header, _) = read(&written.path);
+    assert_eq!(header.kept.unwrap().why, "second, and 1 more");
+}
+
+#[test]
 fn what_comes_by_itself_has_pauses_and_shares_files() {
     let mut test = Test::new(|options| options.pause = Duration::from_millis(300));
     test.go_on(100);

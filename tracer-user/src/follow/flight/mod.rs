@@ -197,8 +197,7 @@ impl Flight {
             return;
         }
         if let Some(failed) = self.failed.take() {
-            // A new reason to write is a reason to try.
-            if failed.again <= Instant::now() || !self.asked.is_empty() {
+            if failed.again <= Instant::now() {
                 self.start(failed.job, Vec::new(), failed.tries);
             } else {
                 self.failed = Some(failed);
@@ -225,6 +224,10 @@ impl Flight {
                 let _ = reply.send(Err("as many files are written as may be".to_owned()));
             }
         } else if asked.trigger.cause.is_asked() {
+            if let Some(failed) = &mut self.failed {
+                // Who asks may have made room.
+                failed.again = Instant::now();
+            }
             self.asked.push(asked);
         } else if let Some((_, more)) = &mut self.held {
             *more += 1;
