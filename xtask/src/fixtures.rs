@@ -134,15 +134,17 @@ fn strip(target: &Path) -> Result<()> {
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     for program in STRIPPED {
         let (from, to) = (target.join("plain").join(program), folder.join(program));
-        // A test may be running it: never written again for nothing.
+        // A test may be running it: never written again for nothing, and never there by half.
         if is_newer(&to, &from) {
             continue;
         }
+        let part = to.with_extension(format!("{}.part", std::process::id()));
         run(Command::new("strip")
             .arg("--strip-all")
             .arg("-o")
-            .args([&to, &from]))
+            .args([&part, &from]))
         .context("`strip` comes with the linker, in Debian's binutils")?;
+        std::fs::rename(&part, &to).with_context(|| to.display().to_string())?;
     }
     Ok(())
 }

@@ -72,6 +72,17 @@ impl Test {
         self.folder.path().join("in").join(name)
     }
 
+    /// Nothing can be written there.
+    fn folder_goes(&self) {
+        let folder = self.folder.path();
+        std::fs::rename(folder.join("in"), folder.join("away")).unwrap();
+    }
+
+    fn folder_comes_back(&self) {
+        let folder = self.folder.path();
+        std::fs::rename(folder.join("away"), folder.join("in")).unwrap();
+    }
+
     /// Lets so many events happen.
     fn go_on(&mut self, count: usize) {
         let events = self.events[self.at..self.at + count].to_vec();
@@ -173,11 +184,7 @@ fn it_writes_when_asked_and_goes_on_and_at_the_end() {
 fn what_cannot_be_written_stays_kept_and_is_written_later() {
     let mut test = Test::new(|_| {});
     test.go_on(500);
-    let (inside, away) = (
-        test.folder.path().join("in"),
-        test.folder.path().join("away"),
-    );
-    std::fs::rename(&inside, &away).unwrap();
+    test.folder_goes();
     let outcome = test.handle.write_now("now");
     let reason = test.wait_for(&outcome).unwrap_err();
     assert!(
@@ -186,7 +193,7 @@ fn what_cannot_be_written_stays_kept_and_is_written_later() {
     );
     // More happens than is kept of it.
     test.go_on(1_400);
-    std::fs::rename(&away, &inside).unwrap();
+    test.folder_comes_back();
     let begun = Instant::now();
     while test.files().is_empty() && begun.elapsed() < Duration::from_secs(30) {
         test.flight.flush().unwrap();
@@ -207,11 +214,7 @@ fn what_cannot_be_written_stays_kept_and_is_written_later() {
 fn who_asks_again_has_it_tried_again_once() {
     let mut test = Test::new(|_| {});
     test.go_on(500);
-    let (inside, away) = (
-        test.folder.path().join("in"),
-        test.folder.path().join("away"),
-    );
-    std::fs::rename(&inside, &away).unwrap();
+    test.folder_goes();
     let outcome = test.handle.write_now("first");
     test.wait_for(&outcome).unwrap_err();
     // So long that it is not tried again by itself.
@@ -224,7 +227,7 @@ fn who_asks_again_has_it_tried_again_once() {
     }
     let tries = |test: &Test| test.flight.failed.as_ref().map(|failed| failed.tries);
     assert_eq!(tries(&test), Some(21), "a disk without room is left alone");
-    std::fs::rename(&away, &inside).unwrap();
+    test.folder_comes_back();
     let _third = test.handle.write_now("third");
     let written = test.wait_for(&second).unwrap();
     assert_eq!(written.path, test.path("t.2.astrace"));

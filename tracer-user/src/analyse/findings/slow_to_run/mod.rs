@@ -352,8 +352,9 @@ fn explain(case: &Case<'_>, busy: &Busy<'_>, delay: &Delay) -> Explained {
     let by = late(history, delay);
     let instead = busy.instead(delay.from, delay.to, by);
     let mut evidence = instead.tell(history, delay.from, delay.to);
+    let verdict = instead.verdict(delay.length(), BUSY);
     let partly = instead.verdict(delay.length(), MOST) == Instead::Long;
-    let (certainty, cause, advice) = match instead.verdict(delay.length(), BUSY) {
+    let (certainty, cause, advice) = match verdict {
         Instead::Long => (
             Certainty::Likely,
             instead.first_name(),
@@ -396,9 +397,12 @@ fn explain(case: &Case<'_>, busy: &Busy<'_>, delay: &Delay) -> Explained {
             )
         }
     };
-    let culprit = if partly { instead.first_place() } else { None };
-    let sites = culprit.map(|place| place.site(Role::Culprit));
-    let sites = sites.into_iter().collect();
+    let sites = instead
+        .first_place()
+        .filter(|_| partly && verdict != Instead::Many)
+        .map(|place| place.site(Role::Culprit))
+        .into_iter()
+        .collect();
     Explained {
         certainty,
         cause,
