@@ -78,6 +78,22 @@ impl Memory for Watched {
 
 /// Reads all tasks of a process in different ways.
 fn look(fixture: &Fixture, ways: &[Together]) -> Vec<(Found, u64)> {
+    inspect(fixture, |inspector, process| {
+        let look = |together: &Together| {
+            let memory = Watched {
+                memory: process.memory(),
+                together: *together,
+                calls: Cell::new(0),
+                noise: Cell::new(0),
+            };
+            let found = inspector.tasks(process, &memory);
+            (found, memory.calls.get())
+        };
+        ways.iter().map(look).collect()
+    })
+}
+
+fn inspect<T>(fixture: &Fixture, work: impl FnOnce(&Inspector<'_, '_>, &Process) -> T) -> T {
     let process = Process::find(&TargetSelector::Pid(fixture.pid())).unwrap();
     let module = process.executable().unwrap();
     let binary = Arc::new(Binary::of_module(&module).unwrap());
@@ -85,17 +101,7 @@ fn look(fixture: &Fixture, ways: &[Together]) -> Vec<(Found, u64)> {
     let info = DebugInfo::load(&source).unwrap();
     let futures = Futures::new(&info);
     let inspector = Inspector::new(process.pid, &binary, module.bias, &futures).unwrap();
-    let look = |together: &Together| {
-        let memory = Watched {
-            memory: process.memory(),
-            together: *together,
-            calls: Cell::new(0),
-            noise: Cell::new(0),
-        };
-        let found = inspector.tasks(&process, &memory);
-        (found, memory.calls.get())
-    };
-    ways.iter().map(look).collect()
+    work(&inspector, &process)
 }
 
 /// What is told of each task, without what goes on while it waits.
@@ -180,4 +186,42 @@ fn thousands_of_tasks_are_read_with_few_calls() {
     assert_eq!(bare.count(), 0);
     // One by one it is twelve calls for each.
     assert!(calls < 3_000, "{calls} calls");
+}
+
+/// A large runtime is shared out among threads, where its memory may be read by several: what they
+/// tell is what one tells.
+#[test]
+fn several_threads_tell_what_one_tells() {
+    const SLEEPERS: usize = 20_000;
+    let sleepers = SLEEPERS.to_string();
+    let arguments = ["--pairs", "0", "--yielders", "0", "--sleepers", &sleepers];
+    let fixture = Fixture::start(Build::Release, "busy", &arguments);
+    let (alone, shared) = inspect(&fixture, |inspector, process| {
+        let live = process.memory();
+        assert!(live.for_threads().is_some());
+        // It is ready before it has spawned them.
+        let begin = std::time::Instant::now();
+        while inspector.tasks(process, &live).tasks.len() < SLEEPERS {
+            assert!(begin.elapsed().as_secs() < 60, "not all were spawned");
+        }
+        let watched = Watched {
+            memory: live,
+            together: Together::ByOneCall,
+            calls: Cell::new(0),
+            noise: Cell::new(0),
+        };
+        assert!(watched.for_threads().is_none());
+        let shared = inspector.tasks(process, &live);
+        (inspector.tasks(process, &watched), shared)
+    });
+    let ids = |found: &Found| -> Vec<String> {
+        let tasks = found.tasks.iter();
+        tasks.map(|task| task.id.clone()).collect()
+    };
+    assert_eq!(ids(&alone), ids(&shared), "in the order of the lists");
+    assert_eq!((alone.torn, shared.torn), (0, 0));
+    let alone = told(&alone);
+    for (id, task) in told(&shared) {
+        assert_eq!(Some(&task), alone.get(&id));
+    }
 }

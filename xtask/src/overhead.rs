@@ -20,6 +20,7 @@ use crate::bpf::Folders;
 use crate::shell::say;
 
 use figures::Table;
+use http::Load;
 use prepare::Programs;
 use variant::VARIANTS;
 
@@ -45,7 +46,9 @@ pub(crate) fn overhead(
     for tasks in [1, 100] {
         tables.push(repoll::measure(&programs, &variants, tasks, rounds)?);
     }
-    tables.push(http::measure(&programs, &variants, rounds)?);
+    for load in [Load::Full, Load::Part] {
+        tables.push(http::measure(&programs, &variants, rounds, load)?);
+    }
     println!("{}", figures::circumstances(folders));
     for table in tables {
         println!("\n{table}");

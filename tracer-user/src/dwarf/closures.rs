@@ -19,9 +19,10 @@ impl DebugInfo<'_> {
         }
         let path = self.base_path(die);
         let (parent, _) = path.rsplit_once("::")?;
-        let units = std::iter::once(die.unit).chain(0..u32::try_from(self.indexes.len()).ok()?);
+        let units =
+            std::iter::once(die.unit).chain(0..u32::try_from(self.indexed.indexes.len()).ok()?);
         for unit in units {
-            let index = self.indexes.get(unit as usize)?;
+            let index = self.indexed.indexes.get(unit as usize)?;
             for namespace in &index.namespaces {
                 // The name first: a path costs more.
                 if !parent.ends_with(namespace.name)
@@ -29,7 +30,7 @@ impl DebugInfo<'_> {
                 {
                     continue;
                 }
-                let entry = self.units.entries().get(unit as usize)?;
+                let entry = self.indexed.units.entries().get(unit as usize)?;
                 let found = self.function_in((unit, entry), *namespace, &function);
                 if let Ok(Some((file, line))) = found
                     && let Some(line) = self.source_line(unit, file, line)
@@ -48,7 +49,7 @@ impl DebugInfo<'_> {
         namespace: Namespace<'_>,
         name: &str,
     ) -> gimli::Result<Option<(u64, u64)>> {
-        let unit = self.units.unit(number)?;
+        let unit = self.indexed.units.unit(number)?;
         let start = DieRef {
             unit: number,
             offset: namespace.start,

@@ -20,6 +20,7 @@ mod value;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use gimli::{EndianSlice, LittleEndian};
 
@@ -60,13 +61,20 @@ type FastMap<K, V> = foldhash::HashMap<K, V>;
 /// A path that was looked for in a type, and what was found.
 type FoundField = (Box<str>, Option<Field>);
 
-/// The debug information of one binary.
-pub struct DebugInfo<'a> {
+/// What was found when all of the debug information was read, which is done once. It never changes,
+/// so threads share it.
+pub struct Indexed<'a> {
     units: Units<'a>,
     indexes: Vec<index::UnitIndex<'a>>,
-    types: RefCell<FastMap<DieRef, Option<Rc<Type<'a>>>>>,
     vtables: HashMap<u64, Vec<DieRef>>,
     generic_polls: HashMap<u64, Vec<DieRef>>,
+}
+
+/// The debug information of one binary, for one thread: types are read when they are asked for, and
+/// kept.
+pub struct DebugInfo<'a> {
+    indexed: Arc<Indexed<'a>>,
+    types: RefCell<FastMap<DieRef, Option<Rc<Type<'a>>>>>,
     lines: lines::Lines,
     definitions: OnceCell<definitions::Definitions>,
     /// Fields by type and path that were looked for: leaves ask for the same ones of each task.
@@ -91,7 +99,7 @@ impl<'a> DebugInfo<'a> {
                 )
             })
             .transpose()?;
-        let info = Self::indexed(dwarf, package.as_ref(), &|| source.release())?;
+        let info = Self::read(dwarf, package.as_ref(), &|| source.release())?;
         source.release();
         Ok(info)
     }
@@ -105,12 +113,12 @@ impl<'a> DebugInfo<'a> {
         dwarf: gimli::Dwarf<Slice<'a>>,
         package: Option<&gimli::DwarfPackage<Slice<'a>>>,
     ) -> Result<Self, DwarfError> {
-        Self::indexed(dwarf, package, &|| ())
+        Self::read(dwarf, package, &|| ())
     }
 
     /// As [`DebugInfo::new`]; `release` is called now and then while all of it is read, and may give
     /// back the memory that holds what was read.
-    fn indexed(
+    fn read(
         dwarf: gimli::Dwarf<Slice<'a>>,
         package: Option<&gimli::DwarfPackage<Slice<'a>>>,
         release: &(dyn Fn() + Sync),
@@ -130,29 +138,44 @@ impl<'a> DebugInfo<'a> {
                 generic_polls.entry(*address).or_default().push(*die);
             }
         }
-        Ok(Self {
+        Ok(Self::of(Arc::new(Indexed {
             units,
             indexes,
-            types: RefCell::default(),
             vtables,
             generic_polls,
+        })))
+    }
+
+    /// The same debug information for another thread.
+    #[must_use]
+    pub fn of(indexed: Arc<Indexed<'a>>) -> Self {
+        Self {
+            indexed,
+            types: RefCell::default(),
             lines: lines::Lines::default(),
             definitions: OnceCell::new(),
             fields: RefCell::default(),
             base_paths: RefCell::default(),
-        })
+        }
+    }
+
+    /// What a [`DebugInfo`] for another thread is made of.
+    #[must_use]
+    pub fn indexed(&self) -> Arc<Indexed<'a>> {
+        Arc::clone(&self.indexed)
     }
 
     /// The units.
     #[must_use]
     pub fn units(&self) -> &Units<'a> {
-        &self.units
+        &self.indexed.units
     }
 
     /// Number of units whose index is not complete because they are malformed.
     #[must_use]
     pub fn damaged_units(&self) -> usize {
-        self.indexes
+        self.indexed
+            .indexes
             .iter()
             .filter(|unit| unit.error.is_some())
             .count()
@@ -164,7 +187,7 @@ impl<'a> DebugInfo<'a> {
         if let Some(known) = self.types.borrow().get(&die) {
             return known.clone();
         }
-        let mut read = types::read(&self.units, die).map(Rc::new);
+        let mut read = types::read(&self.indexed.units, die).map(Rc::new);
         if read.as_ref().is_some_and(|read| read.is_declaration) {
             read = self.definition(die).or(read);
         }
@@ -176,27 +199,27 @@ impl<'a> DebugInfo<'a> {
     fn definition(&self, die: DieRef) -> Option<Rc<Type<'a>>> {
         let definitions = self
             .definitions
-            .get_or_init(|| definitions::Definitions::collect(&self.units));
+            .get_or_init(|| definitions::Definitions::collect(&self.indexed.units));
         let path = self.path(die);
         let found = definitions
             .named(self.name(die)?)
             .iter()
             .find(|found| self.path(**found) == path)?;
-        types::read(&self.units, *found).map(Rc::new)
+        types::read(&self.indexed.units, *found).map(Rc::new)
     }
 
     /// The name that an enum without fields gives to a value.
     #[must_use]
     pub fn enumerator(&self, die: DieRef, value: u64) -> Option<&'a str> {
         let size = self.type_at(die)?.size;
-        enumerators::name_of(&self.units, die, value, size)
+        enumerators::name_of(&self.indexed.units, die, value, size)
     }
 
     /// The type whose vtable is at a link address: T of `<T as Trait>::{vtable}`. `None` when
     /// there is none or when merged vtables of different types share the address.
     #[must_use]
     pub fn type_of_vtable(&self, address: u64) -> Option<DieRef> {
-        let candidates = self.vtables.get(&address)?;
+        let candidates = self.indexed.vtables.get(&address)?;
         let mut types = candidates
             .iter()
             .filter_map(|die| self.type_at(*die)?.containing_type);
@@ -207,18 +230,22 @@ impl<'a> DebugInfo<'a> {
 
     /// Every vtable: link address and `<T as Trait>::{vtable}`.
     pub fn vtables(&self) -> impl Iterator<Item = &Vtable<'a>> {
-        self.indexes.iter().flat_map(|unit| &unit.vtables)
+        self.indexed.indexes.iter().flat_map(|unit| &unit.vtables)
     }
 
     /// Functions that poll: `Future::poll`, `Stream::poll_next`, async bodies; with duplicates
     /// from several units.
     pub fn poll_functions(&self) -> impl Iterator<Item = &PollFunction<'a>> {
-        self.indexes.iter().flat_map(|unit| &unit.poll_functions)
+        self.indexed
+            .indexes
+            .iter()
+            .flat_map(|unit| &unit.poll_functions)
     }
 
     /// Link addresses of out-of-line code with the abstract entry that they are instances of.
     pub fn instances(&self) -> impl Iterator<Item = (u64, DieRef)> + '_ {
-        self.indexes
+        self.indexed
+            .indexes
             .iter()
             .flat_map(|unit| unit.instances.iter().copied())
     }
@@ -226,40 +253,52 @@ impl<'a> DebugInfo<'a> {
     /// The functions called `poll<..>` at a link address; more than one when they were merged.
     #[must_use]
     pub fn generic_polls_at(&self, address: u64) -> &[DieRef] {
-        self.generic_polls.get(&address).map_or(&[], Vec::as_slice)
+        self.indexed
+            .generic_polls
+            .get(&address)
+            .map_or(&[], Vec::as_slice)
     }
 
     /// Thread-locals of std's `thread_local!`.
     pub fn thread_locals(&self) -> impl Iterator<Item = &ThreadLocal> {
-        self.indexes.iter().flat_map(|unit| &unit.thread_locals)
+        self.indexed
+            .indexes
+            .iter()
+            .flat_map(|unit| &unit.thread_locals)
     }
 
     /// The `Cell<T, S>` structures of one unit.
     pub fn cells_of_unit(&self, unit: u32) -> &[DieRef] {
-        self.indexes
+        self.indexed
+            .indexes
             .get(unit as usize)
             .map_or(&[], |index| &index.cells)
     }
 
     /// All `Cell<T, S>` structures.
     pub fn cells(&self) -> impl Iterator<Item = DieRef> + '_ {
-        self.indexes
+        self.indexed
+            .indexes
             .iter()
             .flat_map(|unit| unit.cells.iter().copied())
     }
 
     /// The `__awaitee` variables of all async bodies, with their unit.
     pub fn awaitees(&self) -> impl Iterator<Item = (u32, &AwaiteeVariable<'a>)> {
-        self.indexes.iter().enumerate().flat_map(|(number, unit)| {
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
-            unit.awaitees.iter().map(move |variable| (number, variable))
-        })
+        self.indexed
+            .indexes
+            .iter()
+            .enumerate()
+            .flat_map(|(number, unit)| {
+                let number = u32::try_from(number).unwrap_or(u32::MAX);
+                unit.awaitees.iter().map(move |variable| (number, variable))
+            })
     }
 
     /// `DW_AT_name` of any entry.
     #[must_use]
     pub fn name(&self, die: DieRef) -> Option<&'a str> {
-        index::name_of(&self.units, die)
+        index::name_of(&self.indexed.units, die)
     }
 
     /// The template type arguments of a function or type.
@@ -273,7 +312,8 @@ impl<'a> DebugInfo<'a> {
     /// no types.
     #[must_use]
     pub fn has_types(&self) -> bool {
-        self.indexes
+        self.indexed
+            .indexes
             .iter()
             .any(|unit| !unit.vtables.is_empty() || !unit.cells.is_empty())
     }
@@ -281,7 +321,7 @@ impl<'a> DebugInfo<'a> {
     /// Source file and line of a `DW_AT_decl_file`/`decl_line` pair in `unit`; `None` for 0.
     #[must_use]
     pub fn source_line(&self, unit: u32, file: u64, line: u64) -> Option<SourceLine> {
-        self.lines.resolve(&self.units, unit, file, line)
+        self.lines.resolve(&self.indexed.units, unit, file, line)
     }
 
     /// The full path of a type or function: namespaces joined by `::`, generics as in the name.
@@ -289,6 +329,7 @@ impl<'a> DebugInfo<'a> {
     pub fn path(&self, die: DieRef) -> String {
         let name = self.name(die).unwrap_or("{unnamed}");
         let namespaces = self
+            .indexed
             .indexes
             .get(die.unit as usize)
             .map_or(&[][..], |index| index.namespaces.as_slice());
@@ -300,6 +341,7 @@ impl<'a> DebugInfo<'a> {
     pub fn base_path(&self, die: DieRef) -> String {
         let name = self.name(die).unwrap_or("{unnamed}");
         let namespaces = self
+            .indexed
             .indexes
             .get(die.unit as usize)
             .map_or(&[][..], |index| index.namespaces.as_slice());
@@ -320,7 +362,7 @@ impl<'a> DebugInfo<'a> {
     /// Where a function is declared, by its own or its abstract entry's `DW_AT_decl_*`.
     #[must_use]
     pub fn declared_at(&self, die: DieRef) -> Option<SourceLine> {
-        let unit = self.units.unit(die.unit).ok()?;
+        let unit = self.indexed.units.unit(die.unit).ok()?;
         let entry = unit.entry(die.in_unit()).ok()?;
         let file = entry.attr(gimli::DW_AT_decl_file)?.udata_value()?;
         let line = entry.attr(gimli::DW_AT_decl_line)?.udata_value()?;
@@ -330,9 +372,9 @@ impl<'a> DebugInfo<'a> {
     /// The mangled name of a function (`DW_AT_linkage_name`).
     #[must_use]
     pub fn linkage_name(&self, die: DieRef) -> Option<&'a str> {
-        let unit = self.units.unit(die.unit).ok()?;
+        let unit = self.indexed.units.unit(die.unit).ok()?;
         let entry = unit.entry(die.in_unit()).ok()?;
-        self.units.string(
+        self.indexed.units.string(
             (die.unit, &unit),
             entry.attr_value(gimli::DW_AT_linkage_name)?,
         )

@@ -6,9 +6,9 @@
 //! eventfd's count is in `/proc/PID/fdinfo`. What waits in a pipe the kernel tells nobody but who has
 //! it open.
 
-use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 
 use procfs::process::FDTarget;
 
@@ -82,7 +82,7 @@ pub struct Unix {
 pub struct Sockets {
     pid: i32,
     by_inode: HashMap<u64, Descriptor>,
-    unix_queues: OnceCell<HashMap<u64, UnixQueues>>,
+    unix_queues: OnceLock<HashMap<u64, UnixQueues>>,
 }
 
 impl Sockets {

@@ -92,6 +92,10 @@ impl Memory for LiveMemory {
         })
     }
 
+    fn for_threads(&self) -> Option<&(dyn Memory + Sync)> {
+        Some(self)
+    }
+
     /// The kernel reads the parts in their order, and stops at the first that it cannot read: that
     /// one is read alone, so that nothing is unreadable for its neighbours' sake, and the next call
     /// begins behind it.

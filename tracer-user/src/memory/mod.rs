@@ -54,6 +54,11 @@ pub trait Memory {
         }
     }
 
+    /// The same memory for other threads, where it may be read by several at once.
+    fn for_threads(&self) -> Option<&(dyn Memory + Sync)> {
+        None
+    }
+
     /// `len` bytes at `address`. The caller bounds `len`.
     ///
     /// # Errors
@@ -110,5 +115,9 @@ impl<M: Memory + ?Sized> Memory for &M {
 
     fn read_parts(&self, parts: &mut [Part<'_>]) {
         (**self).read_parts(parts);
+    }
+
+    fn for_threads(&self) -> Option<&(dyn Memory + Sync)> {
+        (**self).for_threads()
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
+use rayon::prelude::*;
 
 use super::alike::{AlikeTask, AlikeTree};
 use super::escape::escape;
@@ -132,19 +133,16 @@ struct Group<'s> {
     tasks: Vec<&'s TaskInfo>,
 }
 
+/// Fewer tasks are not worth another thread.
+const TASKS_A_THREAD: usize = 8192;
+
 /// Equal tasks together, the largest group first, then by name.
 fn groups(tasks: &[TaskInfo]) -> Vec<Group<'_>> {
-    let mut order: Vec<Group<'_>> = Vec::new();
-    let mut places: foldhash::HashMap<AlikeTask<'_>, usize> = foldhash::HashMap::default();
-    for task in tasks {
-        let place = *places.entry(AlikeTask(task)).or_insert_with(|| {
-            order.push(Group { tasks: Vec::new() });
-            order.len() - 1
-        });
-        if let Some(group) = order.get_mut(place) {
-            group.tasks.push(task);
-        }
-    }
+    let parts: Vec<Vec<Group<'_>>> = tasks
+        .par_chunks(TASKS_A_THREAD)
+        .map(|part| together(part.iter().map(|task| Group { tasks: vec![task] })))
+        .collect();
+    let mut order = together(parts.into_iter().flatten());
     order.sort_by(|a, b| {
         let name = |group: &Group<'_>| group.tasks.first().map(|task| Arc::clone(&task.future));
         b.tasks
@@ -152,6 +150,23 @@ fn groups(tasks: &[TaskInfo]) -> Vec<Group<'_>> {
             .cmp(&a.tasks.len())
             .then_with(|| name(a).cmp(&name(b)))
     });
+    order
+}
+
+/// Groups of equal tasks made one, in the order of their first tasks.
+fn together<'s>(parts: impl Iterator<Item = Group<'s>>) -> Vec<Group<'s>> {
+    let mut order: Vec<Group<'s>> = Vec::new();
+    let mut places: foldhash::HashMap<AlikeTask<'s>, usize> = foldhash::HashMap::default();
+    for part in parts {
+        let Some(first) = part.tasks.first() else {
+            continue;
+        };
+        let place = *places.entry(AlikeTask(first)).or_insert(order.len());
+        match order.get_mut(place) {
+            Some(group) => group.tasks.extend(part.tasks),
+            None => order.push(part),
+        }
+    }
     order
 }
 

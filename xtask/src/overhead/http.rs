@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,6 +21,35 @@ const MANY_SECONDS: &str = "3";
 /// Connections of the load generator, each with one request under way.
 const CONNECTIONS: &str = "8";
 
+/// How requests come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// Each at once when the one before is answered: the service, the generator and asynctrace have
+    /// all the CPUs between them.
+    Full,
+    /// Each some milliseconds after the one before, so that there is CPU to spare, as in most
+    /// services.
+    Part,
+}
+
+impl Load {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "as fast as it answers",
+            Self::Part => "with pauses of 2 to 4 ms",
+        }
+    }
+
+    /// What wrk asks before each request, in Lua: how many milliseconds to wait. Spread out, so that
+    /// requests do not fall in step with anything.
+    const fn script(self) -> Option<&'static str> {
+        match self {
+            Self::Full => None,
+            Self::Part => Some("function delay() return math.random(2, 4) end\n"),
+        }
+    }
+}
+
 /// What one run of the load generator tells.
 struct Run {
     cpu_ns: f64,
@@ -35,7 +65,10 @@ pub(crate) fn measure(
     programs: &Programs,
     variants: &[(Variant, &'static str)],
     rounds: u32,
+    load: Load,
 ) -> Result<Table> {
+    let script = load.script().map(script_file).transpose()?;
+    let script = script.as_ref().map(tempfile::NamedTempFile::path);
     let mut targets = Targets::start(programs, &["http"], 6671)?;
     let mut addresses = Vec::new();
     for &(variant, _) in variants {
@@ -56,7 +89,10 @@ pub(crate) fn measure(
             .context("no address")
     };
     let mut table = Table::new(
-        format!("an HTTP service under wrk, {CONNECTIONS} connections, {SECONDS} s a measurement"),
+        format!(
+            "an HTTP service under wrk, {CONNECTIONS} connections, {}, {SECONDS} s a measurement",
+            load.name()
+        ),
         &[
             Column::ratio("CPU a request"),
             Column::above("above untraced", "ns a request"),
@@ -65,14 +101,14 @@ pub(crate) fn measure(
         ],
     );
     for round in 1..=rounds {
-        say(&format!("http: round {round} of {rounds}"));
+        say(&format!("http, {}: round {round} of {rounds}", load.name()));
         for &(variant, name) in variants {
             if !variant.possible(programs) {
                 table.left_out(name);
                 continue;
             }
             targets.plain.run(true);
-            let untraced = run(programs, address(targets.plain.pid())?, SECONDS)?;
+            let untraced = run(programs, address(targets.plain.pid())?, SECONDS, script)?;
             targets.plain.run(false);
             let target = targets.of(variant);
             target.run(true);
@@ -81,11 +117,11 @@ pub(crate) fn measure(
                 .with_context(|| name.to_owned())?;
             let address = address(target.pid())?;
             let traced = match variant.settles() {
-                None => run(programs, address, SECONDS)?,
+                None => run(programs, address, SECONDS, script)?,
                 Some(settles) => {
                     // It has to settle under the load.
-                    run(programs, address, &settles.as_secs().to_string())?;
-                    run(programs, address, MANY_SECONDS)?
+                    run(programs, address, &settles.as_secs().to_string(), script)?;
+                    run(programs, address, MANY_SECONDS, script)?
                 }
             };
             drop(attached);
@@ -104,10 +140,18 @@ pub(crate) fn measure(
     Ok(table)
 }
 
-fn run(programs: &Programs, address: &str, seconds: &str) -> Result<Run> {
+fn script_file(script: &str) -> Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::Builder::new().suffix(".lua").tempfile()?;
+    file.write_all(script.as_bytes())?;
+    Ok(file)
+}
+
+fn run(programs: &Programs, address: &str, seconds: &str, script: Option<&Path>) -> Result<Run> {
     let before = cpu_ns(address)?;
+    let script = script.into_iter().flat_map(|path| [Path::new("-s"), path]);
     let output = Command::new(&programs.wrk)
         .args(["-t1", "-c", CONNECTIONS, "-d", seconds, "--latency"])
+        .args(script)
         .arg(format!("http://{address}/"))
         .output()
         .context("could not run wrk")?;

@@ -40,18 +40,28 @@ fn places(held: &Held) -> Option<u64> {
 /// Puts a doubt where more claim to hold something than can, and takes out kept futures that
 /// another task awaits.
 pub(super) fn settle(tasks: &mut [TaskInfo]) {
-    let mut claims: HashMap<What, u64> = HashMap::new();
+    // How many claim it, and how many can, as who knows the least of them tells.
+    let mut claims: HashMap<What, (u64, u64)> = HashMap::new();
     let mut keeps_any = false;
     for tree in tasks.iter().filter_map(|task| task.tree.as_ref()) {
         each(tree, &mut |node| {
             keeps_any |= !node.not_awaited.is_empty();
             for held in node.holds.iter().filter(|held| held.doubt.is_none()) {
                 // A reserved place is beside the sender that it was reserved with.
-                if held.what.number("reserved").is_none() && places(held).is_some() {
-                    *claims.entry(what(held)).or_default() += 1;
+                if held.what.number("reserved").is_some() {
+                    continue;
+                }
+                if let Some(places) = places(held) {
+                    let (count, least) = claims.entry(what(held)).or_insert((0, places));
+                    *count += 1;
+                    *least = places.min(*least);
                 }
             }
         });
+    }
+    let too_many = claims.values().any(|(count, least)| count > least);
+    if !keeps_any && !too_many {
+        return;
     }
     // The first local of a body lies where the body does: an address alone names no future.
     let awaited: HashSet<(Address, Arc<str>)> = if keeps_any {
@@ -63,7 +73,7 @@ pub(super) fn settle(tasks: &mut [TaskInfo]) {
         each_mut(tree, &mut |node| {
             for held in node.holds.iter_mut().filter(|held| held.doubt.is_none()) {
                 let Some(places) = places(held) else { continue };
-                let count = claims.get(&what(held)).copied().unwrap_or(0);
+                let count = claims.get(&what(held)).map_or(0, |(count, _)| *count);
                 if count > places && held.what.number("reserved").is_none() {
                     held.doubt = Some(doubt(held, count, places));
                 }

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use rayon::prelude::*;
 use serde_json::Value as Json;
 
 use crate::locate::{Descriptor, Internet, Sockets, Unix};
@@ -14,51 +15,110 @@ use crate::rebuild::details::Details;
 use crate::rebuild::snapshot::TaskInfo;
 use crate::rebuild::tree::{AwaitNode, WaitsFor};
 
-/// Adds to every I/O wait what its descriptor is.
-pub(super) fn describe_descriptors(pid: i32, tasks: &mut [TaskInfo]) {
-    let mut sockets = None;
-    let mut is_fresh = true;
-    let mut known: HashMap<i64, Option<Descriptor>> = HashMap::new();
-    let mut describe = |fd: i64| {
-        let fd = i32::try_from(fd).ok()?;
-        let table = sockets.get_or_insert_with(|| Sockets::of_process(pid));
-        let described = table.describe(fd);
-        let is_unknown_socket = matches!(
-            &described,
-            Some(Descriptor::Other(text)) if text.starts_with("socket:")
-        );
-        if is_unknown_socket && std::mem::take(&mut is_fresh) {
-            // Younger than the table, perhaps: one more look.
-            *table = Sockets::of_process(pid);
-            return table.describe(fd);
+/// What the kernel tells of the descriptors that tasks wait for.
+#[derive(Debug, Default)]
+pub(super) struct Described(HashMap<i32, Option<Descriptor>>);
+
+impl Described {
+    /// Asks the kernel for these.
+    pub(super) fn ask(pid: i32, waited_for: &[i32]) -> Self {
+        if waited_for.is_empty() {
+            return Self::default();
         }
-        described
-    };
-    for tree in tasks.iter_mut().filter_map(|task| task.tree.as_mut()) {
-        describe_tree(tree, &mut |fd| {
-            known.entry(fd).or_insert_with(|| describe(fd)).clone()
-        });
+        let mut known = describe(&Sockets::of_process(pid), waited_for);
+        let is_unknown = |found: &Option<Descriptor>| matches!(found, Some(Descriptor::Other(text)) if text.starts_with("socket:"));
+        let unknown: Vec<i32> = known
+            .iter()
+            .filter(|(_, found)| is_unknown(found))
+            .map(|(fd, _)| *fd)
+            .collect();
+        if !unknown.is_empty() {
+            // Younger than the table, perhaps: one more look.
+            known.extend(describe(&Sockets::of_process(pid), &unknown));
+        }
+        Self(known)
+    }
+
+    /// Adds to every I/O wait what its descriptor is.
+    pub(super) fn tell(&self, tasks: &mut [TaskInfo]) {
+        if self.0.is_empty() {
+            return;
+        }
+        tasks
+            .par_iter_mut()
+            .with_min_len(TASKS_A_THREAD)
+            .filter_map(|task| task.tree.as_mut())
+            .for_each(|tree| describe_tree(tree, &self.0));
     }
 }
 
-fn describe_tree(node: &mut AwaitNode, describe: &mut impl FnMut(i64) -> Option<Descriptor>) {
-    if let Some(waits_for) = node.waits_for.as_mut()
-        && waits_for.kind == "io"
-        && let Some(fd) = waits_for.details.get("fd").and_then(Json::as_i64)
+/// The descriptors that tasks wait for, each once.
+pub(super) fn waited_for(tasks: &[TaskInfo]) -> Vec<i32> {
+    let mut found: Vec<i32> = tasks
+        .par_iter()
+        .with_min_len(TASKS_A_THREAD)
+        .filter_map(|task| task.tree.as_ref())
+        .fold(Vec::new, |mut found, tree| {
+            each_descriptor(tree, &mut |fd| found.push(fd));
+            found
+        })
+        .flatten()
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Adds to every I/O wait what its descriptor is.
+pub(super) fn describe_descriptors(pid: i32, tasks: &mut [TaskInfo]) {
+    Described::ask(pid, &waited_for(tasks)).tell(tasks);
+}
+
+/// Fewer tasks are not worth another thread.
+const TASKS_A_THREAD: usize = 4096;
+/// Nor are fewer descriptors.
+const DESCRIPTORS_A_THREAD: usize = 512;
+
+/// What these descriptors are: a call to the kernel for each.
+fn describe(sockets: &Sockets, descriptors: &[i32]) -> HashMap<i32, Option<Descriptor>> {
+    descriptors
+        .par_iter()
+        .with_min_len(DESCRIPTORS_A_THREAD)
+        .map(|fd| (*fd, sockets.describe(*fd)))
+        .collect()
+}
+
+/// The descriptor that an I/O wait names.
+fn descriptor(node: &AwaitNode) -> Option<i32> {
+    let waits_for = node.waits_for.as_ref().filter(|wait| wait.kind == "io")?;
+    let fd = waits_for.details.get("fd").and_then(Json::as_i64)?;
+    i32::try_from(fd).ok()
+}
+
+fn each_descriptor(node: &AwaitNode, visit: &mut impl FnMut(i32)) {
+    descriptor(node).into_iter().for_each(&mut *visit);
+    for child in node.children.iter().chain(&node.not_awaited) {
+        each_descriptor(child, visit);
+    }
+}
+
+fn describe_tree(node: &mut AwaitNode, known: &HashMap<i32, Option<Descriptor>>) {
+    if let Some(fd) = descriptor(node)
+        && let Some(waits_for) = node.waits_for.as_mut()
     {
         let guessed = waits_for.details.get("guessed") == Some(&Json::Bool(true));
-        match describe(fd) {
+        match known.get(&fd).and_then(Option::as_ref) {
             // A number that is called like a descriptor, and is one that can be waited for.
-            Some(descriptor) if guessed && !can_be_waited_for(&descriptor) => not_io(node),
+            Some(descriptor) if guessed && !can_be_waited_for(descriptor) => not_io(node),
             None if guessed => not_io(node),
-            Some(descriptor) => tell(waits_for, &descriptor),
+            Some(descriptor) => tell(waits_for, descriptor),
             None => node
                 .notes
                 .push(format!("descriptor {fd} is not open any more")),
         }
     }
     for child in node.children.iter_mut().chain(&mut node.not_awaited) {
-        describe_tree(child, describe);
+        describe_tree(child, known);
     }
 }
 

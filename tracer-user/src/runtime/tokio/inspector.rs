@@ -1,8 +1,10 @@
 //! The inspector: a process's tasks at this moment.
 
+mod parts;
 mod stacks;
 
 use foldhash::{HashSet, HashSetExt as _};
+use rayon::prelude::*;
 use std::cell::OnceCell;
 
 use crate::address::{Address, LinkAddress, LoadBias};
@@ -17,7 +19,7 @@ use crate::walk::{Futures, Limits, Walker};
 
 use super::batch::{Batches, Habits};
 use super::claims;
-use super::descriptors::describe_descriptors;
+use super::descriptors::{self, Described, describe_descriptors};
 use super::handles::{self, ContextVariable, Handle, Scheduler};
 use super::layout::TaskLayout;
 use super::leaves::{LocalSetSeen, TokioLeaves};
@@ -137,8 +139,12 @@ impl<'d, 'a> Inspector<'d, 'a> {
         }
         self.read_roots(process, &contexts, &leaves, memory, &mut found);
         self.read_local_sets(&leaves, &reader, memory, &mut seen, &mut found);
-        claims::settle(&mut found.tasks);
-        describe_descriptors(self.pid, &mut found.tasks);
+        let (pid, waited_for) = (self.pid, descriptors::waited_for(&found.tasks));
+        let ((), described) = rayon::join(
+            || claims::settle(&mut found.tasks),
+            || Described::ask(pid, &waited_for),
+        );
+        described.tell(&mut found.tasks);
         self.look_at_threads(&pointers, &contexts, memory, &mut found);
         found
     }
@@ -362,7 +368,7 @@ impl<'d, 'a> Inspector<'d, 'a> {
         let mut headers = listing.headers;
         headers.retain(|header| seen.insert(*header));
         found.tasks.reserve(headers.len());
-        reader.read_all(&headers, handle.scheduler, memory, &mut |read| {
+        self.read_parts(&headers, handle.scheduler, reader, memory, &mut |read| {
             found.torn += u64::from(read.torn);
             found.tasks.push(read.info);
         });
@@ -435,9 +441,11 @@ pub fn coverage(found: &Found, debug_info: DebugInfoLevel) -> Coverage {
             .iter()
             .map(|runtime| runtime.tasks_counted.unwrap_or(runtime.tasks_listed))
             .sum(),
+        // Of a hundred thousand trees, some of which are out of reach of the CPU's caches.
         opaque_nodes: found
             .tasks
-            .iter()
+            .par_iter()
+            .with_min_len(4096)
             .filter_map(|task| task.tree.as_ref())
             .map(AwaitNode::opaque_nodes)
             .sum(),

@@ -80,6 +80,11 @@ impl<'d, 'a> TokioLeaves<'d, 'a> {
         self.local_sets.take()
     }
 
+    /// Adds what another reader saw.
+    pub(in crate::runtime::tokio) fn add_local_sets(&self, seen: Vec<LocalSetSeen>) {
+        self.local_sets.borrow_mut().extend(seen);
+    }
+
     fn value<'v>(&self, step: &Step<'_>, memory: &'v dyn Memory) -> Value<'v, 'a>
     where
         'd: 'v,
