@@ -53,6 +53,7 @@ impl Place {
         for from in [
             PathBuf::from(env!("CARGO_BIN_EXE_asynctrace")),
             Build::Release.folder().join("survivor"),
+            Build::Release.folder().join("idle"),
         ] {
             fs::copy(&from, folder.path().join(from.file_name().unwrap())).unwrap();
         }
@@ -199,6 +200,38 @@ fn live_three_capabilities_are_enough_for_everything() {
     assert!(!said.contains(NOT_APART), "{said}");
     expect_no_probe(own.pid());
     expect_no_probe(target.pid());
+}
+
+/// The links of `/proc/PID/fd` of another user's process are not for who has `CAP_SYS_PTRACE` only:
+/// its sockets are told all the same, and nothing open is told to be closed.
+#[test]
+fn live_sockets_of_another_users_process_are_told() {
+    if !permitted() {
+        return;
+    }
+    let place = Place::new();
+    let mut command = Command::new(place.path("idle"));
+    let target = Fixture::of(command.args(["--connections", "8", "--talk", "0"]));
+    let mut command = place.nobody("asynctrace", "+sys_ptrace");
+    let output = run(command.args(["dump", "--json", "--pid", &target.pid().to_string()]));
+    let said = expect(&output, &[0]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    let listens = told.matches("\"socket_state\":\"listen\"").count();
+    let connected = told.matches("\"socket_state\":\"established\"").count();
+    assert!(listens == 1 && connected >= 8, "{told}");
+    assert!(!told.contains("not open any more"), "{told}{said}");
+    // Who cannot become root is not told to.
+    let mut command = Command::new("setpriv");
+    command.args(["--no-new-privs", "--reuid=65534", "--regid=65534"]);
+    command
+        .args(["--clear-groups"])
+        .arg(place.path("asynctrace"));
+    let output = run(command.args(["dump", "--pid", &target.pid().to_string()]));
+    let said = expect(&output, &[4]);
+    assert!(
+        said.contains("AmbientCapabilities=CAP_SYS_PTRACE") && !said.contains("sudo"),
+        "{said}"
+    );
 }
 
 /// Root reads them by `CAP_DAC_READ_SEARCH` and executes ours by `CAP_DAC_OVERRIDE`, which the process

@@ -192,7 +192,7 @@ impl Advice for AttachError {
                 "`asynctrace probes` says what was looked for and why it is not there".into()
             }
             Self::File { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
-                how_to_be_permitted(&[Capability::SysPtrace])
+                how_to_be_permitted(&[Capability::SysPtrace, Capability::DacReadSearch])
             }
             Self::HolderEnded { .. } => {
                 "no probe is in place; asynctrace ends this process itself, nobody else should".into()

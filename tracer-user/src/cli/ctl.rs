@@ -212,13 +212,12 @@ fn of_process(label: &str, process: &Value, out: &mut dyn Write) -> io::Result<(
         )),
         or_dash(&process["findings"], &whole),
     )?;
-    let mut note = |what: &str, text: &Value| match text.as_str() {
-        Some(text) => writeln!(out, "{:>29} {what}{}", "", escape(text)),
-        None => Ok(()),
-    };
-    note("", &process["notice"])?;
-    note("", &process["reason"]["message"])?;
-    note("", &process["reason"]["next_step"])?;
+    let reason = &process["reason"];
+    for text in [&process["notice"], &reason["message"], &reason["next_step"]] {
+        for line in text.as_str().into_iter().flat_map(str::lines) {
+            writeln!(out, "{:>29} {}", "", escape(line))?;
+        }
+    }
     if let Some(seconds) = process["retry_seconds"].as_f64() {
         writeln!(out, "{:>29} tried again in {}", "", time(seconds))?;
     }

@@ -211,9 +211,9 @@ impl Ears {
 
 fn check_recordings(config: &Config) -> Result<(), DaemonError> {
     match &config.recordings {
-        Some(recordings) => {
-            recordings::check(&recordings.directory).map_err(DaemonError::Recordings)
-        }
+        Some(recordings) => recordings::check(&recordings.directory)
+            .map(|_| ())
+            .map_err(DaemonError::Recordings),
         None => Ok(()),
     }
 }

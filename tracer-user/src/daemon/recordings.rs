@@ -16,19 +16,30 @@ use crate::error::ExitCode;
 /// How a recording's name ends.
 const SUFFIX: &str = ".astrace";
 
-/// Why a folder is not used, in words.
+/// The folder that a path names, once it is sure that nobody else can put links there. The path may be
+/// a link itself, if it is root's or our own: systemd makes `/var/lib/NAME` one to
+/// `/var/lib/private/NAME` for a unit with a user of its own (`DynamicUser`).
 ///
 /// # Errors
-/// When it is not there, not a folder, or somebody else may write it: they could put links there.
-pub fn check(directory: &Path) -> Result<(), String> {
+/// In words, when it is not there, not a folder, or somebody else may write it.
+pub fn check(directory: &Path) -> Result<PathBuf, String> {
     let shown = directory.display();
-    let about = fs::symlink_metadata(directory)
-        .map_err(|error| format!("the folder of recordings {shown}: {error}"))?;
+    let cannot = |error: io::Error| format!("the folder of recordings {shown}: {error}");
+    let is_trusted = |owner: u32| owner == 0 || owner == rustix::process::geteuid().as_raw();
+    let named = fs::symlink_metadata(directory).map_err(cannot)?;
+    if named.is_symlink() && !is_trusted(named.uid()) {
+        return Err(format!(
+            "the folder of recordings {shown} is a link of user {}",
+            named.uid()
+        ));
+    }
+    let real = fs::canonicalize(directory).map_err(cannot)?;
+    let about = fs::symlink_metadata(&real).map_err(cannot)?;
     if !about.is_dir() {
         return Err(format!("the folder of recordings {shown} is not a folder"));
     }
     let owner = about.uid();
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+    if !is_trusted(owner) {
         return Err(format!(
             "the folder of recordings {shown} belongs to user {owner}, not to the daemon"
         ));
@@ -38,7 +49,7 @@ pub fn check(directory: &Path) -> Result<(), String> {
             "the folder of recordings {shown} may be written by others (chmod go-w)"
         ));
     }
-    Ok(())
+    Ok(real)
 }
 
 /// A path for a new recording.
@@ -48,9 +59,9 @@ pub fn check(directory: &Path) -> Result<(), String> {
 pub fn new_path(recordings: &Recordings, label: &str, pid: i32) -> Result<PathBuf, Refusal> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let failed = |text: String| Refusal::new("failed", ExitCode::BadFile, text);
-    check(&recordings.directory).map_err(failed)?;
-    let entries = fs::read_dir(&recordings.directory)
-        .map_err(|error| failed(format!("{}: {error}", recordings.directory.display())))?;
+    let directory = check(&recordings.directory).map_err(failed)?;
+    let entries = fs::read_dir(&directory)
+        .map_err(|error| failed(format!("{}: {error}", directory.display())))?;
     let is_recording = |entry: &fs::DirEntry| {
         let name = entry.file_name();
         name.to_str().is_some_and(|name| name.ends_with(SUFFIX))
@@ -66,7 +77,7 @@ pub fn new_path(recordings: &Recordings, label: &str, pid: i32) -> Result<PathBu
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     // Labels have letters, digits, dots, dashes and underscores only.
     let name = format!("{label}-{pid}-{seconds}-{number}{SUFFIX}");
-    let path = recordings.directory.join(name);
+    let path = directory.join(name);
     if fs::symlink_metadata(&path).is_ok() {
         return Err(failed(format!("{} is there already", path.display())));
     }
@@ -109,11 +120,20 @@ mod tests {
     #[test]
     fn only_a_folder_of_our_own_is_used() {
         let folder = tempfile::TempDir::new().unwrap();
-        assert_eq!(check(folder.path()), Ok(()));
-        let link = folder.path().join("link");
+        let real = fs::canonicalize(folder.path()).unwrap();
+        assert_eq!(check(folder.path()), Ok(real.clone()));
+        let (link, file) = (folder.path().join("link"), folder.path().join("file"));
         symlink(folder.path(), &link).unwrap();
-        assert!(check(&link).unwrap_err().contains("not a folder"));
+        assert_eq!(check(&link), Ok(real), "our own link");
+        fs::write(&file, "").unwrap();
+        assert!(check(&file).unwrap_err().contains("not a folder"));
         assert!(check(&folder.path().join("none")).is_err());
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::lchown(&link, Some(65_534), None).unwrap();
+            assert!(check(&link).unwrap_err().contains("a link of user 65534"));
+            symlink("none", folder.path().join("loose")).unwrap();
+            assert!(check(&folder.path().join("loose")).is_err());
+        }
         fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
         assert!(check(folder.path()).unwrap_err().contains("others"));
     }

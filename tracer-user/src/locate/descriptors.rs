@@ -5,8 +5,12 @@
 //! answer, `/proc/PID/net` has the first without the times of connections. It has UDP sockets too; an
 //! eventfd's count is in `/proc/PID/fdinfo`. What waits in a pipe the kernel tells nobody but who has
 //! it open.
+//!
+//! The links of `/proc/PID/fd` are for the process's user and `CAP_DAC_READ_SEARCH`; who may trace the
+//! process without that (`CAP_SYS_PTRACE`) still reads `/proc/PID/fdinfo`, which has a socket's inode.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 
@@ -28,6 +32,8 @@ pub enum Descriptor {
     },
     /// Anything else, as `/proc/PID/fd` shows it (`pipe:[123]`, `/dev/null`).
     Other(String),
+    /// It is open, but what it is may not be looked at.
+    Hidden,
 }
 
 /// A TCP or UDP socket.
@@ -83,6 +89,7 @@ pub struct Sockets {
     pid: i32,
     by_inode: HashMap<u64, Descriptor>,
     unix_queues: OnceLock<HashMap<u64, UnixQueues>>,
+    mounts: OnceLock<Option<HashSet<i32>>>,
 }
 
 impl Sockets {
@@ -146,15 +153,57 @@ impl Sockets {
     /// What descriptor `fd` of the process is; `None` when it is not open (any more).
     #[must_use]
     pub fn describe(&self, fd: i32) -> Option<Descriptor> {
-        let link = std::fs::read_link(format!("/proc/{}/fd/{fd}", self.pid)).ok()?;
+        let link = match std::fs::read_link(format!("/proc/{}/fd/{fd}", self.pid)) {
+            Ok(link) => link,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => return self.by_info(fd),
+            Err(_) => return None,
+        };
         let text = link.to_string_lossy().into_owned();
         Some(match text.parse::<FDTarget>() {
             Ok(FDTarget::Socket(inode)) => self.socket(inode).unwrap_or(Descriptor::Other(text)),
             _ if text.contains("[eventfd]") => Descriptor::Event {
-                count: self.event_count(fd),
+                count: self.info(fd).ok().and_then(|info| event_count(&info)),
             },
             _ => Descriptor::Other(text),
         })
+    }
+
+    /// The same without the right to read links.
+    fn by_info(&self, fd: i32) -> Option<Descriptor> {
+        let info = match self.info(fd) {
+            Ok(info) => info,
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            Err(_) => return Some(Descriptor::Hidden),
+        };
+        if let Some(count) = event_count(&info) {
+            return Some(Descriptor::Event { count: Some(count) });
+        }
+        let found = self.inode_of_the_kernel(&info);
+        Some(
+            found
+                .and_then(|inode| self.socket(inode))
+                .unwrap_or(Descriptor::Hidden),
+        )
+    }
+
+    /// The inode of a file on a file system of the kernel's own. Sockets and pipes share the numbers of
+    /// theirs (`get_next_ino`); files elsewhere may have the same ones, but are on mounts that are told.
+    fn inode_of_the_kernel(&self, info: &str) -> Option<u64> {
+        let mount: i32 = field(info, "mnt_id:")?.parse().ok()?;
+        let told = self.mounts.get_or_init(|| {
+            let process = procfs::process::Process::new(self.pid).ok()?;
+            let mounts = process.mountinfo().ok()?;
+            Some(mounts.0.iter().map(|mount| mount.mnt_id).collect())
+        });
+        if told.as_ref()?.contains(&mount) {
+            return None;
+        }
+        // Since Linux 5.14.
+        field(info, "ino:")?.parse().ok()
+    }
+
+    fn info(&self, fd: i32) -> std::io::Result<String> {
+        std::fs::read_to_string(format!("/proc/{}/fdinfo/{fd}", self.pid))
     }
 
     fn socket(&self, inode: u64) -> Option<Descriptor> {
@@ -172,15 +221,16 @@ impl Sockets {
         }
         Some(found)
     }
+}
 
-    /// `eventfd-count: HEX` (proc(5)).
-    fn event_count(&self, fd: i32) -> Option<u64> {
-        let info = std::fs::read_to_string(format!("/proc/{}/fdinfo/{fd}", self.pid)).ok()?;
-        let line = info
-            .lines()
-            .find_map(|line| line.strip_prefix("eventfd-count:"))?;
-        u64::from_str_radix(line.trim(), 16).ok()
-    }
+/// `eventfd-count: HEX` (proc(5)).
+fn event_count(info: &str) -> Option<u64> {
+    u64::from_str_radix(field(info, "eventfd-count:")?, 16).ok()
+}
+
+fn field<'i>(info: &'i str, name: &str) -> Option<&'i str> {
+    let line = info.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim())
 }
 
 /// A socket as `sock_diag` tells it.
@@ -278,6 +328,29 @@ mod tests {
     #[test]
     fn a_closed_descriptor_is_nothing() {
         let me = i32::try_from(std::process::id()).unwrap();
-        assert_eq!(Sockets::of_process(me).describe(1_000_000), None);
+        let sockets = Sockets::of_process(me);
+        assert_eq!(sockets.describe(1_000_000), None);
+        assert_eq!(sockets.by_info(1_000_000), None);
+    }
+
+    #[test]
+    fn sockets_are_known_without_their_links_and_files_are_no_sockets() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let flags = rustix::event::EventfdFlags::empty();
+        let event = rustix::event::eventfd(7, flags).unwrap();
+        let me = i32::try_from(std::process::id()).unwrap();
+        let mut sockets = Sockets::of_process(me);
+        let by_link = sockets.describe(listener.as_raw_fd()).unwrap();
+        assert!(matches!(by_link, Descriptor::Internet(_)), "{by_link:?}");
+        assert_eq!(sockets.by_info(listener.as_raw_fd()), Some(by_link));
+        let counted = Some(Descriptor::Event { count: Some(7) });
+        assert_eq!(sockets.by_info(event.as_raw_fd()), counted);
+        // A file whose inode has the number of a socket.
+        let info = sockets.info(file.as_raw_fd()).unwrap();
+        let inode: u64 = field(&info, "ino:").unwrap().parse().unwrap();
+        let unix = Descriptor::Unix(Unix::default());
+        sockets.by_inode.insert(inode, unix);
+        assert_eq!(sockets.by_info(file.as_raw_fd()), Some(Descriptor::Hidden));
     }
 }

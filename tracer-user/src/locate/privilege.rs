@@ -86,7 +86,8 @@ fn effective_capabilities() -> u64 {
 }
 
 /// What to do to get `needed`: the same command under sudo for an ordinary user; the names of the
-/// missing capabilities for a root that does not have them (in a container).
+/// missing capabilities for a root that does not have them (in a container), and for who cannot become
+/// root (`no_new_privs`, as in a hardened unit of systemd's).
 #[must_use]
 pub fn how_to_be_permitted(needed: &[Capability]) -> String {
     let missing = missing_capabilities(needed);
@@ -102,6 +103,14 @@ pub fn how_to_be_permitted(needed: &[Capability]) -> String {
                     .map(|name| format!("--cap-add {}", name.trim_start_matches("CAP_")))
                     .collect::<Vec<_>>()
                     .join(" "),
+            ));
+        }
+    } else if rustix::thread::no_new_privs().unwrap_or(false) {
+        if !names.is_empty() {
+            lines.push(format!(
+                "start it with {names}: in a unit of systemd's by AmbientCapabilities={names} and \
+                 CapabilityBoundingSet={names}",
+                names = names.join(" ")
             ));
         }
     } else {

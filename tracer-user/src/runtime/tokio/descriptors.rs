@@ -111,6 +111,9 @@ fn describe_tree(node: &mut AwaitNode, known: &HashMap<i32, Option<Descriptor>>)
             // A number that is called like a descriptor, and is one that can be waited for.
             Some(descriptor) if guessed && !can_be_waited_for(descriptor) => not_io(node),
             None if guessed => not_io(node),
+            Some(Descriptor::Hidden) => node.notes.push(format!(
+                "what descriptor {fd} is may not be read (its user and CAP_DAC_READ_SEARCH may)"
+            )),
             Some(descriptor) => tell(waits_for, descriptor),
             None => node
                 .notes
@@ -125,6 +128,8 @@ fn describe_tree(node: &mut AwaitNode, known: &HashMap<i32, Option<Descriptor>>)
 fn can_be_waited_for(descriptor: &Descriptor) -> bool {
     match descriptor {
         Descriptor::Internet(_) | Descriptor::Unix(_) | Descriptor::Event { .. } => true,
+        // Nothing speaks against it.
+        Descriptor::Hidden => true,
         Descriptor::Other(text) => ["socket:", "pipe:", "anon_inode:"]
             .iter()
             .any(|kind| text.starts_with(kind)),
@@ -150,6 +155,7 @@ fn tell(waits_for: &mut WaitsFor, descriptor: &Descriptor) {
         Descriptor::Unix(socket) => unix(details, socket),
         Descriptor::Event { .. } => put(details, "protocol", Some("eventfd")),
         Descriptor::Other(text) => put(details, "resource", Some(text.as_str())),
+        Descriptor::Hidden => return,
     }
     if !details.contains_key("resource") {
         let protocol = details.get("protocol").cloned();
@@ -231,7 +237,7 @@ fn can_be_written(descriptor: &Descriptor) -> bool {
             !socket.listens && (socket.peer_closed || socket.send_queue == Some(0))
         }
         Descriptor::Event { .. } => true,
-        Descriptor::Other(_) => false,
+        Descriptor::Other(_) | Descriptor::Hidden => false,
     }
 }
 
