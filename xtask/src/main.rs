@@ -16,6 +16,7 @@ mod permission;
 mod readers;
 mod setup;
 mod shell;
+mod systemd;
 mod test;
 mod vm;
 
@@ -74,6 +75,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Run the live tests on Debian's 6.1 kernel, in an emulated machine.
     Vm(vm::Arguments),
+    /// Try the shipped unit under a real systemd, in a container (installs systemd-container).
+    Systemd,
     /// Check formatting, lints and documentation.
     Lint,
 }
@@ -101,6 +104,7 @@ fn main() -> Result<()> {
         Task::FalseAlarms(arguments) => false_alarms::run(&folders, &arguments),
         Task::Fuzz(arguments) => fuzz::fuzz(&folders, &arguments),
         Task::Vm(arguments) => vm::run(&folders, &arguments),
+        Task::Systemd => systemd::run(&folders),
         Task::Lint => lint::lint(&folders),
     }
 }
