@@ -177,18 +177,20 @@ fn follow(
             DebugInfo::new(gimli::Dwarf::default(), None)?
         }
     };
-    let futures = Futures::new(&info);
-    let names = Names::from_debug_info(&info, &plan::task_polls(&source));
+    let futures = source.sparing(|| Futures::new(&info));
+    let names = source.sparing(|| Names::from_debug_info(&info, &plan::task_polls(&source)));
     // plan
-    let mut plan = plan::make(plan::Request {
+    let planned = plan::Request {
         module: &module,
         source: &source,
         names: &names,
         futures: &request.futures,
         exact_polls: request.exact_polls,
         rules: Rules::of_this_kernel(),
-    })?;
-    let task_source = match Inspector::new(process.pid, &binary, module.bias, &futures) {
+    };
+    let mut plan = source.sparing(|| plan::make(planned))?;
+    let inspector = source.sparing(|| Inspector::new(process.pid, &binary, module.bias, &futures));
+    let task_source = match inspector {
         Ok(inspector) => TaskSource::Types(Box::new(inspector)),
         Err(error) => {
             let symbols = source.symbol_file();
@@ -200,7 +202,8 @@ fn follow(
     };
     if let TaskSource::Types(inspector) = &task_source {
         let what = "compiling the walk over its tasks";
-        while_slow(what, || inspector.add_walk(&mut plan, &process.memory()));
+        let add = || inspector.add_walk(&mut plan, &process.memory());
+        while_slow(what, || source.sparing(add));
     }
     // attach
     let started = monotonic_ns();

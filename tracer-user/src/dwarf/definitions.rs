@@ -9,8 +9,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use rayon::prelude::*;
-
+use super::passes::over_units;
 use super::units::{DieRef, Slice, UnitEntry, Units};
 
 /// Definitions of structures, unions and enums by the hash of their name.
@@ -22,18 +21,12 @@ pub(super) struct Definitions {
 impl Definitions {
     /// One pass over all units.
     pub(super) fn collect(units: &Units<'_>) -> Self {
-        let per_unit: Vec<Vec<(u64, DieRef)>> = units
-            .entries()
-            .par_iter()
-            .enumerate()
-            .map(|(number, entry)| {
-                let mut found = Vec::new();
-                let number = u32::try_from(number).unwrap_or(u32::MAX);
-                // A malformed unit contributes what stands before the damage.
-                let _ = collect_unit(units, number, entry, &mut found);
-                found
-            })
-            .collect();
+        let per_unit = over_units(units, |number, entry| {
+            let mut found = Vec::new();
+            // A malformed unit contributes what stands before the damage.
+            let _ = collect_unit(units, number, entry, &mut found);
+            found
+        });
         let mut by_name: HashMap<u64, Vec<DieRef>> = HashMap::new();
         for (hash, die) in per_unit.into_iter().flatten() {
             by_name.entry(hash).or_default().push(die);

@@ -5,10 +5,7 @@
 //! awaits. It deliberately reads no type: those are read one by one when a future needs them
 //! (`types.rs`). Most entries are skipped by their abbreviation alone.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use rayon::prelude::*;
-
+use super::passes::over_units;
 use super::units::{DieRef, Slice, UnitEntry, Units, starts_with};
 
 /// A namespace and the range of entries inside it.
@@ -100,30 +97,15 @@ pub(super) struct UnitIndex<'a> {
     pub error: Option<gimli::Error>,
 }
 
-/// Bytes of units after which memory is given back: little beside the index itself, and seldom
-/// enough that reading neighbours again costs nothing.
-const RELEASED_AFTER: usize = 2 << 20;
-
-/// Indexes every unit, in parallel; calls `release` whenever much has been read.
-pub(super) fn index<'a>(units: &Units<'a>, release: &(dyn Fn() + Sync)) -> Vec<UnitIndex<'a>> {
-    let read = AtomicUsize::new(0);
-    units
-        .entries()
-        .par_iter()
-        .enumerate()
-        .map(|(number, entry)| {
-            let mut pass = Pass::new(units, u32::try_from(number).unwrap_or(u32::MAX));
-            if let Err(error) = pass.run(entry) {
-                pass.out.error = Some(error);
-            }
-            let length = entry.header.length_including_self();
-            let before = read.fetch_add(length, Ordering::Relaxed);
-            if before / RELEASED_AFTER != before.wrapping_add(length) / RELEASED_AFTER {
-                release();
-            }
-            pass.out
-        })
-        .collect()
+/// Indexes every unit.
+pub(super) fn index<'a>(units: &Units<'a>) -> Vec<UnitIndex<'a>> {
+    over_units(units, |number, entry| {
+        let mut pass = Pass::new(units, number);
+        if let Err(error) = pass.run(entry) {
+            pass.out.error = Some(error);
+        }
+        pass.out
+    })
 }
 
 /// A subprogram that the pass is inside of.

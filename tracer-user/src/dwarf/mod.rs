@@ -11,16 +11,17 @@ mod find;
 mod index;
 mod layout;
 mod lines;
+mod passes;
 mod paths;
 mod scopes;
 mod types;
 mod units;
 mod value;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use gimli::{EndianSlice, LittleEndian};
 
@@ -68,6 +69,15 @@ pub struct Indexed<'a> {
     indexes: Vec<index::UnitIndex<'a>>,
     vtables: HashMap<u64, Vec<DieRef>>,
     generic_polls: HashMap<u64, Vec<DieRef>>,
+    definitions: OnceLock<definitions::Definitions>,
+}
+
+impl Indexed<'_> {
+    /// The definition of what is only declared: found by a pass of its own, when first asked for.
+    fn definitions(&self) -> &definitions::Definitions {
+        self.definitions
+            .get_or_init(|| definitions::Definitions::collect(&self.units))
+    }
 }
 
 /// The debug information of one binary, for one thread: types are read when they are asked for, and
@@ -76,7 +86,6 @@ pub struct DebugInfo<'a> {
     indexed: Arc<Indexed<'a>>,
     types: RefCell<FastMap<DieRef, Option<Rc<Type<'a>>>>>,
     lines: lines::Lines,
-    definitions: OnceCell<definitions::Definitions>,
     /// Fields by type and path that were looked for: leaves ask for the same ones of each task.
     fields: RefCell<FastMap<DieRef, Vec<FoundField>>>,
     base_paths: RefCell<FastMap<DieRef, Rc<str>>>,
@@ -99,9 +108,7 @@ impl<'a> DebugInfo<'a> {
                 )
             })
             .transpose()?;
-        let info = Self::read(dwarf, package.as_ref(), &|| source.release())?;
-        source.release();
-        Ok(info)
+        Self::read(dwarf, package.as_ref(), Some(source))
     }
 
     /// Indexes the DWARF in `dwarf`, with the split units of `package`.
@@ -113,18 +120,21 @@ impl<'a> DebugInfo<'a> {
         dwarf: gimli::Dwarf<Slice<'a>>,
         package: Option<&gimli::DwarfPackage<Slice<'a>>>,
     ) -> Result<Self, DwarfError> {
-        Self::read(dwarf, package, &|| ())
+        Self::read(dwarf, package, None)
     }
 
-    /// As [`DebugInfo::new`]; `release` is called now and then while all of it is read, and may give
-    /// back the memory that holds what was read.
+    /// As [`DebugInfo::new`]; while all of it is read, the memory of `source` that holds it is given
+    /// back now and then.
     fn read(
         dwarf: gimli::Dwarf<Slice<'a>>,
         package: Option<&gimli::DwarfPackage<Slice<'a>>>,
-        release: &(dyn Fn() + Sync),
+        source: Option<&'a DebugSource>,
     ) -> Result<Self, DwarfError> {
-        let units = Units::list(dwarf, package)?;
-        let indexes = index::index(&units, release);
+        let mut units = Units::list(dwarf, package)?;
+        if let Some(source) = source {
+            units.spare(source);
+        }
+        let indexes = index::index(&units);
         let mut vtables: HashMap<u64, Vec<DieRef>> = HashMap::new();
         let mut generic_polls: HashMap<u64, Vec<DieRef>> = HashMap::new();
         for unit in &indexes {
@@ -143,6 +153,7 @@ impl<'a> DebugInfo<'a> {
             indexes,
             vtables,
             generic_polls,
+            definitions: OnceLock::new(),
         })))
     }
 
@@ -153,7 +164,6 @@ impl<'a> DebugInfo<'a> {
             indexed,
             types: RefCell::default(),
             lines: lines::Lines::default(),
-            definitions: OnceCell::new(),
             fields: RefCell::default(),
             base_paths: RefCell::default(),
         }
@@ -197,9 +207,7 @@ impl<'a> DebugInfo<'a> {
 
     /// The definition of a type that is only declared at `die`; `None` when no unit defines it.
     fn definition(&self, die: DieRef) -> Option<Rc<Type<'a>>> {
-        let definitions = self
-            .definitions
-            .get_or_init(|| definitions::Definitions::collect(&self.indexed.units));
+        let definitions = self.indexed.definitions();
         let path = self.path(die);
         let found = definitions
             .named(self.name(die)?)

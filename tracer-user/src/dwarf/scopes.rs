@@ -10,6 +10,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::passes::over_units;
 use super::units::{DieRef, Slice, Units};
 use crate::address::LinkAddress;
 use walk::Walk;
@@ -183,23 +184,21 @@ impl<'u, 'a> Scopes<'u, 'a> {
     /// The units whose ranges hold an address: one, unless the file contradicts itself.
     fn units_at(&self, address: LinkAddress) -> Vec<u32> {
         let ranges = self.ranges.get_or_init(|| {
-            let mut all = Vec::new();
-            for (number, entry) in self.units.entries().iter().enumerate() {
-                let Ok(number) = u32::try_from(number) else {
-                    break;
-                };
-                let Ok(unit) = self.units.parse(entry) else {
-                    continue;
-                };
-                let Ok(mut ranges) = entry.dwarf.unit_ranges(&unit) else {
-                    continue;
-                };
-                while let Ok(Some(range)) = ranges.next() {
-                    if is_live(range) {
-                        all.push((range, number));
+            let units = self.units;
+            let of_units = over_units(units, |number, entry| {
+                let mut found = Vec::new();
+                let unit = units.parse(entry);
+                let ranges = unit.and_then(|unit| entry.dwarf.unit_ranges(&unit));
+                if let Ok(mut ranges) = ranges {
+                    while let Ok(Some(range)) = ranges.next() {
+                        if is_live(range) {
+                            found.push((range, number));
+                        }
                     }
                 }
-            }
+                found
+            });
+            let mut all: Vec<_> = of_units.into_iter().flatten().collect();
             all.sort_unstable_by_key(|(range, _)| range.begin);
             all
         });

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use gimli::{EndianSlice, LittleEndian, Reader as _, Section as _, UnitOffset};
 
+use crate::object::DebugSource;
+
 /// All sections are borrowed from the files, which outlive the debug information.
 pub type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
@@ -44,11 +46,23 @@ pub struct Units<'a> {
     /// Start of each unit of the main `.debug_info`, ascending, with its index in `entries`.
     starts: Vec<(usize, u32)>,
     parsed: Mutex<HashMap<u32, Arc<gimli::Unit<Slice<'a>>>>>,
+    /// The files, whose memory can be given back.
+    source: Option<&'a DebugSource>,
     /// Skeleton units whose split part was not found.
     pub missing_split_units: usize,
 }
 
 impl<'a> Units<'a> {
+    /// From now on a pass over all units gives back the memory of `source`, which they are in.
+    pub(super) fn spare(&mut self, source: &'a DebugSource) {
+        self.source = Some(source);
+    }
+
+    /// What they are in, where that was told.
+    pub(super) fn source(&self) -> Option<&'a DebugSource> {
+        self.source
+    }
+
     /// Lists the units of `dwarf`; a skeleton is replaced by its split unit in `package`, the
     /// `.dwp`, where that has it.
     ///
@@ -62,6 +76,7 @@ impl<'a> Units<'a> {
         let main = Arc::new(dwarf);
         let mut units = Self {
             main: Arc::clone(&main),
+            source: None,
             entries: Vec::new(),
             starts: Vec::new(),
             parsed: Mutex::new(HashMap::new()),

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use gimli::SectionId;
 
@@ -11,6 +13,9 @@ use super::level::level;
 use super::{Binary, BinaryError};
 use crate::locate::Process;
 use crate::rebuild::snapshot::DebugInfoLevel;
+
+/// Time in which what is read of the files stays in memory: some ten megabytes.
+const RELEASED_EVERY: Duration = Duration::from_millis(10);
 
 /// Where the debug information was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,8 +166,28 @@ impl DebugSource {
 
     /// Gives memory back that holds what was read of the files, as far as they are mapped. What is
     /// asked for later is read again.
-    pub fn release(&self) {
-        self.info_file().release();
+    fn release(&self) {
+        self.binary.release();
+        self.separate.iter().for_each(Binary::release);
+        self.package.iter().for_each(Binary::release);
+    }
+
+    /// Does what reads here and there in all of the files, and gives memory back meanwhile, so that
+    /// no more of them stays resident than is read in a short time, and nothing at the end. What is
+    /// needed again soon is in the kernel's page cache.
+    pub fn sparing<T>(&self, work: impl FnOnce() -> T) -> T {
+        let (working, ended) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while ended.recv_timeout(RELEASED_EVERY) == Err(RecvTimeoutError::Timeout) {
+                    self.release();
+                }
+                self.release();
+            });
+            let made = work();
+            drop(working);
+            made
+        })
     }
 
     /// The bytes of a section of the `.dwp`, where there is one.

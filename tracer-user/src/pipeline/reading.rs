@@ -57,8 +57,9 @@ pub fn with_tasks<T>(
             info.damaged_units()
         ));
     }
-    let futures = Futures::new(&info);
-    let tasks = match Inspector::new(process.pid, &binary, module.bias, &futures) {
+    let futures = source.sparing(|| Futures::new(&info));
+    let inspector = source.sparing(|| Inspector::new(process.pid, &binary, module.bias, &futures));
+    let tasks = match inspector {
         Ok(inspector) => TaskSource::Types(Box::new(inspector)),
         // Without types there are still tasks to be told, in every release build.
         Err(error) => {
@@ -67,8 +68,6 @@ pub fn with_tasks<T>(
             TaskSource::Shapes(inspector.ok_or(error)?)
         }
     };
-    // From now on little of it is read.
-    source.release();
     let level = source.level();
     let build_id = binary.build_id().map(str::to_owned);
     let mut tasks = TokioTasks::new(process, tasks, level, build_id.clone(), Arc::default());
