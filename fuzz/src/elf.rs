@@ -116,8 +116,8 @@ fn types(source: &DebugSource, bytes: &[u8]) {
     compiler.vtables(LoadBias(0));
     let _ = compiler.finish();
     if let Ok(inspector) = Inspector::new(0, source.binary(), LoadBias(0), &futures) {
-        let _ = inspector.task(
-            Address(0x2000),
+        let _ = inspector.tasks_at(
+            &[Address(0x2000)],
             tracer_user::runtime::tokio::Scheduler::Unknown,
             &memory,
         );

@@ -70,9 +70,8 @@ pub fn run(bytes: &[u8]) {
     decode(&words);
 
     if let Some(inspector) = &program.inspector {
-        if let Some(task) = inspector.task(header, Scheduler::Unknown, &memory)
-            && let Some(tree) = &task.tree
-        {
+        let read = inspector.tasks_at(&[header], Scheduler::Unknown, &memory);
+        for tree in read.values().filter_map(|task| task.tree.as_ref()) {
             let mut nodes = 0_usize;
             tree.visit(&mut |_| nodes += 1);
             assert!(nodes <= 20_000 * 4_200, "{nodes} nodes");

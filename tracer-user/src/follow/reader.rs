@@ -26,11 +26,17 @@ pub trait ReadTasks {
     /// In words, when nothing can be read, for example because the target has ended.
     fn all(&mut self) -> Result<Snapshot, String>;
 
-    /// One task.
+    /// These tasks, in their order; of one that is not there any more or cannot be read the reason.
     ///
     /// # Errors
-    /// In words, when it is not there any more or cannot be read.
-    fn one(&mut self, key: TaskKey) -> Result<TaskInfo, String>;
+    /// In words, when none can be read.
+    fn some(&mut self, keys: &[TaskKey]) -> Result<Vec<Result<TaskInfo, String>>, String>;
+
+    /// The same, with the reason for each where none can be read.
+    fn each_of(&mut self, keys: &[TaskKey]) -> Vec<Result<TaskInfo, String>> {
+        self.some(keys)
+            .unwrap_or_else(|reason| keys.iter().map(|_| Err(reason.clone())).collect())
+    }
 
     /// Where the idle tasks of a snapshot that was just taken stand, told as the kernel's walk tells
     /// it.
@@ -132,12 +138,10 @@ pub fn run(
     while !exchange.is_stopped() {
         let wanted = exchange.wait_for_wanted(pause);
         let start = Instant::now();
-        for (place, key) in wanted.into_iter().enumerate() {
-            if exchange.is_stopped() {
-                break;
-            }
-            let at = clock();
-            let task = tasks.one(key).map(Arc::new);
+        let at = clock();
+        let read = tasks.each_of(&wanted);
+        for (place, (key, task)) in wanted.into_iter().zip(read).enumerate() {
+            let task = task.map(Arc::new);
             let told = tasks.suspension(key);
             let reading = TreeReading {
                 key,
@@ -200,8 +204,8 @@ mod tests {
             Err("the process has ended".to_owned())
         }
 
-        fn one(&mut self, key: TaskKey) -> Result<TaskInfo, String> {
-            self.asked.push(key);
+        fn some(&mut self, keys: &[TaskKey]) -> Result<Vec<Result<TaskInfo, String>>, String> {
+            self.asked.extend(keys);
             Err("the process has ended".to_owned())
         }
 

@@ -38,6 +38,15 @@ pub struct TokioTasks<'p, 'd, 'a> {
 }
 
 impl<'p, 'd, 'a> TokioTasks<'p, 'd, 'a> {
+    /// A root without a task header.
+    fn root(&self, address: Address) -> Result<TaskInfo, String> {
+        let known = self.roots.get(&address).cloned();
+        let mut root = known.ok_or("it was not there when all tasks were read last")?;
+        root.notes
+            .push("as it was when all tasks were read last".to_owned());
+        Ok(root)
+    }
+
     /// Of a process.
     #[must_use]
     pub fn new(
@@ -111,7 +120,7 @@ impl ReadTasks for TokioTasks<'_, '_, '_> {
         })
     }
 
-    fn one(&mut self, key: TaskKey) -> Result<TaskInfo, String> {
+    fn some(&mut self, keys: &[TaskKey]) -> Result<Vec<Result<TaskInfo, String>>, String> {
         self.check_alive()?;
         let inspector = match &self.source {
             TaskSource::Types(inspector) => inspector,
@@ -120,24 +129,23 @@ impl ReadTasks for TokioTasks<'_, '_, '_> {
             }
             TaskSource::Unreadable(reason) => return Err(reason.clone()),
         };
-        if key.id.is_none() {
-            let mut root = self
-                .roots
-                .get(&key.address)
-                .cloned()
-                .ok_or("it was not there when all tasks were read last")?;
-            root.notes
-                .push("as it was when all tasks were read last".to_owned());
-            return Ok(root);
-        }
-        // What is only known of the list it is in does not matter for its tree.
-        let task = inspector
-            .task(key.address, Scheduler::MultiThread, &self.memory())
-            .ok_or("there is no task at its address any more")?;
-        if key_of_listed(&task) != key {
-            return Err("it has ended; another task is at its address now".to_owned());
-        }
-        Ok(task)
+        let listed = keys.iter().filter(|key| key.id.is_some());
+        let headers: Vec<Address> = listed.map(|key| key.address).collect();
+        // What is only known of the list they are in does not matter for their trees.
+        let mut found = inspector.tasks_at(&headers, Scheduler::MultiThread, &self.memory());
+        let one = |key: &TaskKey| {
+            if key.id.is_none() {
+                return self.root(key.address);
+            }
+            let task = found
+                .remove(&key.address)
+                .ok_or("there is no task at its address any more")?;
+            if key_of_listed(&task) != *key {
+                return Err("it has ended; another task is at its address now".to_owned());
+            }
+            Ok(task)
+        };
+        Ok(keys.iter().map(one).collect())
     }
 
     fn suspensions(&mut self, snapshot: &Snapshot) -> Vec<(TaskKey, Told)> {

@@ -113,14 +113,13 @@ fn read_screen(
     clocks: Clocks,
     wanted: Vec<crate::rebuild::tracker::TaskKey>,
 ) {
-    for (place, key) in wanted.into_iter().enumerate() {
-        if exchange.is_stopped() {
-            break;
-        }
+    let at = (clocks.now)();
+    let read = tasks.each_of(&wanted);
+    for (place, (key, task)) in wanted.into_iter().zip(read).enumerate() {
         let reading = TreeReading {
             key,
-            at: (clocks.now)(),
-            task: tasks.one(key).map(Arc::new),
+            at,
+            task: task.map(Arc::new),
             told: None,
         };
         exchange.put_reading(reading, place == 0);
@@ -143,7 +142,7 @@ mod tests {
             Ok(Snapshot::empty(0))
         }
 
-        fn one(&mut self, _: TaskKey) -> Result<TaskInfo, String> {
+        fn some(&mut self, _: &[TaskKey]) -> Result<Vec<Result<TaskInfo, String>>, String> {
             Err("not asked for".to_owned())
         }
 

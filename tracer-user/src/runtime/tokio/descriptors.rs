@@ -69,11 +69,6 @@ pub(super) fn waited_for(tasks: &[TaskInfo]) -> Vec<i32> {
     found
 }
 
-/// Adds to every I/O wait what its descriptor is.
-pub(super) fn describe_descriptors(pid: i32, tasks: &mut [TaskInfo]) {
-    Described::ask(pid, &waited_for(tasks)).tell(tasks);
-}
-
 /// Fewer tasks are not worth another thread.
 const TASKS_A_THREAD: usize = 4096;
 /// Nor are fewer descriptors.

@@ -6,6 +6,7 @@ mod stacks;
 use foldhash::{HashSet, HashSetExt as _};
 use rayon::prelude::*;
 use std::cell::OnceCell;
+use std::collections::HashMap;
 
 use crate::address::{Address, LinkAddress, LoadBias};
 use crate::dwarf::{DieRef, Value};
@@ -19,7 +20,7 @@ use crate::walk::{Futures, Limits, Walker};
 
 use super::batch::{Batches, Habits};
 use super::claims;
-use super::descriptors::{self, Described, describe_descriptors};
+use super::descriptors::{self, Described};
 use super::handles::{self, ContextVariable, Handle, Scheduler};
 use super::layout::TaskLayout;
 use super::leaves::{LocalSetSeen, TokioLeaves};
@@ -149,18 +150,25 @@ impl<'d, 'a> Inspector<'d, 'a> {
         found
     }
 
-    /// The task at `header`, if there is one. `scheduler` is what is known of it from elsewhere.
+    /// The tasks at these headers, where there are tasks. `scheduler` is what is known of them from
+    /// elsewhere. Together, as the kernel is asked about descriptors once for all of them.
     #[must_use]
-    pub fn task(
+    pub fn tasks_at(
         &self,
-        header: Address,
+        headers: &[Address],
         scheduler: Scheduler,
         memory: &dyn Memory,
-    ) -> Option<TaskInfo> {
+    ) -> HashMap<Address, TaskInfo> {
         let leaves = self.leaves();
-        let mut tasks = vec![self.reader(&leaves).read(header, scheduler, memory)?.info];
-        describe_descriptors(self.pid, &mut tasks);
-        tasks.pop()
+        let reader = self.reader(&leaves);
+        let read = headers.iter().filter_map(|header| {
+            let read = reader.read(*header, scheduler, memory)?;
+            Some(read.info)
+        });
+        let mut tasks: Vec<TaskInfo> = read.collect();
+        let waited_for = descriptors::waited_for(&tasks);
+        Described::ask(self.pid, &waited_for).tell(&mut tasks);
+        tasks.into_iter().map(|task| (task.address, task)).collect()
     }
 
     /// The path of the future that a task with this vtable has.
