@@ -79,9 +79,7 @@ pub fn run(bytes: &[u8]) {
                 tracker.resource(tracer_user::address::Address(resource), fd.into());
             }
             _ => {
-                if let Some(record) = entries.take(input.bytes()) {
-                    order.push(record);
-                }
+                let _ = entries.take(input.bytes(), &mut order);
             }
         }
         apply(

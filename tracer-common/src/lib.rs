@@ -14,11 +14,11 @@ pub mod walk;
 
 pub use cookie::{ArgumentRegister, Cookie, ProbeKind};
 pub use record::{
-    NO_SYSTEM_CALL, PollEndCause, RECORD_SIZE, Record, RecordKind, SHORT_RECORD, STATE_UNREADABLE,
-    WakeOrigin, WalkResult,
+    Ended, LONG_RECORD, NO_SYSTEM_CALL, PollEndCause, RECORD_SIZE, Record, RecordKind, RingEntry,
+    SHORT_RECORD, STATE_UNREADABLE, WakeOrigin, WalkResult,
 };
 pub use session::{Counters, Settings};
 
 /// Version of the kernel/user contract. The object is embedded in the binary that reads it, so
 /// the two can only differ in a broken build; the loader checks it all the same.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;

@@ -5,11 +5,15 @@ use crate::panic::{PAYLOAD_BYTES, SITE_BYTES, TREE_BYTES};
 /// Size of a [`Record`] in bytes.
 pub const RECORD_SIZE: usize = 104;
 
-/// Bytes of a record in the ring, unless it is of [`RecordKind::PollBegin`]: all but the path.
+/// Bytes of a record in the ring, unless it is of a poll's begin or a panic: all but the path.
 pub const SHORT_RECORD: usize = 80;
 
-/// What comes between in a long record.
-const PATH_BYTES: usize = RECORD_SIZE - SHORT_RECORD;
+/// Bytes of a record of [`RecordKind::PollBegin`] in the ring, before the words of a tree: with its
+/// path, and with the poll that [ended](Ended) with it.
+pub const LONG_RECORD: usize = RECORD_SIZE + size_of::<Ended>();
+
+/// What a long record has more.
+const FURTHER_BYTES: usize = LONG_RECORD - SHORT_RECORD;
 
 /// [`Record::state`] when the task's header could not be read, for example because it was freed.
 pub const STATE_UNREADABLE: u64 = u64::MAX;
@@ -23,7 +27,8 @@ pub const NO_SYSTEM_CALL: u64 = u64::MAX;
 #[repr(u8)]
 pub enum RecordKind {
     /// A task's poll was entered. `task`, `task_id`, `state`, `probe`, `stack_pointer`, `path`,
-    /// `marks`; `aux` is a [`WalkResult`]. In the ring the words of the tree may follow.
+    /// `marks`; `aux` is a [`WalkResult`]. In the ring the words of the tree may follow, and the poll
+    /// that was proved to have ended by this begin comes with it.
     PollBegin = 1,
     /// A task's poll is known to have ended. `aux` is a [`PollEndCause`]; `state` is the header's
     /// state when the end was noticed, [`STATE_UNREADABLE`] when it is gone or belongs to another
@@ -190,7 +195,7 @@ pub struct Record {
     pub by: u64,
     /// The id of that task.
     pub by_id: u64,
-    /// The stack pointer at the function's entry.
+    /// The stack pointer at the function's entry; 0 for a [`RecordKind::PollEnd`].
     pub stack_pointer: u64,
     /// The poll that this record was made in, named by the time of its [`RecordKind::PollBegin`]
     /// on this thread; for [`RecordKind::PollEnd`] the poll that ended, for a nested poll's begin
@@ -212,7 +217,7 @@ pub struct Record {
     /// Hash of the words that tell where the task stood; 0 when that is not known.
     pub path: u64,
     /// What tells its futures from others at the same places.
-    pub marks: [u8; crate::walk::MARKS],
+    pub marks: crate::walk::MarkWords,
 }
 
 const _: () = assert!(core::mem::size_of::<Record>() == RECORD_SIZE);
@@ -235,93 +240,201 @@ impl Record {
         aux: 0,
         reserved: 0,
         path: 0,
-        marks: [0; crate::walk::MARKS],
+        marks: [0; crate::walk::MARKS / 8],
+    };
+}
+
+/// The poll before, whose end a poll's begin proves: the end that is most frequent by far goes with
+/// the begin, in one piece. Its other fields are those of the begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Ended {
+    /// As [`Record::poll`]; 0 when no poll ended.
+    pub poll: u64,
+    /// As [`Record::task`].
+    pub task: u64,
+    /// As [`Record::task_id`].
+    pub task_id: u64,
+    /// As [`Record::state`].
+    pub state: u64,
+    /// As [`Record::probe`].
+    pub probe: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(core::mem::size_of::<Ended>() == 40);
+
+impl Ended {
+    /// No poll ended.
+    pub const NONE: Self = Self {
+        poll: 0,
+        task: 0,
+        task_id: 0,
+        state: 0,
+        probe: 0,
+        reserved: 0,
     };
 
-    /// Decodes a record from an entry of the ring buffer, with the bytes of the words that follow
-    /// it. `None` when the length or the kind is not that of this version.
+    /// The record of this end, which comes with a begin; `None` when no poll ended.
     #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
+    pub fn record(&self, begin: &Record) -> Option<Record> {
+        (self.poll != 0).then(|| Record {
+            task: self.task,
+            task_id: self.task_id,
+            state: self.state,
+            stack_pointer: 0,
+            poll: self.poll,
+            probe: self.probe,
+            kind: RecordKind::PollEnd as u8,
+            aux: PollEndCause::NextEvent as u8,
+            path: 0,
+            marks: [0; crate::walk::MARKS / 8],
+            ..*begin
+        })
+    }
+}
+
+/// An entry of the ring buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingEntry<'b> {
+    /// The end of a poll, of the same time, to be taken before the record.
+    pub ended: Option<Record>,
+    /// The record.
+    pub record: Record,
+    /// What follows it: words of a tree, what is told of a panic.
+    pub rest: &'b [u8],
+}
+
+impl<'b> RingEntry<'b> {
+    /// Decodes an entry. `None` when the length or the kind is not that of this version.
+    #[must_use]
+    pub fn decode(bytes: &'b [u8]) -> Option<Self> {
         let (short, rest) = bytes.split_at_checked(SHORT_RECORD)?;
-        let u64_at = |at: usize| {
-            let mut word = [0; 8];
-            word.copy_from_slice(&short[at..at + 8]);
-            u64::from_ne_bytes(word)
-        };
-        let u32_at = |at: usize| {
-            let mut word = [0; 4];
-            word.copy_from_slice(&short[at..at + 4]);
-            u32::from_ne_bytes(word)
-        };
         let kind = RecordKind::from_u8(short[76])?;
-        let mut record = Self {
-            time: u64_at(0),
-            task: u64_at(8),
-            task_id: u64_at(16),
-            state: u64_at(24),
-            by: u64_at(32),
-            by_id: u64_at(40),
-            stack_pointer: u64_at(48),
-            poll: u64_at(56),
-            probe: u32_at(64),
-            tid: u32_at(68),
-            cpu: u32_at(72),
+        let mut record = Record {
+            time: u64_at(short, 0),
+            task: u64_at(short, 8),
+            task_id: u64_at(short, 16),
+            state: u64_at(short, 24),
+            by: u64_at(short, 32),
+            by_id: u64_at(short, 40),
+            stack_pointer: u64_at(short, 48),
+            poll: u64_at(short, 56),
+            probe: u32_at(short, 64),
+            tid: u32_at(short, 68),
+            cpu: u32_at(short, 72),
             kind: short[76],
             aux: short[77],
             reserved: u16::from_ne_bytes([short[78], short[79]]),
-            ..Self::default()
+            ..Record::default()
         };
-        let follows = match kind {
+        let long = match kind {
             RecordKind::PollBegin => true,
-            RecordKind::PanicBegin => rest.len() == PATH_BYTES + TREE_BYTES + SITE_BYTES,
-            RecordKind::Panic => rest.len() == PATH_BYTES + PAYLOAD_BYTES,
+            RecordKind::PanicBegin => rest.len() == FURTHER_BYTES + TREE_BYTES + SITE_BYTES,
+            RecordKind::Panic => rest.len() == FURTHER_BYTES + PAYLOAD_BYTES,
             _ => false,
         };
-        if !follows {
-            return rest.is_empty().then_some((record, rest));
+        if !long {
+            return rest.is_empty().then_some(Self {
+                ended: None,
+                record,
+                rest,
+            });
         }
-        let (path, words) = rest.split_at_checked(PATH_BYTES)?;
-        let (hash, marks) = path.split_at_checked(8)?;
-        record.path = u64::from_ne_bytes(hash.try_into().ok()?);
-        record.marks = marks.try_into().ok()?;
-        (words.len() % 4 == 0).then_some((record, words))
+        let (further, rest) = rest.split_at_checked(FURTHER_BYTES)?;
+        let (path, ended) = further.split_at_checked(RECORD_SIZE - SHORT_RECORD)?;
+        let ended = Ended {
+            poll: u64_at(ended, 0),
+            task: u64_at(ended, 8),
+            task_id: u64_at(ended, 16),
+            state: u64_at(ended, 24),
+            probe: u32_at(ended, 32),
+            reserved: 0,
+        }
+        .record(&record);
+        record.path = u64_at(path, 0);
+        record.marks = [u64_at(path, 8), u64_at(path, 16)];
+        (rest.len() % 4 == 0).then_some(Self {
+            ended,
+            record,
+            rest,
+        })
     }
+}
+
+/// The word at an offset that the caller knows to be inside.
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_ne_bytes(word)
+}
+
+/// As [`u64_at`].
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut word = [0; 4];
+    word.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_ne_bytes(word)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn decode(bytes: &[u8]) -> Option<(Record, &[u8])> {
+        RingEntry::decode(bytes).map(|entry| (entry.record, entry.rest))
+    }
+
     #[test]
     fn a_record_of_another_length_or_kind_is_refused() {
-        assert_eq!(
-            Record::decode(&[0; SHORT_RECORD]),
-            None,
-            "kind 0 does not exist"
-        );
-        assert_eq!(Record::decode(&[1; SHORT_RECORD - 1]), None);
-        assert_eq!(
-            Record::decode(&[1; SHORT_RECORD]),
-            None,
-            "a begin has a path"
-        );
-        assert_eq!(Record::decode(&[2; SHORT_RECORD + 1]), None);
-        assert_eq!(Record::decode(&[1; RECORD_SIZE + 3]), None);
-        let (record, words) = Record::decode(&[1; RECORD_SIZE + 8]).unwrap();
+        assert_eq!(decode(&[0; SHORT_RECORD]), None, "kind 0 does not exist");
+        assert_eq!(decode(&[1; SHORT_RECORD - 1]), None);
+        assert_eq!(decode(&[1; SHORT_RECORD]), None, "a begin has a path");
+        assert_eq!(decode(&[1; RECORD_SIZE]), None, "and a poll that ended");
+        assert_eq!(decode(&[2; SHORT_RECORD + 1]), None);
+        assert_eq!(decode(&[1; LONG_RECORD + 3]), None);
+        let (record, words) = decode(&[1; LONG_RECORD + 8]).unwrap();
         assert_eq!(record.kind, RecordKind::PollBegin as u8);
         assert_eq!(record.time, 0x0101_0101_0101_0101);
-        assert_eq!((record.path, record.marks), (record.time, [1; 16]));
+        assert_eq!((record.path, record.marks), (record.time, [record.time; 2]));
         assert_eq!(words.len(), 8);
-        let long = [12; RECORD_SIZE + PAYLOAD_BYTES];
-        let (record, message) = Record::decode(&long).unwrap();
+        let long = [12; LONG_RECORD + PAYLOAD_BYTES];
+        let (record, message) = decode(&long).unwrap();
         assert_eq!((record.kind, message.len()), (12, PAYLOAD_BYTES));
-        assert_eq!(Record::decode(&long[1..]), None);
-        assert!(Record::decode(&long[..SHORT_RECORD]).is_some());
-        let long = [13; RECORD_SIZE + TREE_BYTES + SITE_BYTES];
-        let (record, rest) = Record::decode(&long).unwrap();
+        assert_eq!(decode(&long[1..]), None);
+        assert!(decode(&long[..SHORT_RECORD]).is_some());
+        let long = [13; LONG_RECORD + TREE_BYTES + SITE_BYTES];
+        let (record, rest) = decode(&long).unwrap();
         assert_eq!((record.kind, rest.len()), (13, TREE_BYTES + SITE_BYTES));
-        assert_eq!(Record::decode(&long[1..]), None);
-        let (record, _) = Record::decode(&[2; SHORT_RECORD]).unwrap();
+        assert_eq!(decode(&long[1..]), None);
+        let (record, _) = decode(&[2; SHORT_RECORD]).unwrap();
         assert_eq!((record.kind, record.path), (2, 0));
+    }
+
+    #[test]
+    fn the_end_that_a_begin_proves_comes_with_it() {
+        let mut bytes = [0u8; LONG_RECORD];
+        bytes[76] = RecordKind::PollBegin as u8;
+        assert_eq!(RingEntry::decode(&bytes).unwrap().ended, None);
+        bytes[0] = 9;
+        bytes[68] = 77;
+        for (place, value) in [(0, 5), (8, 6), (16, 7), (24, 8), (32, 3)] {
+            bytes[RECORD_SIZE + place] = value;
+        }
+        let entry = RingEntry::decode(&bytes).unwrap();
+        let expected = Record {
+            time: 9,
+            tid: 77,
+            poll: 5,
+            task: 6,
+            task_id: 7,
+            state: 8,
+            probe: 3,
+            kind: RecordKind::PollEnd as u8,
+            aux: PollEndCause::NextEvent as u8,
+            ..Record::default()
+        };
+        assert_eq!(entry.ended, Some(expected));
+        assert_eq!((entry.record.time, entry.record.poll), (9, 0));
     }
 }

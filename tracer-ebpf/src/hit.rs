@@ -7,7 +7,8 @@ use tracer_common::{
 };
 
 use crate::thread::{
-    Driver, Frame, MAX_FRAMES, Moment, NO_TASK, OpenPoll, Thread, settle, settle_frames,
+    Driver, Frame, MAX_FRAMES, Moment, NO_TASK, OpenPoll, Thread, send_ended, settle,
+    settle_frames,
 };
 use crate::{Header, Machine, task_id};
 
@@ -50,8 +51,17 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
     } else {
         PollEndCause::NextEvent
     };
+    // Before the end of the poll before is told: one read is for both when it is the same task.
+    let begins = matches!(cookie.kind, ProbeKind::TaskPoll);
+    let readable = begins && machine.header_to_poll(argument, cookie.probe, &mut thread.next);
+    thread.next_of = if readable { argument } else { NO_TASK };
     thread.scratch_of = NO_TASK;
     settle(thread, machine, &now, cause, false);
+    if begins {
+        begin(thread, machine, cookie, hit, argument, entry);
+        return;
+    }
+    send_ended(thread, machine, &now, cause);
     if exit {
         return;
     }
@@ -59,6 +69,7 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
     let (by, by_id, poll) = thread
         .innermost()
         .map_or((0, 0, 0), |poll| (poll.task, poll.task_id, poll.begin));
+    let zero = machine.zero();
     let mut record = Record {
         time: hit.time,
         task: argument,
@@ -74,8 +85,8 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
         kind: record_kind(cookie.kind) as u8,
         aux: 0,
         reserved: 0,
-        path: 0,
-        marks: [0; MARKS],
+        path: zero,
+        marks: [zero; MARKS / 8],
     };
 
     if matches!(cookie.kind, ProbeKind::IoReady | ProbeKind::TimerFired) {
@@ -169,48 +180,77 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
     }
     let argument = record.task;
 
-    // A poll or a spawn names its task's layout in the cookie; a waker may belong to any task.
+    // A spawn names its task's layout in the cookie; a waker may belong to any task.
     let own_offset = u32::from(cookie.task_id_offset);
-    let mut offset = 0;
     // Most wakers are used in the polls of their own tasks, and a header costs a tenth of a trap.
-    if thread.scratch_of == argument || machine.header(argument, &mut thread.scratch) {
-        let known = if matches!(cookie.kind, ProbeKind::TaskPoll) {
-            Some(own_offset)
-        } else {
-            machine
-                .task_id_offset(thread.scratch.vtable())
-                .map(|found| if found == 0 { own_offset } else { found })
-        };
-        if let Some(found) = known {
-            offset = found;
-            record.state = thread.scratch.state();
-            record.task_id = task_id(machine, argument, &thread.scratch, offset);
-        }
+    if (thread.scratch_of == argument || machine.header(argument, &mut thread.scratch))
+        && let Some(found) = machine.task_id_offset(thread.scratch.vtable())
+    {
+        let offset = if found == 0 { own_offset } else { found };
+        record.state = thread.scratch.state();
+        record.task_id = task_id(machine, argument, &thread.scratch, offset);
     }
-    if !matches!(cookie.kind, ProbeKind::TaskPoll) {
-        machine.send(&record);
-    } else {
-        machine.send_begin(&record);
-        // Without the return address the end could not be told from the middle, so a poll whose
-        // stack cannot be read ends at the next hit or switch: 0 is no return address.
-        let return_address = machine.word(entry).unwrap_or(0);
-        let vtable = thread.scratch.vtable();
-        thread.push(
-            machine,
-            &OpenPoll {
-                stack_pointer: entry,
-                return_address,
-                task: argument,
-                task_id: record.task_id,
-                vtable,
-                begin: hit.time,
-                task_id_offset: offset,
-                frames: 0,
-                probe: cookie.probe,
-                entered_at: hit.instruction as u32,
-            },
-        );
+    machine.send(&record);
+}
+
+/// A task's poll begins; [`Thread::next`] is its header if [`Thread::next_of`] says so.
+#[inline(always)]
+fn begin<M: Machine>(
+    thread: &mut Thread,
+    machine: &mut M,
+    cookie: &Cookie,
+    hit: &Hit,
+    task: u64,
+    entry: u64,
+) {
+    let (mut vtable, mut offset, mut id, mut state) = (0, 0, 0, STATE_UNREADABLE);
+    if thread.next_of == task {
+        offset = u32::from(cookie.task_id_offset);
+        vtable = thread.next.vtable();
+        state = thread.next.state();
+        id = task_id(machine, task, &thread.next, offset);
     }
+    let (by, by_id, poll) = thread
+        .innermost()
+        .map_or((0, 0, 0), |poll| (poll.task, poll.task_id, poll.begin));
+    let zero = machine.zero();
+    let record = Record {
+        time: hit.time,
+        task,
+        task_id: id,
+        state,
+        by,
+        by_id,
+        stack_pointer: entry,
+        poll,
+        probe: cookie.probe,
+        tid: thread.tid,
+        cpu: hit.cpu,
+        kind: RecordKind::PollBegin as u8,
+        aux: 0,
+        reserved: 0,
+        path: zero,
+        marks: [zero; MARKS / 8],
+    };
+    machine.send_begin(&record, &thread.ended);
+    // Without the return address the end could not be told from the middle, so a poll whose stack
+    // cannot be read ends at the next hit or switch: 0 is no return address.
+    let return_address = machine.word(entry).unwrap_or(0);
+    thread.push(
+        machine,
+        &OpenPoll {
+            stack_pointer: entry,
+            return_address,
+            task,
+            task_id: id,
+            vtable,
+            begin: hit.time,
+            task_id_offset: offset,
+            frames: 0,
+            probe: cookie.probe,
+            entered_at: hit.instruction as u32,
+        },
+    );
 }
 
 /// Whether a task's header lies there, as far as vtables are known.
@@ -222,7 +262,6 @@ fn is_task<M: Machine>(machine: &mut M, address: u64, scratch: &mut Header) -> b
 #[inline(always)]
 fn record_kind(kind: ProbeKind) -> RecordKind {
     match kind {
-        ProbeKind::TaskPoll => RecordKind::PollBegin,
         ProbeKind::WakeByValue => RecordKind::WakeByValue,
         ProbeKind::WakeByReference => RecordKind::WakeByReference,
         ProbeKind::WakerClone => RecordKind::WakerClone,
@@ -231,8 +270,11 @@ fn record_kind(kind: ProbeKind) -> RecordKind {
         ProbeKind::FuturePoll => RecordKind::FuturePoll,
         ProbeKind::Abort => RecordKind::Abort,
         ProbeKind::PanicBegin => RecordKind::PanicBegin,
-        ProbeKind::Panic | ProbeKind::IoReady | ProbeKind::TimerFired | ProbeKind::PollExit => {
-            RecordKind::Panic
-        }
+        // The rest is not sent by this name.
+        ProbeKind::Panic
+        | ProbeKind::TaskPoll
+        | ProbeKind::IoReady
+        | ProbeKind::TimerFired
+        | ProbeKind::PollExit => RecordKind::Panic,
     }
 }

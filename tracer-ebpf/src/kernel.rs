@@ -12,21 +12,29 @@ use aya_ebpf::helpers::generated::{
     bpf_ringbuf_query,
 };
 use probe_logic::{Header, Machine, Thread};
-use tracer_common::{Counters, Record, SHORT_RECORD, Settings};
+use tracer_common::{Counters, Ended, Record, SHORT_RECORD, Settings};
 
-use crate::maps::{COUNTERS, NO_THREAD, RINGS, SETTINGS, TASK_VTABLES, THREADS};
+use crate::maps::{
+    COUNTERS, NO_THREAD, RINGS, ROOTS, SETTINGS, TASK_VTABLES, THREADS, WalkMemory,
+};
 use crate::panic::message_and_send;
-use crate::walk::memory_of;
+use crate::walk::{copy_task, memory_of, unknown_zero};
 
 /// The kernel as the logic sees it, on one CPU.
 pub(crate) struct Kernel {
     pub(crate) cpu: u32,
     pub(crate) vtables: u32,
     pub(crate) wake_at: u64,
+    /// Whether there are walk tables.
+    pub(crate) walks: bool,
     /// The current thread, in the initial pid namespace.
     pub(crate) kernel_tid: u32,
-    /// Time of the record that was kept for a walk; 0 when there is none.
-    pub(crate) begun: u64,
+    /// Now.
+    pub(crate) time: u64,
+    /// This thread's memory for a walk, once a poll or a panic begins; else null.
+    pub(crate) memory: *mut WalkMemory,
+    /// Whether it holds a record that is to be walked for and sent.
+    pub(crate) begun: bool,
 }
 
 impl Machine for Kernel {
@@ -68,13 +76,30 @@ impl Machine for Kernel {
     }
 
     #[inline(always)]
-    fn send_begin(&mut self, record: &Record) {
-        self.keep(record);
+    fn header_to_poll(&mut self, task: u64, probe: u32, into: &mut Header) -> bool {
+        if let Some(memory) = self.take_memory()
+            && self.walks
+            && let Some(root) = ROOTS.get(probe)
+            && copy_task(memory, root, task)
+            && task & 7 == 0
+        {
+            into.take(&memory.scratch.buffer);
+            if memory.scratch.owner == self.time {
+                return true;
+            }
+        }
+        self.header(task, into)
+    }
+
+    #[inline(always)]
+    fn send_begin(&mut self, record: &Record, ended: &Ended) {
+        self.keep(record, ended);
     }
 
     #[inline(always)]
     fn send_panic_begin(&mut self, record: &Record) {
-        self.keep(record);
+        self.take_memory();
+        self.keep(record, &Ended::NONE);
     }
 
     #[inline(always)]
@@ -82,8 +107,13 @@ impl Machine for Kernel {
         if !message_and_send(record, self.kernel_tid, self.cpu, payload, vtable) {
             send(record, self.cpu, self.wake_at);
         } else {
-            count(true);
+            count(true, 1);
         }
+    }
+
+    #[inline(always)]
+    fn zero(&mut self) -> u64 {
+        unknown_zero()
     }
 
     #[inline(always)]
@@ -95,20 +125,30 @@ impl Machine for Kernel {
 }
 
 impl Kernel {
+    /// This thread's memory for a walk. Should it be given to another thread while this one is
+    /// preempted, both write into it: the owner shows that afterwards.
+    #[inline(always)]
+    fn take_memory(&mut self) -> Option<&'static mut WalkMemory> {
+        self.memory = memory_of(self.kernel_tid)?;
+        // SAFETY: the value of this thread.
+        let memory = unsafe { &mut *self.memory };
+        memory.scratch.owner = self.time;
+        Some(memory)
+    }
+
     /// Keeps the record of a begin in this thread's memory until the walk.
     #[inline(always)]
-    fn keep(&mut self, record: &Record) {
-        let Some(memory) = memory_of(self.kernel_tid) else {
-            count(false);
+    fn keep(&mut self, record: &Record, ended: &Ended) {
+        if self.memory.is_null() {
+            count(false, 1 + u64::from(ended.poll != 0));
             return;
-        };
-        // SAFETY: the value of this thread. Should it be given to another thread while this one is
-        // preempted, both write into it: the time and the owner show that afterwards.
-        let memory = unsafe { &mut *memory };
+        }
+        // SAFETY: as above.
+        let memory = unsafe { &mut *self.memory };
         memory.record = *record;
-        memory.scratch.owner = record.time;
+        memory.ended = *ended;
         memory.scratch.count = 0;
-        self.begun = record.time;
+        self.begun = true;
     }
 }
 
@@ -130,8 +170,11 @@ fn send(record: &Record, cpu: u32, wake_at: u64) {
             ) != 0;
         }
     }
-    count(!failed);
+    count(!failed, 1);
 }
+
+/// In place of a fill level: this record does not look.
+pub(crate) const NOT_NOW: u64 = u64::MAX;
 
 /// The daemon looks every few milliseconds; waking it for each record would cost more than the
 /// record. It is woken when a burst fills the ring faster than that.
@@ -140,6 +183,9 @@ fn send(record: &Record, cpu: u32, wake_at: u64) {
 /// `ring` must be a ring buffer.
 #[inline(always)]
 pub(crate) unsafe fn ring_flags(ring: *mut c_void, wake_at: u64) -> u64 {
+    if wake_at == NOT_NOW {
+        return u64::from(BPF_RB_NO_WAKEUP);
+    }
     // SAFETY: the caller's promise.
     let unread = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) };
     u64::from(if unread >= wake_at {
@@ -150,12 +196,12 @@ pub(crate) unsafe fn ring_flags(ring: *mut c_void, wake_at: u64) -> u64 {
 }
 
 #[inline(always)]
-pub(crate) fn count(sent: bool) {
+pub(crate) fn count(sent: bool, records: u64) {
     if let Some(counters) = counters() {
         if sent {
-            counters.sent += 1;
+            counters.sent += records;
         } else {
-            counters.lost += 1;
+            counters.lost += records;
         }
     }
 }

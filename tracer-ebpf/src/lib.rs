@@ -23,7 +23,8 @@ pub use hit::{Hit, on_hit};
 pub use switch::{Leave, on_leave, on_return};
 pub use thread::{Driver, Frame, MAX_FRAMES, MAX_POLLS, OpenPoll, Thread};
 
-use tracer_common::Record;
+use tracer_common::walk::BUFFER_WORDS;
+use tracer_common::{Ended, Record};
 
 /// Words of a task's header that are read at once: they hold state, vtable and, in every tokio
 /// since 1.23, the task's id (offset 40).
@@ -41,6 +42,14 @@ pub struct Header {
 }
 
 impl Header {
+    /// Takes the words out of a longer copy from the header on.
+    #[inline(always)]
+    pub fn take(&mut self, copy: &[u64; BUFFER_WORDS]) {
+        for index in 0..HEADER_WORDS {
+            self.words[index] = copy[index];
+        }
+    }
+
     /// The state word: the first.
     #[must_use]
     pub fn state(&self) -> u64 {
@@ -65,13 +74,21 @@ pub trait Machine {
     fn task_id_offset(&mut self, vtable: u64) -> Option<u32>;
     /// Sends a record.
     fn send(&mut self, record: &Record);
-    /// Sends the begin of a poll, with where the task stood until now.
-    fn send_begin(&mut self, record: &Record);
+    /// Reads the words at the address of a task that is about to be polled, as [`Machine::header`],
+    /// and with them what a walk by this probe's tables looks at.
+    fn header_to_poll(&mut self, task: u64, probe: u32, into: &mut Header) -> bool;
+    /// Sends the begin of a poll, with where the task stood until now, and the end of another one
+    /// that it proves.
+    fn send_begin(&mut self, record: &Record, ended: &Ended);
     /// Sends the begin of a panic, with where the task stands, if one is polled, and the location
     /// that lies at `state` or `by`.
     fn send_panic_begin(&mut self, record: &Record);
     /// Sends a panic on its way, with the message of its payload.
     fn send_panic(&mut self, record: &Record, payload: u64, vtable: u64);
+    /// Zero, as [`tracer_common::walk::Target::zero`].
+    fn zero(&mut self) -> u64 {
+        0
+    }
     /// Counts a poll that is nested too deep.
     fn too_deep(&mut self);
 }

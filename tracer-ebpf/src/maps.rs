@@ -10,7 +10,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use probe_logic::Thread;
 use tracer_common::walk::{EdgeEntry, NodeEntry, Root, SENT_TREES_KEPT, Scratch, StateEntry};
-use tracer_common::{Counters, Record, Settings};
+use tracer_common::{Counters, Ended, Record, Settings};
 
 /// One value: what the daemon says.
 #[map]
@@ -67,10 +67,12 @@ pub(crate) static NO_WALK: Array<WalkMemory> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static SENT_TREES: Array<u64> = Array::with_max_entries(SENT_TREES_KEPT, 0);
 
-/// A record and, right behind it, the words of its tree: what goes into the ring in one piece.
+/// A record, the poll that ended with it and, right behind, the words of its tree: what goes into the
+/// ring in one piece.
 #[repr(C)]
 pub(crate) struct WalkMemory {
     pub(crate) record: Record,
+    pub(crate) ended: Ended,
     pub(crate) scratch: Scratch,
 }
 

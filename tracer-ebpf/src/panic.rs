@@ -10,11 +10,11 @@ use tracer_common::panic::{
     message,
 };
 use tracer_common::walk::BUFFER_WORDS;
-use tracer_common::{RECORD_SIZE, Record, WalkResult};
+use tracer_common::{LONG_RECORD, Record, WalkResult};
 
 use crate::kernel::ring_flags;
 use crate::maps::{RINGS, ROOTS, WalkMemory};
-use crate::walk::{memory_of, opaque, walk};
+use crate::walk::{copy_task, memory_of, opaque, walk};
 
 /// Walks the task in whose poll a panic begins, reads where the panic began, and sends both.
 #[inline(never)]
@@ -25,7 +25,8 @@ pub(crate) fn begin_and_send(memory: &mut WalkMemory, walks: bool, cpu: u32, wak
         && task != 0
         && let Some(root) = ROOTS.get(memory.record.probe)
     {
-        result = walk(memory, root, task);
+        copy_task(memory, root, task);
+        result = walk(memory, root);
     }
     if memory.scratch.owner != time {
         result = WalkResult::Disturbed;
@@ -53,7 +54,7 @@ pub(crate) fn begin_and_send(memory: &mut WalkMemory, walks: bool, cpu: u32, wak
         bpf_ringbuf_output(
             ring,
             core::ptr::from_mut(memory).cast(),
-            (RECORD_SIZE + TREE_BYTES + SITE_BYTES) as u64,
+            (LONG_RECORD + TREE_BYTES + SITE_BYTES) as u64,
             ring_flags(ring, wake_at),
         ) == 0
     }
@@ -103,7 +104,8 @@ pub(crate) fn message_and_send(
     // SAFETY: the value of this thread, as above.
     let memory: &mut WalkMemory = unsafe { &mut *memory };
     memory.record = *record;
-    // SAFETY: 512 bytes, aligned to 8 as the record before them is 104 bytes long; nothing else
+    memory.ended.poll = 0;
+    // SAFETY: 512 bytes, aligned to 8 as what is before them is 144 bytes long; nothing else
     // uses them meanwhile.
     let words = unsafe { &mut *(&raw mut memory.scratch.words).cast::<[u64; TREE_BYTES / 8]>() };
     // SAFETY: a vtable begins with a function, the size and the alignment: 8 bytes of it, and 32 of
@@ -151,7 +153,7 @@ pub(crate) fn message_and_send(
         bpf_ringbuf_output(
             ring,
             core::ptr::from_mut(memory).cast(),
-            (RECORD_SIZE + PAYLOAD_BYTES) as u64,
+            (LONG_RECORD + PAYLOAD_BYTES) as u64,
             u64::from(BPF_RB_NO_WAKEUP),
         ) == 0
     }

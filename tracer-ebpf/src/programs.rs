@@ -1,6 +1,7 @@
 //! The entry points.
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -10,55 +11,64 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::macros::{raw_tracepoint, uprobe};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
-use probe_logic::{Hit, Leave, on_hit, on_leave, on_return};
+use probe_logic::{Hit, Leave, Thread, on_hit, on_leave, on_return};
 use tracer_common::{Cookie, ProbeKind, Settings};
 
 use crate::kernel::{
-    Kernel, count, counters, of_target, pointer, say_once, settings, thread, thread_or_new,
+    Kernel, NOT_NOW, count, counters, of_target, pointer, say_once, settings, thread,
+    thread_or_new,
 };
-use crate::maps::{HITS, THREADS};
+use crate::maps::{HITS, THREADS, WalkMemory};
 use crate::walk::walk_and_send;
 
 /// A task that has ended (`TASK_DEAD`, include/linux/sched.h; the same from 4.14 on).
 const TASK_DEAD: u32 = 0x80;
 
+/// How often a probe looks whether the ring fills up: every 16th hit, which is soon enough, as half of
+/// the smallest ring is hundreds of records.
+const LOOK_EVERY: u64 = 0xf;
+
+/// A poll or a panic that has begun, for which is to be walked.
+struct Begun {
+    /// The state of the thread.
+    thread: *mut Thread,
+    /// The record, and what it is walked with.
+    memory: *mut WalkMemory,
+    time: u64,
+    /// See [`Kernel::wake_at`].
+    wake_at: u64,
+    walks: bool,
+    cpu: u32,
+}
+
 /// Before Linux 6.13 the frames of a program and of all that it calls have 512 bytes together, so
 /// what concludes from a hit and what walks are not below each other.
 #[uprobe]
 pub fn on_probe(context: ProbeContext) -> u32 {
-    let begun = conclude(pointer(&context));
-    if begun != 0 {
-        send_begun(begun);
+    let mut begun = MaybeUninit::uninit();
+    if conclude(pointer(&context), &mut begun) != 0 {
+        // SAFETY: `conclude` has written it when it does not return 0.
+        send_begun(unsafe { begun.assume_init_ref() });
     }
     0
 }
 
 /// Walks for the record that [`conclude`] kept, and sends it.
 #[inline(never)]
-fn send_begun(time: u64) {
-    let kernel_tid = bpf_get_current_pid_tgid() as u32;
-    let Some(settings) = settings() else {
-        return;
-    };
-    // SAFETY: a helper without arguments; a uprobe's program does not migrate.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    let walks = settings.walks != 0;
-    count(walk_and_send(
-        time,
-        walks,
-        kernel_tid,
-        cpu,
-        settings.wake_at,
-    ));
-    if let Some(thread) = thread(kernel_tid) {
-        thread.busy = 0;
-    }
+fn send_begun(begun: &Begun) {
+    // SAFETY: values of the maps, found in this hit. `busy` keeps the scheduler's programs off the
+    // thread's; the memory may be given to another thread meanwhile, which its owner shows.
+    let (thread, memory) = unsafe { (&mut *begun.thread, &mut *begun.memory) };
+    let records = 1 + u64::from(memory.ended.poll != 0);
+    let sent = walk_and_send(memory, begun.time, begun.walks, begun.cpu, begun.wake_at);
+    count(sent, records);
+    thread.busy = 0;
 }
 
 /// Concludes from a hit, and sends what follows from it. When a poll or a panic begins, its record is
-/// kept for the walk: then its time is returned, else 0.
+/// kept for the walk, `begun` tells where, and 1 is returned; else 0, and `begun` is not written.
 #[inline(never)]
-fn conclude(context: *mut c_void) -> u64 {
+fn conclude(context: *mut c_void, begun: &mut MaybeUninit<Begun>) -> u64 {
     let context = ProbeContext::new(context);
     let Some(settings) = settings() else {
         return 0;
@@ -71,9 +81,15 @@ fn conclude(context: *mut c_void) -> u64 {
     let Some(cookie) = Cookie::unpack(raw) else {
         return 0;
     };
+    let mut wake_at = NOT_NOW;
     if let Some(hits) = HITS.get_ptr_mut(cookie.probe) {
         // SAFETY: this CPU's value of the map.
-        unsafe { *hits += 1 };
+        unsafe {
+            *hits += 1;
+            if *hits & LOOK_EVERY == 0 {
+                wake_at = settings.wake_at;
+            }
+        }
     }
     if settings.window == 0 && !matches!(cookie.kind, ProbeKind::Panic | ProbeKind::PanicBegin) {
         return 0;
@@ -104,15 +120,29 @@ fn conclude(context: *mut c_void) -> u64 {
     let mut kernel = Kernel {
         cpu: hit.cpu,
         vtables: settings.vtables,
-        wake_at: settings.wake_at,
+        wake_at,
+        walks: settings.walks != 0,
         kernel_tid,
-        begun: 0,
+        time: hit.time,
+        memory: core::ptr::null_mut(),
+        begun: false,
     };
     thread.busy = 1;
     thread.enter_window(settings.window);
     on_hit(thread, &mut kernel, &cookie, &hit);
-    thread.busy = u32::from(kernel.begun != 0);
-    kernel.begun
+    if !kernel.begun {
+        thread.busy = 0;
+        return 0;
+    }
+    begun.write(Begun {
+        thread,
+        memory: kernel.memory,
+        time: hit.time,
+        wake_at,
+        walks: kernel.walks,
+        cpu: hit.cpu,
+    });
+    1
 }
 
 /// What a trap costs with nothing in it: the floor of `cargo xtask bench`. Never part of a session.
@@ -165,8 +195,11 @@ pub fn on_switch(context: RawTracePointContext) -> i32 {
         cpu,
         vtables: settings.vtables,
         wake_at: settings.wake_at,
+        walks: false,
         kernel_tid: ids as u32,
-        begun: 0,
+        time,
+        memory: core::ptr::null_mut(),
+        begun: false,
     };
     if leaves {
         leave(&context, &mut kernel, ids as u32, time, settings);

@@ -4,7 +4,7 @@ use tracer_common::walk::MARKS;
 use tracer_common::{PollEndCause, Record, RecordKind, STATE_UNREADABLE};
 
 use crate::Machine;
-use crate::thread::{Moment, Thread, settle};
+use crate::thread::{Moment, NO_TASK, Thread, send_ended, settle};
 
 /// What the scheduler says when a thread leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,9 @@ pub fn on_leave<M: Machine>(thread: &mut Thread, machine: &mut M, leave: &Leave)
     } else {
         PollEndCause::LeftCpu
     };
+    thread.next_of = NO_TASK;
     settle(thread, machine, &now, cause, leave.dead);
+    send_ended(thread, machine, &now, cause);
     if thread.depth != 0 {
         thread.off_cpu = 1;
         send(
@@ -91,6 +93,7 @@ fn send<M: Machine>(
     let Some(poll) = thread.innermost() else {
         return;
     };
+    let zero = machine.zero();
     machine.send(&Record {
         time: now.time,
         task: poll.task,
@@ -106,7 +109,7 @@ fn send<M: Machine>(
         kind: kind as u8,
         aux,
         reserved: 0,
-        path: 0,
-        marks: [0; MARKS],
+        path: zero,
+        marks: [zero; MARKS / 8],
     });
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::vec::Vec;
 
 use tracer_common::{
-    ArgumentRegister, Cookie, PollEndCause, ProbeKind, Record, RecordKind, STATE_UNREADABLE,
+    ArgumentRegister, Cookie, Ended, PollEndCause, ProbeKind, Record, RecordKind, STATE_UNREADABLE,
     WakeOrigin,
 };
 
@@ -52,7 +52,12 @@ impl Machine for Fake {
         self.sent.push(*record);
     }
 
-    fn send_begin(&mut self, record: &Record) {
+    fn header_to_poll(&mut self, task: u64, _probe: u32, into: &mut Header) -> bool {
+        self.header(task, into)
+    }
+
+    fn send_begin(&mut self, record: &Record, ended: &Ended) {
+        self.sent.extend(ended.record(record));
         self.sent.push(*record);
     }
 

@@ -16,7 +16,7 @@
 //! on workers of tokio 1.54); the third catches a stale word that nothing has overwritten.
 
 use tracer_common::walk::MARKS;
-use tracer_common::{PollEndCause, Record, RecordKind, STATE_UNREADABLE};
+use tracer_common::{Ended, PollEndCause, Record, RecordKind, STATE_UNREADABLE};
 
 use crate::{Header, Machine, task_id};
 
@@ -98,8 +98,14 @@ pub struct Thread {
     pub scratch: Header,
     /// The task whose header that is, as it was read since the hit began; [`NO_TASK`] for none.
     pub scratch_of: u64,
+    /// The header of the task that is about to be polled.
+    pub next: Header,
+    /// The task whose header that is, read in this hit; [`NO_TASK`] for none.
+    pub next_of: u64,
+    /// The end of a poll that was concluded and is to be sent with what comes next.
+    pub ended: Ended,
     /// Space for the record of an end, for the same reason.
-    pub ended: Record,
+    pub record: Record,
     /// Number of open polls.
     pub depth: u32,
     /// Number of open frames.
@@ -146,7 +152,12 @@ impl Thread {
             words: [0; crate::HEADER_WORDS],
         },
         scratch_of: NO_TASK,
-        ended: Record::EMPTY,
+        next: Header {
+            words: [0; crate::HEADER_WORDS],
+        },
+        next_of: NO_TASK,
+        ended: Ended::NONE,
+        record: Record::EMPTY,
         depth: 0,
         frames: 0,
         tid: 0,
@@ -219,7 +230,8 @@ fn is_entering(poll: &OpenPoll, now: &Moment) -> bool {
     now.instruction != 0 && (by_instruction || by_stack)
 }
 
-/// Ends every open poll that is proved to have returned by now. With `all`, ends all of them.
+/// Ends every open poll that is proved to have returned by now. With `all`, ends all of them. The
+/// last end is left in [`Thread::ended`], for [`send_ended`] or the begin of a poll.
 #[inline(always)]
 pub(crate) fn settle<M: Machine>(
     thread: &mut Thread,
@@ -228,6 +240,7 @@ pub(crate) fn settle<M: Machine>(
     cause: PollEndCause,
     all: bool,
 ) {
+    thread.ended.poll = 0;
     for _ in 0..MAX_POLLS {
         let depth = thread.depth as usize;
         if depth == 0 {
@@ -235,9 +248,14 @@ pub(crate) fn settle<M: Machine>(
         }
         let top = (depth - 1) & (MAX_POLLS - 1);
         let poll = &thread.polls[top];
-        let readable = machine.header(poll.task, &mut thread.scratch);
-        thread.scratch_of = if readable { poll.task } else { NO_TASK };
-        let same = readable
+        if thread.next_of == poll.task {
+            thread.scratch = thread.next;
+            thread.scratch_of = poll.task;
+        } else {
+            let readable = machine.header(poll.task, &mut thread.scratch);
+            thread.scratch_of = if readable { poll.task } else { NO_TASK };
+        }
+        let same = thread.scratch_of == poll.task
             && thread.scratch.vtable() == poll.vtable
             && task_id(machine, poll.task, &thread.scratch, poll.task_id_offset) == poll.task_id;
         let state = thread.scratch.state();
@@ -249,36 +267,58 @@ pub(crate) fn settle<M: Machine>(
         {
             return;
         }
-        let outer = (top.wrapping_sub(1)) & (MAX_POLLS - 1);
-        let (by, by_id) = if top == 0 {
-            (0, 0)
-        } else {
-            (thread.polls[outer].task, thread.polls[outer].task_id)
-        };
-        thread.ended = Record {
-            time: now.time,
+        send_ended(thread, machine, now, cause);
+        let poll = &thread.polls[top];
+        thread.ended = Ended {
+            poll: poll.begin,
             task: poll.task,
             task_id: poll.task_id,
             state: if same { state } else { STATE_UNREADABLE },
-            by,
-            by_id,
-            stack_pointer: poll.stack_pointer,
-            poll: poll.begin,
             probe: poll.probe,
-            tid: thread.tid,
-            cpu: now.cpu,
-            kind: RecordKind::PollEnd as u8,
-            aux: cause as u8,
             reserved: 0,
-            path: 0,
-            marks: [0; MARKS],
         };
-        machine.send(&thread.ended);
-        let poll = &thread.polls[top];
         thread.frames = poll.frames;
         thread.depth = top as u32;
         thread.off_cpu = 0;
     }
+}
+
+/// Sends the end that was left to be sent, if there is one.
+#[inline(always)]
+pub(crate) fn send_ended<M: Machine>(
+    thread: &mut Thread,
+    machine: &mut M,
+    now: &Moment,
+    cause: PollEndCause,
+) {
+    if thread.ended.poll == 0 {
+        return;
+    }
+    let (by, by_id) = thread
+        .innermost()
+        .map_or((0, 0), |poll| (poll.task, poll.task_id));
+    let ended = thread.ended;
+    thread.ended.poll = 0;
+    let zero = machine.zero();
+    thread.record = Record {
+        time: now.time,
+        task: ended.task,
+        task_id: ended.task_id,
+        state: ended.state,
+        by,
+        by_id,
+        stack_pointer: 0,
+        poll: ended.poll,
+        probe: ended.probe,
+        tid: thread.tid,
+        cpu: now.cpu,
+        kind: RecordKind::PollEnd as u8,
+        aux: cause as u8,
+        reserved: 0,
+        path: zero,
+        marks: [zero; MARKS / 8],
+    };
+    machine.send(&thread.record);
 }
 
 /// Closes nested futures' frames that have returned; the number still open is left in

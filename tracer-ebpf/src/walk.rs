@@ -8,11 +8,12 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{
     bpf_loop, bpf_map_lookup_elem, bpf_probe_read_user, bpf_ringbuf_output,
 };
+use probe_logic::Header;
 use tracer_common::walk::{
     BUFFER_WORDS, EdgeEntry, MAX_STEPS, MAX_WORDS, NodeEntry, Root, SENT_TREES_KEPT, StateEntry,
-    Target, Walk, begin, finish, step,
+    Target, Walk, begin, copy, finish, step,
 };
-use tracer_common::{RECORD_SIZE, RecordKind, WalkResult};
+use tracer_common::{LONG_RECORD, RecordKind, WalkResult};
 
 use crate::kernel::{counters, ring_flags};
 use crate::maps::{
@@ -88,6 +89,11 @@ impl Target for Memory {
         // SAFETY: the daemon fills the map before the first probe and never changes it.
         unsafe { VTABLE_NODES.get(&address) }.copied()
     }
+
+    #[inline(always)]
+    fn zero(&mut self) -> u64 {
+        unknown_zero()
+    }
 }
 
 /// Keeps the optimiser from dropping a mask that the verifier needs.
@@ -95,6 +101,15 @@ impl Target for Memory {
 pub(crate) fn opaque(value: u32) -> u32 {
     let mut value = value;
     // SAFETY: an empty instruction that claims to change the register.
+    unsafe { core::arch::asm!("/* {0} */", inout(reg) value, options(nomem, nostack)) };
+    value
+}
+
+/// A zero that the optimiser does not know.
+#[inline(always)]
+pub(crate) fn unknown_zero() -> u64 {
+    let mut value = 0;
+    // SAFETY: as above.
     unsafe { core::arch::asm!("/* {0} */", inout(reg) value, options(nomem, nostack)) };
     value
 }
@@ -111,23 +126,18 @@ extern "C" fn one_step(_index: u64, shared: *mut Shared) -> i64 {
     i64::from(!step(&mut memory.scratch, &mut Memory))
 }
 
-/// Walks the task whose poll, or panic, began at `time`, and sends its record, which this thread's
-/// memory keeps, with what was found. `false` when it could not be sent. `aux` of the record tells
-/// why there is no path.
+/// Walks the task whose poll, or panic, began at `time`, and sends its record, which the memory
+/// keeps, with what was found. `false` when it could not be sent. `aux` of the record tells why there
+/// is no path.
 #[inline(always)]
 pub(crate) fn walk_and_send(
+    memory: &mut WalkMemory,
     time: u64,
     walks: bool,
-    kernel_tid: u32,
     cpu: u32,
     wake_at: u64,
 ) -> bool {
-    let Some(memory) = memory_of(kernel_tid) else {
-        return false;
-    };
-    // SAFETY: the value of this thread, or of another one that it was given to while this one was
-    // preempted: the time shows that, and the record is lost then.
-    let memory = unsafe { &mut *memory };
+    // Another thread's, which it was given to while this one was preempted: the record is lost.
     if memory.record.time != time {
         return false;
     }
@@ -136,7 +146,7 @@ pub(crate) fn walk_and_send(
     }
     let mut result = WalkResult::NoTables;
     if walks && let Some(root) = ROOTS.get(memory.record.probe) {
-        result = walk(memory, root, memory.record.task);
+        result = walk(memory, root);
     }
     if memory.scratch.owner != time {
         result = WalkResult::Disturbed;
@@ -175,10 +185,18 @@ pub(crate) fn walk_and_send(
     output(memory, 0, cpu, wake_at)
 }
 
-/// Walks a task. A function of its own, as the begins of polls and of panics walk.
+/// Copies a task for [`walk`]. `true` when its header, too, is in the copy, at the start of the buffer.
+#[inline(always)]
+pub(crate) fn copy_task(memory: &mut WalkMemory, root: &Root, header: u64) -> bool {
+    copy(&mut memory.scratch, &mut Memory, root, header)
+        && memory.scratch.root_at.wrapping_add(memory.scratch.window) >= size_of::<Header>() as u32
+}
+
+/// Walks the task that was copied last. A function of its own, as the begins of polls and of panics
+/// walk.
 #[inline(never)]
-pub(crate) fn walk(memory: &mut WalkMemory, root: &Root, header: u64) -> WalkResult {
-    if let Walk::Nothing = begin(&mut memory.scratch, &mut Memory, root, header) {
+pub(crate) fn walk(memory: &mut WalkMemory, root: &Root) -> WalkResult {
+    if let Walk::Nothing = begin(&mut memory.scratch, &mut Memory, root) {
         return if root.node == tracer_common::walk::NO_STATE {
             WalkResult::NotDescribed
         } else {
@@ -212,7 +230,7 @@ fn output(memory: &mut WalkMemory, words: u32, cpu: u32, wake_at: u64) -> bool {
         bpf_ringbuf_output(
             ring,
             core::ptr::from_mut(memory).cast(),
-            RECORD_SIZE as u64 + u64::from(words) * 4,
+            LONG_RECORD as u64 + u64::from(words) * 4,
             ring_flags(ring, wake_at),
         ) == 0
     }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use support::fixture::Fixture;
 use support::{Build, expect::Complaints};
+use tracer_common::walk::marks_of;
 use tracer_common::{Record, RecordKind, WalkResult};
 use tracer_user::attach::{Session, SessionOptions};
 use tracer_user::dwarf::DebugInfo;
@@ -190,7 +191,7 @@ fn compare(name: &str, build: Build, arguments: &[&str]) {
             ),
         );
         complaints.unless(
-            record.marks == walked.marks.0,
+            marks_of(record.marks) == walked.marks.0,
             format!(
                 "tokio/{}: marks {:?}, {:?}",
                 record.task_id, record.marks, walked.marks

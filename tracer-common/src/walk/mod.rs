@@ -15,7 +15,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use step::{Walk, begin, finish, step};
+pub use step::{Walk, begin, copy, finish, step};
 pub use table::{EdgeEntry, EdgeKind, MARK_WORDS, NO_MARK, NO_STATE, NodeEntry, Root, StateEntry};
 
 /// Words of one tree at most.
@@ -26,7 +26,7 @@ pub const MAX_FRAMES: usize = 32;
 pub const MAX_STEPS: u32 = 256;
 /// Elements of one sequence that are walked at most.
 pub const MAX_ELEMENTS: u32 = 64;
-/// Bytes of the task's future that are copied at once.
+/// Bytes of the task, from its header on, that are copied at once.
 pub const WINDOW_BYTES: u32 = 4096 - 8;
 /// Bytes of one object on the heap that are copied at once.
 pub const OBJECT_BYTES: u32 = 2048 - 8;
@@ -34,8 +34,21 @@ pub const OBJECT_BYTES: u32 = 2048 - 8;
 pub const BUFFER_WORDS: usize = 1024;
 /// Copies of objects begin below this byte of the buffer, so that one always fits.
 pub const OBJECTS_END: u32 = 6144;
-/// Marks of one tree.
+/// Marks of one tree, a byte each.
 pub const MARKS: usize = 16;
+
+/// Marks in words, the first in the lowest byte: a program zeroes words at once, and bytes one by one.
+pub type MarkWords = [u64; MARKS / 8];
+
+/// The marks, one by one.
+#[must_use]
+pub fn marks_of(words: MarkWords) -> [u8; MARKS] {
+    let mut marks = [0; MARKS];
+    for (index, mark) in marks.iter_mut().enumerate() {
+        *mark = (words[index / 8] >> (index % 8 * 8)) as u8;
+    }
+    marks
+}
 
 /// Trees that the program remembers to have sent: a power of two.
 pub const SENT_TREES_KEPT: u32 = 1 << 16;
@@ -85,6 +98,11 @@ pub trait Target {
     fn edge(&mut self, index: u32) -> Option<EdgeEntry>;
     /// The node of the type with this vtable.
     fn vtable(&mut self, address: u64) -> Option<u32>;
+    /// Zero. In a program one that the optimiser does not know: it makes a call of zeros in a row, and
+    /// that call a loop over bytes.
+    fn zero(&mut self) -> u64 {
+        0
+    }
 }
 
 /// What is going on at one level of the walk.
@@ -129,7 +147,7 @@ pub struct Scratch {
     /// The stack.
     pub frames: [Frame; MAX_FRAMES],
     /// Fingerprints of the futures that have one, in preorder.
-    pub marks: [u8; MARKS],
+    pub marks: MarkWords,
     /// Hash of the words; 0 only before the first.
     pub hash: u64,
     /// Address of the task's future.
@@ -148,8 +166,8 @@ pub struct Scratch {
     pub cut: u32,
     /// Bytes of the future, from its start, that were copied; 0 when that failed.
     pub window: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Byte of the buffer where the future begins.
+    pub root_at: u32,
     /// Who walks, to notice that the memory was given to another thread meanwhile.
     pub owner: u64,
 }
@@ -170,7 +188,7 @@ impl Scratch {
             next: 0,
             reserved: 0,
         }; MAX_FRAMES],
-        marks: [0; MARKS],
+        marks: [0; MARKS / 8],
         hash: 0,
         root: 0,
         root_bytes: 0,
@@ -180,7 +198,7 @@ impl Scratch {
         used: 0,
         cut: 0,
         window: 0,
-        reserved: 0,
+        root_at: 0,
         owner: 0,
     };
 }

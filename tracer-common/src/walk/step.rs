@@ -11,6 +11,10 @@ use super::{
 /// Odd, and random enough for a hash by multiplication (2^64 divided by the golden ratio).
 const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// Values inside each other that one step tells, as long as each has one inside it only: what a step
+/// costs beside is as much as telling one.
+const CHAIN: u32 = 4;
+
 /// How a walk begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Walk {
@@ -39,51 +43,79 @@ impl Place {
     }
 }
 
-/// Begins a walk of the task whose header is at `header`.
+/// Copies the task whose header is at `header`, with its future, to the start of the buffer: one read
+/// for all that a walk usually looks at. `false` when that failed; then [`begin`] goes on with a read
+/// for each word.
 #[inline(always)]
-pub fn begin<T: Target>(scratch: &mut Scratch, target: &mut T, root: &Root, header: u64) -> Walk {
+pub fn copy<T: Target>(scratch: &mut Scratch, target: &mut T, root: &Root, header: u64) -> bool {
+    let shift = (header & 7) as u32;
+    scratch.root = header.wrapping_add(u64::from(root.future));
+    scratch.root_bytes = root.bytes;
+    scratch.root_at = shift.wrapping_add(root.future);
+    let wanted = at_most(scratch.root_at.saturating_add(root.bytes), WINDOW_BYTES - 7);
+    let wanted = wanted.wrapping_add(7) & !7;
+    // A page that is not resident fails the whole copy.
+    let copied = target.copy_window(header & !7, wanted, &mut scratch.buffer);
+    scratch.window = if copied {
+        wanted.saturating_sub(scratch.root_at)
+    } else {
+        0
+    };
+    copied
+}
+
+/// Begins a walk of the task that [`copy`] was just called for.
+#[inline(always)]
+pub fn begin<T: Target>(scratch: &mut Scratch, target: &mut T, root: &Root) -> Walk {
     scratch.hash = 0;
     scratch.count = 0;
     scratch.depth = 0;
     scratch.marked = 0;
-    scratch.marks = [0; MARKS];
+    scratch.marks = [target.zero(); MARKS / 8];
     scratch.used = WINDOW_BYTES + 8;
     scratch.cut = 0;
-    scratch.root = header.wrapping_add(u64::from(root.future));
-    scratch.root_bytes = root.bytes;
     if root.node == NO_STATE {
         return Walk::Nothing;
     }
     if root.stage_bytes != 0 {
-        let at = header.wrapping_add(u64::from(root.stage));
-        let Some(word) = target.word(at & !7) else {
-            return Walk::Nothing;
+        let header = scratch.root.wrapping_sub(u64::from(root.future));
+        let copied = if scratch.window == 0 {
+            0
+        } else {
+            scratch.window.wrapping_add(scratch.root_at)
         };
-        if field(word, at, root.stage_bytes) != u64::from(root.running) {
-            return Walk::Nothing;
+        let stage = Place {
+            address: header,
+            at: (header & 7) as u32,
+            valid: copied.saturating_sub((header & 7) as u32),
+        }
+        .plus(root.stage);
+        match load_narrow(scratch, target, stage, root.stage_bytes) {
+            Some(value) if value == u64::from(root.running) => {}
+            _ => return Walk::Nothing,
         }
     }
-    let shift = (scratch.root & 7) as u32;
-    let wanted = root.bytes.wrapping_add(shift).wrapping_add(7) & !7;
-    let wanted = if wanted > WINDOW_BYTES {
-        WINDOW_BYTES
-    } else {
-        wanted
-    };
-    // A page that is not resident fails the whole copy: then each word is read by itself.
-    let copied = target.copy_window(scratch.root & !7, wanted, &mut scratch.buffer);
-    scratch.window = if copied {
-        wanted.saturating_sub(shift)
-    } else {
-        0
-    };
     let place = Place {
         address: scratch.root,
-        at: shift,
+        at: scratch.root_at,
         valid: scratch.window,
     };
-    enter(scratch, target, root.node, place);
+    push(scratch, &one(root.node, place));
     Walk::Begun
+}
+
+/// What is left to do of a single value.
+#[inline(always)]
+fn one(node: u32, place: Place) -> Frame {
+    Frame {
+        address: place.address,
+        at: place.at,
+        valid: place.valid,
+        kind: FRAME_ELEMENTS,
+        cursor: node,
+        end: 1,
+        ..Frame::default()
+    }
 }
 
 /// Where a step leads: to a node, whose place may still have to be told.
@@ -338,11 +370,9 @@ fn arrive<T: Target>(scratch: &mut Scratch, target: &mut T, address: u64, bytes:
     if inside < u64::from(scratch.root_bytes) {
         emit(scratch, WORD_INSIDE);
         emit(scratch, inside as u32);
-        let shift = (scratch.root & 7) as u32;
-        let at = shift.wrapping_add(inside as u32);
         return Place {
             address,
-            at,
+            at: scratch.root_at.wrapping_add(inside as u32),
             valid: scratch.window.saturating_sub(inside as u32),
         };
     }
@@ -373,57 +403,75 @@ fn arrive<T: Target>(scratch: &mut Scratch, target: &mut T, address: u64, bytes:
     }
 }
 
-/// Tells the state of the value and goes on with its edges.
+/// Tells the states of the value and, one inside the other, of those that are the only ones in it.
 #[inline(always)]
 fn enter<T: Target>(scratch: &mut Scratch, target: &mut T, index: u32, place: Place) {
+    let (mut index, mut place) = (index, place);
+    for _ in 0..CHAIN {
+        let Some(state) = tell(scratch, target, index, place) else {
+            return;
+        };
+        if state.only == NO_STATE {
+            if state.count > 0 {
+                push(
+                    scratch,
+                    &Frame {
+                        address: place.address,
+                        at: place.at,
+                        valid: place.valid,
+                        kind: FRAME_EDGES,
+                        cursor: state.edges,
+                        end: state.edges.wrapping_add(state.count),
+                        ..Frame::default()
+                    },
+                );
+            }
+            return;
+        }
+        index = state.only;
+        place = place.plus(state.only_at);
+    }
+    push(scratch, &one(index, place));
+}
+
+/// Tells the state of the value, and looks it up.
+#[inline(always)]
+fn tell<T: Target>(
+    scratch: &mut Scratch,
+    target: &mut T,
+    index: u32,
+    place: Place,
+) -> Option<StateEntry> {
     let Some(node) = target.node(index) else {
         emit(scratch, WORD_UNREADABLE);
-        return;
+        return None;
     };
     let mut state = node.states;
     if node.width != 0 {
         let here = place.plus(node.discriminant);
         let Some(value) = load_narrow(scratch, target, here, node.width) else {
             emit(scratch, WORD_UNREADABLE);
-            return;
+            return None;
         };
-        let mask = if node.width >= 8 {
-            u64::MAX
-        } else {
-            (1u64 << ((node.width & 7) * 8)) - 1
-        };
-        let distance = value.wrapping_sub(node.base) & mask;
+        let distance = value.wrapping_sub(node.base) & mask(node.width);
         if distance < u64::from(node.count) {
             state = node.states.wrapping_add(distance as u32);
         } else if node.default != NO_STATE {
             state = node.default;
         } else {
             emit(scratch, WORD_UNKNOWN_STATE);
-            return;
+            return None;
         }
     }
     let Some(entry) = target.state(state) else {
         emit(scratch, WORD_UNREADABLE);
-        return;
+        return None;
     };
     emit(scratch, state);
     if entry.mark[0] != NO_MARK {
         mark(scratch, target, &entry, place);
     }
-    if entry.count > 0 {
-        push(
-            scratch,
-            &Frame {
-                address: place.address,
-                at: place.at,
-                valid: place.valid,
-                kind: FRAME_EDGES,
-                cursor: entry.edges,
-                end: entry.edges.wrapping_add(entry.count),
-                ..Frame::default()
-            },
-        );
-    }
+    Some(entry)
 }
 
 #[inline(always)]
@@ -441,7 +489,7 @@ fn mark<T: Target>(scratch: &mut Scratch, target: &mut T, state: &StateEntry, pl
         let word = load(scratch, target, place.plus(u32::from(offset))).unwrap_or(0);
         hash = (hash.rotate_left(5) ^ (word & spread(bytes))).wrapping_mul(SCATTER);
     }
-    scratch.marks[index & (MARKS - 1)] = (hash >> 56) as u8;
+    scratch.marks[index >> 3 & (MARKS / 8 - 1)] |= (hash >> 56) << ((index & 7) * 8);
 }
 
 /// A byte of ones for each bit that is set.
@@ -515,11 +563,16 @@ fn load_narrow<T: Target>(
 /// The field of `width` bytes at `address`, out of the aligned word that holds it.
 #[inline(always)]
 fn field(word: u64, address: u64, width: u32) -> u64 {
-    let shifted = word >> ((address & 7) * 8);
+    word >> ((address & 7) * 8) & mask(width)
+}
+
+/// Ones for a value of so many bytes.
+#[inline(always)]
+fn mask(width: u32) -> u64 {
     if width >= 8 {
-        shifted
+        u64::MAX
     } else {
-        shifted & ((1u64 << ((width & 7) * 8)) - 1)
+        (1u64 << ((width & 7) * 8)) - 1
     }
 }
 

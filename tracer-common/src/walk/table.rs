@@ -57,8 +57,31 @@ pub struct StateEntry {
     pub mark: [u16; MARK_WORDS],
     /// For each of them the bytes that count: bit 0 is the lowest byte.
     pub mark_bytes: [u8; MARK_WORDS],
+    /// Where its one edge leads when that is [`EdgeKind::Inline`], as most are: what need not be
+    /// looked up again. [`NO_STATE`] for any other state.
+    pub only: u32,
+    /// Offset of what lies there.
+    pub only_at: u32,
     /// Zero.
     pub reserved: u32,
+}
+
+impl StateEntry {
+    /// A state with these edges, of which the first has this index.
+    #[must_use]
+    pub fn new(first: u32, edges: &[EdgeEntry]) -> Self {
+        let (only, only_at) = match edges {
+            [edge] if edge.kind == EdgeKind::Inline as u32 => (edge.node, edge.offset),
+            _ => (NO_STATE, 0),
+        };
+        Self {
+            edges: first,
+            count: edges.len() as u32,
+            only,
+            only_at,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for StateEntry {
@@ -68,6 +91,8 @@ impl Default for StateEntry {
             count: 0,
             mark: [NO_MARK; MARK_WORDS],
             mark_bytes: [0; MARK_WORDS],
+            only: NO_STATE,
+            only_at: 0,
             reserved: 0,
         }
     }
@@ -128,5 +153,5 @@ impl EdgeKind {
 
 const _: () = assert!(core::mem::size_of::<Root>() == 24);
 const _: () = assert!(core::mem::size_of::<NodeEntry>() == 32);
-const _: () = assert!(core::mem::size_of::<StateEntry>() == 24);
+const _: () = assert!(core::mem::size_of::<StateEntry>() == 32);
 const _: () = assert!(core::mem::size_of::<EdgeEntry>() == 24);

@@ -85,7 +85,8 @@ impl Fake {
 
     fn walk(&mut self, root: &Root, header: u64) -> (Vec<u32>, Box<Scratch>) {
         let mut scratch = Box::new(Scratch::EMPTY);
-        if begin(&mut scratch, self, root, header) == Walk::Begun {
+        copy(&mut scratch, self, root, header);
+        if begin(&mut scratch, self, root) == Walk::Begun {
             for _ in 0..MAX_STEPS {
                 if !step(&mut scratch, self) {
                     break;
@@ -212,6 +213,38 @@ fn what_holds_itself_is_cut() {
     assert!(scratch.hash != 0);
 }
 
+/// Ten values inside each other, each with one state, the last with a pointer to nothing.
+#[test]
+fn a_chain_is_told_as_edge_by_edge() {
+    let edge = |node: u32| EdgeEntry {
+        offset: 8,
+        node,
+        ..EdgeEntry::default()
+    };
+    let mut fake = Fake {
+        nodes: (0..10).map(|state| node(state, 0, 96)).collect(),
+        edges: (1..10).map(edge).collect(),
+        ..Fake::default()
+    };
+    fake.edges.push(EdgeEntry {
+        kind: EdgeKind::Pointer as u32,
+        ..edge(0)
+    });
+    fake.states = (0..10).map(|index| edges(index, 1)).collect();
+    fake.put(HEADER, &[0; 24]);
+    let (words, scratch) = fake.walk(&ROOT, HEADER);
+    assert_eq!(words, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, WORD_NULL]);
+
+    let each = fake.edges.chunks(1).enumerate();
+    fake.states = each
+        .map(|(index, edge)| StateEntry::new(index as u32, edge))
+        .collect();
+    assert_eq!((fake.states[3].only, fake.states[3].only_at), (4, 8));
+    assert_eq!(fake.states[9].only, NO_STATE, "a pointer");
+    let (same, other) = fake.walk(&ROOT, HEADER);
+    assert_eq!((same, other.hash), (words, scratch.hash));
+}
+
 #[test]
 fn marks_tell_instances_apart_and_are_not_part_of_the_tree() {
     let mut fake = body();
@@ -223,7 +256,7 @@ fn marks_tell_instances_apart_and_are_not_part_of_the_tree() {
     let (same, second) = fake.walk(&ROOT, HEADER);
     assert_eq!(words, same);
     assert_eq!(first.hash, second.hash);
-    assert_ne!(first.marks[0], second.marks[0]);
+    assert_ne!(marks_of(first.marks)[0], marks_of(second.marks)[0]);
     assert_eq!(first.marked, 1);
     fake.put(HEADER + 64, &[0xff00_0000_0000_0008]);
     let (_, third) = fake.walk(&ROOT, HEADER);

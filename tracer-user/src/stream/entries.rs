@@ -2,8 +2,9 @@
 //! the BPF program's, and through it the target's.
 
 use tracer_common::panic::{Payload, Site, TREE_BYTES};
-use tracer_common::{Record, RecordKind};
+use tracer_common::{Record, RecordKind, RingEntry};
 
+use super::Order;
 use super::panics::{PanicTold, SiteTold, message};
 
 /// A tree that the kernel's walk told, which records name by its hash from then on.
@@ -39,18 +40,24 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// Takes an entry as it lay in the ring: the record, while what follows it is kept until it is
-    /// asked for. `None`, and counted, when it is no record of this version.
-    pub fn take(&mut self, bytes: &[u8]) -> Option<Record> {
-        let Some((record, rest)) = Record::decode(bytes) else {
+    /// Takes an entry as it lay in the ring: its records go into `order`, what follows them is kept
+    /// until it is asked for. The time of the records; `None`, and counted, when it is no entry of
+    /// this version.
+    pub fn take(&mut self, bytes: &[u8], order: &mut Order) -> Option<u64> {
+        let Some(entry) = RingEntry::decode(bytes) else {
             self.foreign += 1;
             return None;
         };
-        self.read += 1;
-        if !rest.is_empty() {
-            self.follow(&record, rest);
+        if !entry.rest.is_empty() {
+            self.follow(&entry.record, entry.rest);
         }
-        Some(record)
+        if let Some(ended) = entry.ended {
+            self.read += 1;
+            order.push(ended);
+        }
+        self.read += 1;
+        order.push(entry.record);
+        Some(entry.record.time)
     }
 
     /// What followed records of panics since the last call.

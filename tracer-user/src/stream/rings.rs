@@ -107,11 +107,9 @@ impl Rings {
         let mut last = 0;
         for _ in 0..limit {
             let item = ring.next()?;
-            let Some(record) = self.entries.take(&item) else {
-                continue;
-            };
-            last = record.time;
-            self.order.push(record);
+            if let Some(time) = self.entries.take(&item, &mut self.order) {
+                last = time;
+            }
         }
         Some(last)
     }

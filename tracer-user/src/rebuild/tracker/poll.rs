@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tracer_common::walk::marks_of;
 use tracer_common::{PollEndCause, Record, RecordKind, WalkResult};
 
 use super::Tracker;
@@ -145,7 +146,9 @@ impl Tracker {
             WalkResult::NoTables => return None,
             WalkResult::Walked if record.path == 0 => return None,
             WalkResult::Walked => match self.trees.get(record.path) {
-                Some(suspension) => return Some((Arc::clone(suspension), Marks(record.marks))),
+                Some(suspension) => {
+                    return Some((Arc::clone(suspension), Marks(marks_of(record.marks))));
+                }
                 None => "the record that told it was lost",
             },
             WalkResult::NotDescribed => "its future is not described in the debug information",

@@ -313,13 +313,9 @@ impl<'f, 'd, 'a> Compiler<'f, 'd, 'a> {
         for edge in lists.iter().copied().flatten() {
             self.edge(*edge, 0, 0, &mut made)?;
         }
-        let first = self.tables.edges.len();
+        let first = u32::try_from(self.tables.edges.len()).ok()?;
         self.tables.edges.extend_from_slice(&made);
-        Some(StateEntry {
-            edges: u32::try_from(first).ok()?,
-            count: u32::try_from(made.len()).ok()?,
-            ..StateEntry::default()
-        })
+        Some(StateEntry::new(first, &made))
     }
 
     fn edge(&mut self, edge: Edge, base: u64, depth: u32, out: &mut Vec<EdgeEntry>) -> Option<()> {

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use tracer_common::walk::{
-    BUFFER_WORDS, EdgeEntry, MAX_STEPS, NodeEntry, Scratch, StateEntry, Target, Walk, begin,
-    finish, step,
+    BUFFER_WORDS, EdgeEntry, MAX_STEPS, NodeEntry, Scratch, StateEntry, Target, Walk, begin, copy,
+    finish, marks_of, step,
 };
 
 use super::Tables;
@@ -55,7 +55,8 @@ impl<'t> LiveWalk<'t> {
             memory,
         };
         let scratch = &mut *self.scratch;
-        if begin(scratch, &mut target, root, header.0) == Walk::Nothing {
+        copy(scratch, &mut target, root, header.0);
+        if begin(scratch, &mut target, root) == Walk::Nothing {
             return None;
         }
         for _ in 0..MAX_STEPS {
@@ -68,7 +69,7 @@ impl<'t> LiveWalk<'t> {
         Some(Told {
             words: scratch.words[..count].to_vec(),
             hash: scratch.hash,
-            marks: Marks(scratch.marks),
+            marks: Marks(marks_of(scratch.marks)),
         })
     }
 }
