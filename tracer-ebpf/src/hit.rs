@@ -69,7 +69,6 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
     let (by, by_id, poll) = thread
         .innermost()
         .map_or((0, 0, 0), |poll| (poll.task, poll.task_id, poll.begin));
-    let zero = machine.zero();
     let mut record = Record {
         time: hit.time,
         task: argument,
@@ -85,8 +84,8 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
         kind: record_kind(cookie.kind) as u8,
         aux: 0,
         reserved: 0,
-        path: zero,
-        marks: [zero; MARKS / 8],
+        path: 0,
+        marks: [0; MARKS / 8],
     };
 
     if matches!(cookie.kind, ProbeKind::IoReady | ProbeKind::TimerFired) {
@@ -183,7 +182,10 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
     // A spawn names its task's layout in the cookie; a waker may belong to any task.
     let own_offset = u32::from(cookie.task_id_offset);
     // Most wakers are used in the polls of their own tasks, and a header costs a tenth of a trap.
-    if (thread.scratch_of == argument || machine.header(argument, &mut thread.scratch))
+    if thread.scratch_of == argument && by == argument {
+        record.state = thread.scratch.state();
+        record.task_id = by_id;
+    } else if (thread.scratch_of == argument || machine.header(argument, &mut thread.scratch))
         && let Some(found) = machine.task_id_offset(thread.scratch.vtable())
     {
         let offset = if found == 0 { own_offset } else { found };
@@ -213,7 +215,6 @@ fn begin<M: Machine>(
     let (by, by_id, poll) = thread
         .innermost()
         .map_or((0, 0, 0), |poll| (poll.task, poll.task_id, poll.begin));
-    let zero = machine.zero();
     let record = Record {
         time: hit.time,
         task,
@@ -229,8 +230,8 @@ fn begin<M: Machine>(
         kind: RecordKind::PollBegin as u8,
         aux: 0,
         reserved: 0,
-        path: zero,
-        marks: [zero; MARKS / 8],
+        path: 0,
+        marks: [0; MARKS / 8],
     };
     machine.send_begin(&record, &thread.ended);
     // Without the return address the end could not be told from the middle, so a poll whose stack

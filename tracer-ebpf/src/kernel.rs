@@ -18,7 +18,7 @@ use crate::maps::{
     COUNTERS, NO_THREAD, RINGS, ROOTS, SETTINGS, TASK_VTABLES, THREADS, WalkMemory,
 };
 use crate::panic::message_and_send;
-use crate::walk::{copy_task, memory_of, unknown_zero};
+use crate::walk::{copy_task, memory_of};
 
 /// The kernel as the logic sees it, on one CPU.
 pub(crate) struct Kernel {
@@ -109,11 +109,6 @@ impl Machine for Kernel {
         } else {
             count(true, 1);
         }
-    }
-
-    #[inline(always)]
-    fn zero(&mut self) -> u64 {
-        unknown_zero()
     }
 
     #[inline(always)]

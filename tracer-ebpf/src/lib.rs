@@ -85,10 +85,6 @@ pub trait Machine {
     fn send_panic_begin(&mut self, record: &Record);
     /// Sends a panic on its way, with the message of its payload.
     fn send_panic(&mut self, record: &Record, payload: u64, vtable: u64);
-    /// Zero, as [`tracer_common::walk::Target::zero`].
-    fn zero(&mut self) -> u64 {
-        0
-    }
     /// Counts a poll that is nested too deep.
     fn too_deep(&mut self);
 }

@@ -93,7 +93,6 @@ fn send<M: Machine>(
     let Some(poll) = thread.innermost() else {
         return;
     };
-    let zero = machine.zero();
     machine.send(&Record {
         time: now.time,
         task: poll.task,
@@ -109,7 +108,7 @@ fn send<M: Machine>(
         kind: kind as u8,
         aux,
         reserved: 0,
-        path: zero,
-        marks: [zero; MARKS / 8],
+        path: 0,
+        marks: [0; MARKS / 8],
     });
 }

@@ -299,7 +299,6 @@ pub(crate) fn send_ended<M: Machine>(
         .map_or((0, 0), |poll| (poll.task, poll.task_id));
     let ended = thread.ended;
     thread.ended.poll = 0;
-    let zero = machine.zero();
     thread.record = Record {
         time: now.time,
         task: ended.task,
@@ -315,8 +314,8 @@ pub(crate) fn send_ended<M: Machine>(
         kind: RecordKind::PollEnd as u8,
         aux: cause as u8,
         reserved: 0,
-        path: zero,
-        marks: [zero; MARKS / 8],
+        path: 0,
+        marks: [0; MARKS / 8],
     };
     machine.send(&thread.record);
 }

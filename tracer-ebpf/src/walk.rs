@@ -89,11 +89,6 @@ impl Target for Memory {
         // SAFETY: the daemon fills the map before the first probe and never changes it.
         unsafe { VTABLE_NODES.get(&address) }.copied()
     }
-
-    #[inline(always)]
-    fn zero(&mut self) -> u64 {
-        unknown_zero()
-    }
 }
 
 /// Keeps the optimiser from dropping a mask that the verifier needs.
@@ -101,15 +96,6 @@ impl Target for Memory {
 pub(crate) fn opaque(value: u32) -> u32 {
     let mut value = value;
     // SAFETY: an empty instruction that claims to change the register.
-    unsafe { core::arch::asm!("/* {0} */", inout(reg) value, options(nomem, nostack)) };
-    value
-}
-
-/// A zero that the optimiser does not know.
-#[inline(always)]
-pub(crate) fn unknown_zero() -> u64 {
-    let mut value = 0;
-    // SAFETY: as above.
     unsafe { core::arch::asm!("/* {0} */", inout(reg) value, options(nomem, nostack)) };
     value
 }

@@ -37,7 +37,7 @@ pub const OBJECTS_END: u32 = 6144;
 /// Marks of one tree, a byte each.
 pub const MARKS: usize = 16;
 
-/// Marks in words, the first in the lowest byte: a program zeroes words at once, and bytes one by one.
+/// Marks in words, the first in the lowest byte: words are copied and cleared at once.
 pub type MarkWords = [u64; MARKS / 8];
 
 /// The marks, one by one.
@@ -98,11 +98,6 @@ pub trait Target {
     fn edge(&mut self, index: u32) -> Option<EdgeEntry>;
     /// The node of the type with this vtable.
     fn vtable(&mut self, address: u64) -> Option<u32>;
-    /// Zero. In a program one that the optimiser does not know: it makes a call of zeros in a row, and
-    /// that call a loop over bytes.
-    fn zero(&mut self) -> u64 {
-        0
-    }
 }
 
 /// What is going on at one level of the walk.

@@ -13,7 +13,7 @@ const SCATTER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Values inside each other that one step tells, as long as each has one inside it only: what a step
 /// costs beside is as much as telling one.
-const CHAIN: u32 = 4;
+const CHAIN: u32 = 8;
 
 /// How a walk begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub fn begin<T: Target>(scratch: &mut Scratch, target: &mut T, root: &Root) -> W
     scratch.count = 0;
     scratch.depth = 0;
     scratch.marked = 0;
-    scratch.marks = [target.zero(); MARKS / 8];
+    scratch.marks = [0; MARKS / 8];
     scratch.used = WINDOW_BYTES + 8;
     scratch.cut = 0;
     if root.node == NO_STATE {
@@ -408,9 +408,14 @@ fn arrive<T: Target>(scratch: &mut Scratch, target: &mut T, address: u64, bytes:
 fn enter<T: Target>(scratch: &mut Scratch, target: &mut T, index: u32, place: Place) {
     let (mut index, mut place) = (index, place);
     for _ in 0..CHAIN {
-        let Some(state) = tell(scratch, target, index, place) else {
+        let (word, state) = look(scratch, target, index, place);
+        emit(scratch, word);
+        let Some(state) = state else {
             return;
         };
+        if state.mark[0] != NO_MARK {
+            mark(scratch, target, &state, place);
+        }
         if state.only == NO_STATE {
             if state.count > 0 {
                 push(
@@ -434,24 +439,22 @@ fn enter<T: Target>(scratch: &mut Scratch, target: &mut T, index: u32, place: Pl
     push(scratch, &one(index, place));
 }
 
-/// Tells the state of the value, and looks it up.
+/// Looks up the state that the value is in, and the word for it.
 #[inline(always)]
-fn tell<T: Target>(
-    scratch: &mut Scratch,
+fn look<T: Target>(
+    scratch: &Scratch,
     target: &mut T,
     index: u32,
     place: Place,
-) -> Option<StateEntry> {
+) -> (u32, Option<StateEntry>) {
     let Some(node) = target.node(index) else {
-        emit(scratch, WORD_UNREADABLE);
-        return None;
+        return (WORD_UNREADABLE, None);
     };
     let mut state = node.states;
     if node.width != 0 {
         let here = place.plus(node.discriminant);
         let Some(value) = load_narrow(scratch, target, here, node.width) else {
-            emit(scratch, WORD_UNREADABLE);
-            return None;
+            return (WORD_UNREADABLE, None);
         };
         let distance = value.wrapping_sub(node.base) & mask(node.width);
         if distance < u64::from(node.count) {
@@ -459,19 +462,13 @@ fn tell<T: Target>(
         } else if node.default != NO_STATE {
             state = node.default;
         } else {
-            emit(scratch, WORD_UNKNOWN_STATE);
-            return None;
+            return (WORD_UNKNOWN_STATE, None);
         }
     }
-    let Some(entry) = target.state(state) else {
-        emit(scratch, WORD_UNREADABLE);
-        return None;
-    };
-    emit(scratch, state);
-    if entry.mark[0] != NO_MARK {
-        mark(scratch, target, &entry, place);
+    match target.state(state) {
+        Some(entry) => (state, Some(entry)),
+        None => (WORD_UNREADABLE, None),
     }
-    Some(entry)
 }
 
 #[inline(always)]
