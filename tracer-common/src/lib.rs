@@ -14,8 +14,8 @@ pub mod walk;
 
 pub use cookie::{ArgumentRegister, Cookie, ProbeKind};
 pub use record::{
-    Ended, LONG_RECORD, NO_SYSTEM_CALL, PollEndCause, RECORD_SIZE, Record, RecordKind, RingEntry,
-    SHORT_RECORD, STATE_UNREADABLE, WakeOrigin, WalkResult,
+    BATCH, BATCH_BUSY, BATCH_BYTES, Ended, LONG_RECORD, NO_SYSTEM_CALL, PollEndCause, RECORD_SIZE,
+    Record, RecordKind, RingEntry, SHORT_RECORD, STATE_UNREADABLE, WakeOrigin, WalkResult, entries,
 };
 pub use session::{Counters, Settings};
 

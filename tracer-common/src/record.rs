@@ -12,6 +12,16 @@ pub const SHORT_RECORD: usize = 80;
 /// path, and with the poll that [ended](Ended) with it.
 pub const LONG_RECORD: usize = RECORD_SIZE + size_of::<Ended>();
 
+/// First word of a batch: entries without anything that follows them, one behind the other. No time of
+/// a record.
+pub const BATCH: u64 = u64::MAX;
+
+/// Bytes of the entries of a batch at most, a power of two.
+pub const BATCH_BYTES: usize = 4096;
+
+/// Of what tells how full a batch is: somebody is at it. Set for ever where there are to be no batches.
+pub const BATCH_BUSY: u64 = 1 << 63;
+
 /// What a long record has more.
 const FURTHER_BYTES: usize = LONG_RECORD - SHORT_RECORD;
 
@@ -306,6 +316,30 @@ pub struct RingEntry<'b> {
     pub rest: &'b [u8],
 }
 
+/// The entries of what was put into the ring as one piece; `None` for each that is none of this version.
+#[must_use = "nothing is decoded before it is asked for"]
+pub fn entries(piece: &[u8]) -> impl Iterator<Item = Option<RingEntry<'_>>> {
+    let batch = piece.len() > 8 && u64_at(piece, 0) == BATCH;
+    let mut rest = if batch { &piece[8..] } else { piece };
+    let mut first = true;
+    core::iter::from_fn(move || {
+        if rest.is_empty() && !(first && !batch) {
+            return None;
+        }
+        first = false;
+        let length = if !batch {
+            rest.len()
+        } else if rest.get(76) == Some(&(RecordKind::PollBegin as u8)) {
+            LONG_RECORD
+        } else {
+            SHORT_RECORD
+        };
+        let (entry, more) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+        rest = more;
+        Some(RingEntry::decode(entry))
+    })
+}
+
 impl<'b> RingEntry<'b> {
     /// Decodes an entry. `None` when the length or the kind is not that of this version.
     #[must_use]
@@ -379,6 +413,8 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
 
     fn decode(bytes: &[u8]) -> Option<(Record, &[u8])> {
@@ -409,6 +445,31 @@ mod tests {
         assert_eq!(decode(&long[1..]), None);
         let (record, _) = decode(&[2; SHORT_RECORD]).unwrap();
         assert_eq!((record.kind, record.path), (2, 0));
+    }
+
+    #[test]
+    fn a_batch_is_its_entries_one_behind_the_other() {
+        let mut piece = std::vec::Vec::from(BATCH.to_ne_bytes());
+        let entry = |kind: u8, bytes: usize| {
+            let mut entry = std::vec![0; bytes];
+            entry[76] = kind;
+            entry
+        };
+        piece.extend(entry(3, SHORT_RECORD));
+        piece.extend(entry(1, LONG_RECORD));
+        piece.extend(entry(2, SHORT_RECORD));
+        let kinds = |piece: &[u8]| -> std::vec::Vec<Option<u8>> {
+            entries(piece)
+                .map(|entry| entry.map(|entry| entry.record.kind))
+                .collect()
+        };
+        assert_eq!(kinds(&piece), [Some(3), Some(1), Some(2)]);
+        assert_eq!(kinds(&piece[..piece.len() - 1]), [Some(3), Some(1), None]);
+        piece[8 + 76] = 99;
+        assert_eq!(kinds(&piece), [None, Some(1), Some(2)]);
+        assert_eq!(kinds(&entry(2, SHORT_RECORD)), [Some(2)]);
+        assert_eq!(kinds(&[]), [None]);
+        assert_eq!(kinds(&BATCH.to_ne_bytes()), [None]);
     }
 
     #[test]

@@ -7,8 +7,7 @@ use tracer_common::{
 };
 
 use crate::thread::{
-    Driver, Frame, MAX_FRAMES, Moment, NO_TASK, OpenPoll, Thread, send_ended, settle,
-    settle_frames,
+    Driver, Frame, MAX_FRAMES, Moment, NO_TASK, OpenPoll, Thread, send_ended, settle, settle_frames,
 };
 use crate::{Header, Machine, task_id};
 

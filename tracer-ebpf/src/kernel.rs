@@ -3,21 +3,15 @@
 use core::ffi::c_void;
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::{
-    BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, bpf_pidns_info,
-};
+use aya_ebpf::bindings::bpf_pidns_info;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{
-    bpf_get_ns_current_pid_tgid, bpf_map_lookup_elem, bpf_probe_read_user, bpf_ringbuf_output,
-    bpf_ringbuf_query,
-};
+use aya_ebpf::helpers::generated::{bpf_get_ns_current_pid_tgid, bpf_probe_read_user};
 use probe_logic::{Header, Machine, Thread};
-use tracer_common::{Counters, Ended, Record, SHORT_RECORD, Settings};
+use tracer_common::{Counters, Ended, Record, Settings};
 
-use crate::maps::{
-    COUNTERS, NO_THREAD, RINGS, ROOTS, SETTINGS, TASK_VTABLES, THREADS, WalkMemory,
-};
+use crate::maps::{COUNTERS, NO_THREAD, ROOTS, SETTINGS, TASK_VTABLES, THREADS, WalkMemory};
 use crate::panic::message_and_send;
+use crate::ring::send;
 use crate::walk::{copy_task, memory_of};
 
 /// The kernel as the logic sees it, on one CPU.
@@ -145,49 +139,6 @@ impl Kernel {
         memory.scratch.count = 0;
         self.begun = true;
     }
-}
-
-/// Puts a record into this CPU's ring, or counts it as lost. A function of its own: the logic
-/// sends from several places, and the verifier need not look at each in full.
-#[inline(never)]
-fn send(record: &Record, cpu: u32, wake_at: u64) {
-    let mut failed = true;
-    // SAFETY: the map holds ring buffers only; a null pointer is checked for, the record is
-    // initialised and as long as said.
-    unsafe {
-        let ring = bpf_map_lookup_elem(RINGS.as_ptr(), (&raw const cpu).cast());
-        if !ring.is_null() {
-            failed = bpf_ringbuf_output(
-                ring,
-                core::ptr::from_ref(record).cast_mut().cast(),
-                SHORT_RECORD as u64,
-                ring_flags(ring, wake_at),
-            ) != 0;
-        }
-    }
-    count(!failed, 1);
-}
-
-/// In place of a fill level: this record does not look.
-pub(crate) const NOT_NOW: u64 = u64::MAX;
-
-/// The daemon looks every few milliseconds; waking it for each record would cost more than the
-/// record. It is woken when a burst fills the ring faster than that.
-///
-/// # Safety
-/// `ring` must be a ring buffer.
-#[inline(always)]
-pub(crate) unsafe fn ring_flags(ring: *mut c_void, wake_at: u64) -> u64 {
-    if wake_at == NOT_NOW {
-        return u64::from(BPF_RB_NO_WAKEUP);
-    }
-    // SAFETY: the caller's promise.
-    let unread = unsafe { bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)) };
-    u64::from(if unread >= wake_at {
-        BPF_RB_FORCE_WAKEUP
-    } else {
-        BPF_RB_NO_WAKEUP
-    })
 }
 
 #[inline(always)]

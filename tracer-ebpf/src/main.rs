@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | `on_probe` | uprobes (uprobe_multi where the kernel has it) | polls, wake-ups, spawns |
 //! | `on_switch` | raw tracepoint `sched_switch` | ends of polls, blocking inside a poll |
+//! | `on_flush` | nothing: the daemon runs it | a CPU's batch of records into its ring |
 //! | `on_nothing` | uprobes, in benches only | the cost of a trap |
 //! | `on_exec` | raw tracepoint `sched_process_exec` | the target replaced its program |
 //!
@@ -22,6 +23,8 @@ mod maps;
 mod panic;
 #[cfg(target_arch = "bpf")]
 mod programs;
+#[cfg(target_arch = "bpf")]
+mod ring;
 #[cfg(target_arch = "bpf")]
 mod walk;
 

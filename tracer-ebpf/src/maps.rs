@@ -10,7 +10,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use probe_logic::Thread;
 use tracer_common::walk::{EdgeEntry, NodeEntry, Root, SENT_TREES_KEPT, Scratch, StateEntry};
-use tracer_common::{Counters, Ended, Record, Settings};
+use tracer_common::{BATCH_BYTES, Counters, Ended, LONG_RECORD, Record, Settings};
 
 /// One value: what the daemon says.
 #[map]
@@ -74,6 +74,24 @@ pub(crate) struct WalkMemory {
     pub(crate) record: Record,
     pub(crate) ended: Ended,
     pub(crate) scratch: Scratch,
+}
+
+/// How full this CPU's batch is: bytes in the low half, then records, and [`tracer_common::BATCH_BUSY`]
+/// while a program is at it.
+#[map]
+pub(crate) static FILLS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Records that are to go into this CPU's ring in one piece.
+#[map]
+pub(crate) static BATCHES: PerCpuArray<Batch> = PerCpuArray::with_max_entries(1, 0);
+
+/// A batch, as it goes into the ring.
+#[repr(C)]
+pub(crate) struct Batch {
+    /// [`tracer_common::BATCH`].
+    pub(crate) marker: u64,
+    /// One behind the other; the last one may begin right before the end.
+    pub(crate) entries: [u64; (BATCH_BYTES + LONG_RECORD) / 8],
 }
 
 /// The ring buffer of each CPU: a shared one costs five times as much when two CPUs are busy.

@@ -3,17 +3,16 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_probe_read_user, bpf_ringbuf_output};
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use tracer_common::panic::{
     PAYLOAD_BYTES, PAYLOAD_WORDS, SITE_BYTES, SITE_WORDS, TEXT_BYTES, TREE_BYTES, is_location,
     message,
 };
 use tracer_common::walk::BUFFER_WORDS;
-use tracer_common::{LONG_RECORD, Record, WalkResult};
+use tracer_common::{Record, WalkResult};
 
-use crate::kernel::ring_flags;
-use crate::maps::{RINGS, ROOTS, WalkMemory};
+use crate::maps::{ROOTS, WalkMemory};
+use crate::ring::{NOT_NOW, send_long};
 use crate::walk::{copy_task, memory_of, opaque, walk};
 
 /// Walks the task in whose poll a panic begins, reads where the panic began, and sends both.
@@ -44,20 +43,8 @@ pub(crate) fn begin_and_send(memory: &mut WalkMemory, walks: bool, cpu: u32, wak
     if !read_location(site, places[0]) {
         read_location(site, places[1]);
     }
-    // SAFETY: a ring of the map or null; the bytes are the record, the words and the start of the
-    // buffer, which lie behind each other.
-    unsafe {
-        let ring = bpf_map_lookup_elem(RINGS.as_ptr(), (&raw const cpu).cast());
-        if ring.is_null() {
-            return false;
-        }
-        bpf_ringbuf_output(
-            ring,
-            core::ptr::from_mut(memory).cast(),
-            (LONG_RECORD + TREE_BYTES + SITE_BYTES) as u64,
-            ring_flags(ring, wake_at),
-        ) == 0
-    }
+    // The words and the start of the buffer lie behind each other.
+    send_long(memory, (TREE_BYTES + SITE_BYTES) as u64, cpu, wake_at)
 }
 
 /// Reads a location and the end of its file's name; `false` when there is none.
@@ -144,17 +131,5 @@ pub(crate) fn message_and_send(
         )
     };
     words[7] = if failed == 0 { u64::from(bytes) } else { 0 };
-    // SAFETY: as above.
-    unsafe {
-        let ring = bpf_map_lookup_elem(RINGS.as_ptr(), (&raw const cpu).cast());
-        if ring.is_null() {
-            return false;
-        }
-        bpf_ringbuf_output(
-            ring,
-            core::ptr::from_mut(memory).cast(),
-            (LONG_RECORD + PAYLOAD_BYTES) as u64,
-            u64::from(BPF_RB_NO_WAKEUP),
-        ) == 0
-    }
+    send_long(memory, PAYLOAD_BYTES as u64, cpu, NOT_NOW)
 }

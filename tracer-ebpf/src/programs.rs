@@ -15,18 +15,14 @@ use probe_logic::{Hit, Leave, Thread, on_hit, on_leave, on_return};
 use tracer_common::{Cookie, ProbeKind, Settings};
 
 use crate::kernel::{
-    Kernel, NOT_NOW, count, counters, of_target, pointer, say_once, settings, thread,
-    thread_or_new,
+    Kernel, count, counters, of_target, pointer, say_once, settings, thread, thread_or_new,
 };
 use crate::maps::{HITS, THREADS, WalkMemory};
+use crate::ring::{NOT_NOW, flush};
 use crate::walk::walk_and_send;
 
 /// A task that has ended (`TASK_DEAD`, include/linux/sched.h; the same from 4.14 on).
 const TASK_DEAD: u32 = 0x80;
-
-/// How often a probe looks whether the ring fills up: every 16th hit, which is soon enough, as half of
-/// the smallest ring is hundreds of records.
-const LOOK_EVERY: u64 = 0xf;
 
 /// A poll or a panic that has begun, for which is to be walked.
 struct Begun {
@@ -35,9 +31,6 @@ struct Begun {
     /// The record, and what it is walked with.
     memory: *mut WalkMemory,
     time: u64,
-    /// See [`Kernel::wake_at`].
-    wake_at: u64,
-    walks: bool,
     cpu: u32,
 }
 
@@ -60,8 +53,11 @@ fn send_begun(begun: &Begun) {
     // thread's; the memory may be given to another thread meanwhile, which its owner shows.
     let (thread, memory) = unsafe { (&mut *begun.thread, &mut *begun.memory) };
     let records = 1 + u64::from(memory.ended.poll != 0);
-    let sent = walk_and_send(memory, begun.time, begun.walks, begun.cpu, begun.wake_at);
-    count(sent, records);
+    if let Some(settings) = settings() {
+        let walks = settings.walks != 0;
+        let sent = walk_and_send(memory, begun.time, walks, begun.cpu, settings.wake_at);
+        count(sent, records);
+    }
     thread.busy = 0;
 }
 
@@ -81,15 +77,9 @@ fn conclude(context: *mut c_void, begun: &mut MaybeUninit<Begun>) -> u64 {
     let Some(cookie) = Cookie::unpack(raw) else {
         return 0;
     };
-    let mut wake_at = NOT_NOW;
     if let Some(hits) = HITS.get_ptr_mut(cookie.probe) {
         // SAFETY: this CPU's value of the map.
-        unsafe {
-            *hits += 1;
-            if *hits & LOOK_EVERY == 0 {
-                wake_at = settings.wake_at;
-            }
-        }
+        unsafe { *hits += 1 };
     }
     if settings.window == 0 && !matches!(cookie.kind, ProbeKind::Panic | ProbeKind::PanicBegin) {
         return 0;
@@ -120,7 +110,7 @@ fn conclude(context: *mut c_void, begun: &mut MaybeUninit<Begun>) -> u64 {
     let mut kernel = Kernel {
         cpu: hit.cpu,
         vtables: settings.vtables,
-        wake_at,
+        wake_at: settings.wake_at,
         walks: settings.walks != 0,
         kernel_tid,
         time: hit.time,
@@ -138,8 +128,6 @@ fn conclude(context: *mut c_void, begun: &mut MaybeUninit<Begun>) -> u64 {
         thread,
         memory: kernel.memory,
         time: hit.time,
-        wake_at,
-        walks: kernel.walks,
         cpu: hit.cpu,
     });
     1
@@ -203,6 +191,7 @@ pub fn on_switch(context: RawTracePointContext) -> i32 {
     };
     if leaves {
         leave(&context, &mut kernel, ids as u32, time, settings);
+        flush(cpu, settings.wake_at);
     }
     if comes
         && let Some(thread) = thread(next_ids[0])
@@ -257,6 +246,15 @@ fn leave(
         // It may already be gone; then there is nothing to do.
         let _ = THREADS.remove(kernel_tid);
     }
+}
+
+/// Puts the batch of the CPU that it runs on into the ring; 1 when somebody else is at it. Attached to
+/// nothing: the daemon runs it (`BPF_PROG_RUN` with a CPU, Linux 5.10).
+#[raw_tracepoint]
+pub fn on_flush(_context: RawTracePointContext) -> i32 {
+    // SAFETY: a helper without arguments; such a run has preemption off.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    flush(cpu, NOT_NOW) as i32
 }
 
 /// `sched_process_exec(task_struct *task, pid_t old_pid, linux_binprm *binprm)`, in the thread that

@@ -5,21 +5,20 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{
-    bpf_loop, bpf_map_lookup_elem, bpf_probe_read_user, bpf_ringbuf_output,
-};
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use probe_logic::Header;
 use tracer_common::walk::{
     BUFFER_WORDS, EdgeEntry, MAX_STEPS, MAX_WORDS, NodeEntry, Root, SENT_TREES_KEPT, StateEntry,
     Target, Walk, begin, copy, finish, step,
 };
-use tracer_common::{LONG_RECORD, RecordKind, WalkResult};
+use tracer_common::{RecordKind, WalkResult};
 
-use crate::kernel::{counters, ring_flags};
+use crate::kernel::counters;
 use crate::maps::{
-    EDGES, NO_WALK, NODES, RINGS, ROOTS, SENT_TREES, STATES, VTABLE_NODES, WALKS, WalkMemory,
+    EDGES, NO_WALK, NODES, ROOTS, SENT_TREES, STATES, VTABLE_NODES, WALKS, WalkMemory,
 };
 use crate::panic::begin_and_send;
+use crate::ring::send_long;
 
 /// Reads of the target and of the tables.
 struct Memory;
@@ -149,7 +148,7 @@ pub(crate) fn walk_and_send(
         if !known {
             words = memory.scratch.count;
         }
-        let sent = output(memory, words, cpu, wake_at);
+        let sent = send(memory, words, cpu, wake_at);
         if sent && !known {
             if let Some(slot) = slot {
                 // SAFETY: as above. Only after the tree was sent, so that a loss is mended.
@@ -168,7 +167,7 @@ pub(crate) fn walk_and_send(
     {
         counters.not_walked += 1;
     }
-    output(memory, 0, cpu, wake_at)
+    send(memory, 0, cpu, wake_at)
 }
 
 /// Copies a task for [`walk`]. `true` when its header, too, is in the copy, at the start of the buffer.
@@ -204,22 +203,10 @@ pub(crate) fn walk(memory: &mut WalkMemory, root: &Root) -> WalkResult {
 }
 
 #[inline(always)]
-fn output(memory: &mut WalkMemory, words: u32, cpu: u32, wake_at: u64) -> bool {
+fn send(memory: &WalkMemory, words: u32, cpu: u32, wake_at: u64) -> bool {
     let words = opaque(words) & (2 * MAX_WORDS as u32 - 1);
     let words = if words > MAX_WORDS as u32 { 0 } else { words };
-    // SAFETY: a ring of the map or null; the record and its words are one piece of the map's value.
-    unsafe {
-        let ring = bpf_map_lookup_elem(RINGS.as_ptr(), (&raw const cpu).cast());
-        if ring.is_null() {
-            return false;
-        }
-        bpf_ringbuf_output(
-            ring,
-            core::ptr::from_mut(memory).cast(),
-            LONG_RECORD as u64 + u64::from(words) * 4,
-            ring_flags(ring, wake_at),
-        ) == 0
-    }
+    send_long(memory, u64::from(words) * 4, cpu, wake_at)
 }
 
 #[inline(always)]

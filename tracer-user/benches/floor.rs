@@ -27,8 +27,8 @@ use tracer_user::plan::{Names, Plan, Request, Rules, WalkPlan, make};
 use tracer_user::runtime::tokio::Inspector;
 use tracer_user::walk::Futures;
 
-/// The plan of a session with default settings.
-fn plan(process: &Process) -> Plan {
+/// The plan of a session with default settings; without the probes that are not at tasks' polls if so asked.
+fn plan(process: &Process, only_polls: bool) -> Plan {
     let module = process.executable().unwrap();
     let binary = Arc::new(Binary::of_module(&module).unwrap());
     let source = DebugSource::find(Arc::clone(&binary), process, None).unwrap();
@@ -43,6 +43,11 @@ fn plan(process: &Process) -> Plan {
         rules: Rules::of_this_kernel(),
     })
     .unwrap();
+    // Before the walk is planned, which goes by the places of the probes.
+    if only_polls {
+        plan.probes
+            .retain(|probe| probe.kind == ProbeKind::TaskPoll);
+    }
     let inspector = Inspector::new(process.pid, &binary, module.bias, &futures).unwrap();
     inspector.add_walk(&mut plan, &process.memory());
     plan
@@ -80,11 +85,7 @@ fn main() {
         panic!("usage: floor PID entry|pair|all|polls|paths");
     };
     let process = Process::find(&TargetSelector::Pid(pid)).unwrap();
-    let mut plan = plan(&process);
-    if what != "all" {
-        plan.probes
-            .retain(|probe| probe.kind == ProbeKind::TaskPoll);
-    }
+    let mut plan = plan(&process, what != "all");
     let ready = || println!("{{\"probes\":{}}}", plan.probes.len());
     match what.as_str() {
         "entry" | "pair" | "all" => {

@@ -8,6 +8,7 @@
 //! probes out: programs, maps and links are file descriptors, none is pinned. There is no return
 //! probe anywhere: it would make a panic in the target fatal.
 
+mod batches;
 mod calibrate;
 mod configure;
 mod cost;
@@ -40,6 +41,7 @@ pub use window::{Measured, Placed};
 
 use crate::plan::{Plan, ProbeSet, Unseen};
 use crate::stream::{PanicTold, Rings, Tree};
+use batches::Batches;
 use configure::{configure, ring_bytes, settings};
 use object::{Loaded, Sizes};
 
@@ -47,6 +49,7 @@ use object::{Loaded, Sizes};
 const PROBE_PROGRAM: &str = "on_probe";
 const SWITCH_PROGRAM: &str = "on_switch";
 const EXEC_PROGRAM: &str = "on_exec";
+const FLUSH_PROGRAM: &str = "on_flush";
 
 /// How long the kernel measures the programs at the start of a session. Measuring costs about
 /// 40 ns a run, for every BPF program of the machine, so it ends when the mean is known.
@@ -90,6 +93,7 @@ pub struct Session {
     measuring: Option<OwnedFd>,
     logger: Option<EbpfLogger<logs::ToTracing>>,
     rings: Rings,
+    batches: Batches,
     loaded: Loaded,
     target: OwnedFd,
     model: cost::Model,
@@ -181,6 +185,13 @@ impl Session {
             error,
         })?;
         let traps = calibrate::traps(&loaded, kind);
+        // Before the first record.
+        let batches = loaded.fills.take().map(|fills| {
+            let program = loaded.load(FLUSH_PROGRAM, false);
+            Batches::new(fills, program.ok())
+        });
+        let batches = batches
+            .ok_or_else(|| AttachError::BadObject("its maps are used already".to_owned()))?;
         let (mut probes, not_apart) = probes::Probes::new(owned, kind, plan, pid, options.apart);
         probes.place(&ProbeSet::all(plan)).map_err(|error| {
             // Whatever it looked like: its files go with it.
@@ -206,6 +217,7 @@ impl Session {
             switch_program,
             measuring: aya::sys::enable_stats(aya::sys::Stats::RunTime).ok(),
             rings,
+            batches,
             loaded,
             target,
             model: cost::Model::new(plan, traps),
@@ -233,10 +245,11 @@ impl Session {
                 self.measuring = None;
             }
             if self.target_has_ended() || self.probes_are_lost() {
+                self.batches.ask_all();
                 self.rings.drain(&mut out);
                 return out;
             }
-            self.rings.read(&mut out);
+            self.rings.read(self.batches.ask(), &mut out);
             if !out.is_empty() {
                 return out;
             }
@@ -265,6 +278,7 @@ impl Session {
             probes,
             scheduler_links,
             mut rings,
+            mut batches,
             loaded,
             ..
         } = self;
@@ -272,6 +286,7 @@ impl Session {
         drop(probes);
         let detach_time = begin.elapsed();
         drop(scheduler_links);
+        batches.ask_all();
         let mut records = Vec::new();
         rings.drain(&mut records);
         Finished {

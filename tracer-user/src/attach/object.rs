@@ -88,6 +88,8 @@ pub(super) struct Loaded {
     pub(super) settings: Array<MapData, SettingsValue>,
     pub(super) counters: PerCpuArray<MapData, CountersValue>,
     pub(super) hits: PerCpuArray<MapData, u64>,
+    /// How full the batch of each CPU is; taken by the session.
+    pub(super) fills: Option<PerCpuArray<MapData, u64>>,
     pub(super) vtables: HashMap<MapData, u64, u32>,
     /// The walk tables.
     pub(super) walk: WalkMaps,
@@ -173,6 +175,7 @@ impl Loaded {
             settings: typed("SETTINGS", &mut take)?,
             counters: typed("COUNTERS", &mut take)?,
             hits: typed("HITS", &mut take)?,
+            fills: Some(typed("FILLS", &mut take)?),
             vtables: typed("TASK_VTABLES", &mut take)?,
             walk: WalkMaps {
                 roots: typed("ROOTS", &mut take)?,

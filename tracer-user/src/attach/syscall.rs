@@ -15,8 +15,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use aya_obj::generated::{
-    bpf_attach_type, bpf_attr, bpf_cmd, bpf_func_info, bpf_insn, bpf_map_type, bpf_prog_type,
-    perf_event_attr,
+    BPF_F_TEST_RUN_ON_CPU, bpf_attach_type, bpf_attr, bpf_cmd, bpf_func_info, bpf_insn,
+    bpf_map_type, bpf_prog_type, perf_event_attr,
 };
 
 /// The verifier's log is cut off at this many bytes.
@@ -195,6 +195,26 @@ pub(super) fn load(program: &Program<'_>) -> Result<OwnedFd, Refused> {
             }
         })
     })
+}
+
+/// Runs a raw tracepoint's program once (`BPF_PROG_RUN`, Linux 5.10), on this CPU or on the one that
+/// runs; what it returns. Asks for no capability, but for the program's descriptor.
+///
+/// # Errors
+/// `ENXIO` for a CPU that is offline.
+pub(super) fn run(program: BorrowedFd<'_>, cpu: Option<u32>) -> io::Result<u32> {
+    let mut attributes = zeroed_attributes();
+    // SAFETY: PROG_RUN uses this member of the union, which zeroes initialised.
+    let run = unsafe { &mut attributes.test };
+    run.prog_fd = raw(program);
+    if let Some(cpu) = cpu {
+        run.flags = BPF_F_TEST_RUN_ON_CPU;
+        run.cpu = cpu;
+    }
+    // SAFETY: no pointers.
+    unsafe { bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attributes) }?;
+    // SAFETY: the kernel has written this member.
+    Ok(unsafe { attributes.test.retval })
 }
 
 /// Links a program to many addresses of one file at once (Linux 6.6).

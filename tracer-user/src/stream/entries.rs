@@ -2,7 +2,7 @@
 //! the BPF program's, and through it the target's.
 
 use tracer_common::panic::{Payload, Site, TREE_BYTES};
-use tracer_common::{Record, RecordKind, RingEntry};
+use tracer_common::{Record, RecordKind, entries};
 
 use super::Order;
 use super::panics::{PanicTold, SiteTold, message};
@@ -40,24 +40,28 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// Takes an entry as it lay in the ring: its records go into `order`, what follows them is kept
-    /// until it is asked for. The time of the records; `None`, and counted, when it is no entry of
-    /// this version.
-    pub fn take(&mut self, bytes: &[u8], order: &mut Order) -> Option<u64> {
-        let Some(entry) = RingEntry::decode(bytes) else {
-            self.foreign += 1;
-            return None;
-        };
-        if !entry.rest.is_empty() {
-            self.follow(&entry.record, entry.rest);
-        }
-        if let Some(ended) = entry.ended {
+    /// Takes what lay in the ring as one piece: its records go into `order`, what follows them is kept
+    /// until it is asked for. What is no entry of this version is counted. The time of the last
+    /// record, if there is one.
+    pub fn take(&mut self, piece: &[u8], order: &mut Order) -> Option<u64> {
+        let mut last = None;
+        for entry in entries(piece) {
+            let Some(entry) = entry else {
+                self.foreign += 1;
+                continue;
+            };
+            if !entry.rest.is_empty() {
+                self.follow(&entry.record, entry.rest);
+            }
+            if let Some(ended) = entry.ended {
+                self.read += 1;
+                order.push(ended);
+            }
             self.read += 1;
-            order.push(ended);
+            order.push(entry.record);
+            last = Some(entry.record.time);
         }
-        self.read += 1;
-        order.push(entry.record);
-        Some(entry.record.time)
+        last
     }
 
     /// What followed records of panics since the last call.

@@ -17,7 +17,7 @@ use super::entries::{Entries, Tree};
 use super::panics::PanicTold;
 use super::{LITTLE_SLACK, MANY, Order, PERIOD, SLACK};
 
-/// Records taken from one ring at a time: bounds a batch, and lets every ring have its turn.
+/// Pieces taken from one ring at a time: bounds a batch, and lets every ring have its turn.
 const TURN: usize = 1 << 16;
 
 /// The rings of a session and what has been read but not yet passed on.
@@ -75,10 +75,10 @@ impl Rings {
         }
     }
 
-    /// Reads what is there and appends to `out` what is in order by now.
-    pub fn read(&mut self, out: &mut Vec<Record>) {
-        // Before the rings are read: what is sent from here on is later.
-        let mut watermark = monotonic_ns();
+    /// Reads what is there and appends to `out` what is in order by now. What was seen before
+    /// `complete` ([`monotonic_ns`]) is in the rings already.
+    pub fn read(&mut self, complete: u64, out: &mut Vec<Record>) {
+        let mut watermark = complete;
         for index in 0..self.rings.len() {
             if let Some(last) = self.read_ring(index, TURN) {
                 watermark = watermark.min(last);
@@ -101,7 +101,7 @@ impl Rings {
         self.order.finish(out);
     }
 
-    /// Reads up to `limit` records of a ring; the time of the last one if there may be more.
+    /// Reads up to `limit` pieces of a ring; the time of the last one if there may be more.
     fn read_ring(&mut self, index: usize, limit: usize) -> Option<u64> {
         let ring = self.rings.get_mut(index)?;
         let mut last = 0;
