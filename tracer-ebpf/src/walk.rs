@@ -25,7 +25,7 @@ struct Memory;
 
 impl Target for Memory {
     #[inline(always)]
-    fn word(&mut self, address: u64) -> Option<u64> {
+    fn word(&self, address: u64) -> Option<u64> {
         let mut word = 0u64;
         // SAFETY: writes 8 bytes to `word`; the helper checks the address and never faults.
         let failed =
@@ -34,7 +34,7 @@ impl Target for Memory {
     }
 
     #[inline(always)]
-    fn copy_window(&mut self, address: u64, bytes: u32, buffer: &mut [u64; BUFFER_WORDS]) -> bool {
+    fn copy_window(&self, address: u64, bytes: u32, buffer: &mut [u64; BUFFER_WORDS]) -> bool {
         // SAFETY: at most 4,088 of the 8,192 bytes of the buffer; the mask is for the verifier.
         let failed = unsafe {
             bpf_probe_read_user(
@@ -48,7 +48,7 @@ impl Target for Memory {
 
     #[inline(always)]
     fn copy_object(
-        &mut self,
+        &self,
         address: u64,
         bytes: u32,
         buffer: &mut [u64; BUFFER_WORDS],
@@ -69,24 +69,29 @@ impl Target for Memory {
     }
 
     #[inline(always)]
-    fn node(&mut self, index: u32) -> Option<NodeEntry> {
-        NODES.get(index).copied()
+    fn node(&self, index: u32) -> Option<&NodeEntry> {
+        NODES.get(index)
     }
 
     #[inline(always)]
-    fn state(&mut self, index: u32) -> Option<StateEntry> {
-        STATES.get(index).copied()
+    fn state(&self, index: u32) -> Option<&StateEntry> {
+        STATES.get(index)
     }
 
     #[inline(always)]
-    fn edge(&mut self, index: u32) -> Option<EdgeEntry> {
-        EDGES.get(index).copied()
+    fn edge(&self, index: u32) -> Option<&EdgeEntry> {
+        EDGES.get(index)
     }
 
     #[inline(always)]
-    fn vtable(&mut self, address: u64) -> Option<u32> {
+    fn vtable(&self, address: u64) -> Option<u32> {
         // SAFETY: the daemon fills the map before the first probe and never changes it.
         unsafe { VTABLE_NODES.get(&address) }.copied()
+    }
+
+    #[inline(always)]
+    fn unknown(&self, value: u32) -> u32 {
+        opaque(value)
     }
 }
 
@@ -108,7 +113,7 @@ struct Shared {
 extern "C" fn one_step(_index: u64, shared: *mut Shared) -> i64 {
     // SAFETY: `walk_and_send` passes its own, with the memory of this thread.
     let memory = unsafe { &mut *(*shared).memory };
-    i64::from(!step(&mut memory.scratch, &mut Memory))
+    i64::from(!step(&mut memory.scratch, &Memory))
 }
 
 /// Walks the task whose poll, or panic, began at `time`, and sends its record, which the memory
@@ -173,7 +178,7 @@ pub(crate) fn walk_and_send(
 /// Copies a task for [`walk`]. `true` when its header, too, is in the copy, at the start of the buffer.
 #[inline(always)]
 pub(crate) fn copy_task(memory: &mut WalkMemory, root: &Root, header: u64) -> bool {
-    copy(&mut memory.scratch, &mut Memory, root, header)
+    copy(&mut memory.scratch, &Memory, root, header)
         && memory.scratch.root_at.wrapping_add(memory.scratch.window) >= size_of::<Header>() as u32
 }
 
@@ -181,22 +186,24 @@ pub(crate) fn copy_task(memory: &mut WalkMemory, root: &Root, header: u64) -> bo
 /// walk.
 #[inline(never)]
 pub(crate) fn walk(memory: &mut WalkMemory, root: &Root) -> WalkResult {
-    if let Walk::Nothing = begin(&mut memory.scratch, &mut Memory, root) {
-        return if root.node == tracer_common::walk::NO_STATE {
-            WalkResult::NotDescribed
-        } else {
-            WalkResult::NoFuture
-        };
-    }
-    let mut shared = Shared { memory };
-    // SAFETY: the callback takes what is passed, and the loop ends before `shared` does.
-    unsafe {
-        bpf_loop(
-            MAX_STEPS,
-            one_step as *mut c_void,
-            (&raw mut shared).cast(),
-            0,
-        );
+    match begin(&mut memory.scratch, &Memory, root) {
+        Walk::Nothing if root.node == tracer_common::walk::NO_STATE => {
+            return WalkResult::NotDescribed;
+        }
+        Walk::Nothing => return WalkResult::NoFuture,
+        Walk::Over => {}
+        Walk::Begun => {
+            let mut shared = Shared { memory };
+            // SAFETY: the callback takes what is passed, and the loop ends before `shared` does.
+            unsafe {
+                bpf_loop(
+                    MAX_STEPS,
+                    one_step as *mut c_void,
+                    (&raw mut shared).cast(),
+                    0,
+                );
+            }
+        }
     }
     finish(&mut memory.scratch);
     WalkResult::Walked

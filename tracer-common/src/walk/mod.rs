@@ -16,7 +16,9 @@ mod table;
 mod tests;
 
 pub use step::{Walk, begin, copy, finish, step};
-pub use table::{EdgeEntry, EdgeKind, MARK_WORDS, NO_MARK, NO_STATE, NodeEntry, Root, StateEntry};
+pub use table::{
+    EdgeEntry, EdgeKind, MARK_WORDS, NO_MARK, NO_STATE, NodeEntry, Root, StateEntry, link, ones,
+};
 
 /// Words of one tree at most.
 pub const MAX_WORDS: usize = 128;
@@ -77,27 +79,32 @@ pub const FIRST_MARKER: u32 = 0x8000_0000;
 /// What a walk reads and asks.
 pub trait Target {
     /// The 8 bytes at an address that is a multiple of 8.
-    fn word(&mut self, address: u64) -> Option<u64>;
+    fn word(&self, address: u64) -> Option<u64>;
     /// Copies `bytes` (at most [`WINDOW_BYTES`], a multiple of 8) from an address that is a
     /// multiple of 8 to the start of the buffer.
-    fn copy_window(&mut self, address: u64, bytes: u32, buffer: &mut [u64; BUFFER_WORDS]) -> bool;
+    fn copy_window(&self, address: u64, bytes: u32, buffer: &mut [u64; BUFFER_WORDS]) -> bool;
     /// Copies `bytes` (at most [`OBJECT_BYTES`], a multiple of 8) to byte `at` of the buffer, a
     /// multiple of 8 from [`WINDOW_BYTES`] + 8 to [`OBJECTS_END`].
     fn copy_object(
-        &mut self,
+        &self,
         address: u64,
         bytes: u32,
         buffer: &mut [u64; BUFFER_WORDS],
         at: u32,
     ) -> bool;
     /// A node of the table.
-    fn node(&mut self, index: u32) -> Option<NodeEntry>;
+    fn node(&self, index: u32) -> Option<&NodeEntry>;
     /// A state of the table.
-    fn state(&mut self, index: u32) -> Option<StateEntry>;
+    fn state(&self, index: u32) -> Option<&StateEntry>;
     /// An edge of the table.
-    fn edge(&mut self, index: u32) -> Option<EdgeEntry>;
+    fn edge(&self, index: u32) -> Option<&EdgeEntry>;
     /// The node of the type with this vtable.
-    fn vtable(&mut self, address: u64) -> Option<u32>;
+    fn vtable(&self, address: u64) -> Option<u32>;
+    /// The same number. In a program one of which the optimiser knows nothing, so that it keeps the
+    /// masks of indexes, which the verifier needs.
+    fn unknown(&self, value: u32) -> u32 {
+        value
+    }
 }
 
 /// What is going on at one level of the walk.

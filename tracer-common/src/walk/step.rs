@@ -1,6 +1,6 @@
 //! One step of the walk, and what comes before and after.
 
-use super::table::{EdgeEntry, EdgeKind, NO_MARK, NO_STATE, Root, StateEntry};
+use super::table::{EdgeEntry, EdgeKind, NO_MARK, NO_STATE, NodeEntry, Root, StateEntry, ones};
 use super::{
     BUFFER_WORDS, FRAME_EDGES, FRAME_ELEMENTS, FRAME_LIST, Frame, MARKS, MAX_ELEMENTS, MAX_FRAMES,
     MAX_WORDS, OBJECT_BYTES, OBJECTS_END, Scratch, Target, WINDOW_BYTES, WORD_COUNT, WORD_CUT,
@@ -20,6 +20,8 @@ const CHAIN: u32 = 8;
 pub enum Walk {
     /// Go on with [`step`].
     Begun,
+    /// All is told: a chain. Go on with [`finish`].
+    Over,
     /// The task's future is not there any more, or not described.
     Nothing,
 }
@@ -47,7 +49,7 @@ impl Place {
 /// for all that a walk usually looks at. `false` when that failed; then [`begin`] goes on with a read
 /// for each word.
 #[inline(always)]
-pub fn copy<T: Target>(scratch: &mut Scratch, target: &mut T, root: &Root, header: u64) -> bool {
+pub fn copy<T: Target>(scratch: &mut Scratch, target: &T, root: &Root, header: u64) -> bool {
     let shift = (header & 7) as u32;
     scratch.root = header.wrapping_add(u64::from(root.future));
     scratch.root_bytes = root.bytes;
@@ -66,7 +68,7 @@ pub fn copy<T: Target>(scratch: &mut Scratch, target: &mut T, root: &Root, heade
 
 /// Begins a walk of the task that [`copy`] was just called for.
 #[inline(always)]
-pub fn begin<T: Target>(scratch: &mut Scratch, target: &mut T, root: &Root) -> Walk {
+pub fn begin<T: Target>(scratch: &mut Scratch, target: &T, root: &Root) -> Walk {
     scratch.hash = 0;
     scratch.count = 0;
     scratch.depth = 0;
@@ -100,7 +102,10 @@ pub fn begin<T: Target>(scratch: &mut Scratch, target: &mut T, root: &Root) -> W
         at: scratch.root_at,
         valid: scratch.window,
     };
-    push(scratch, &one(root.node, place));
+    enter(scratch, target, root.node, place);
+    if scratch.depth == 0 {
+        return Walk::Over;
+    }
     Walk::Begun
 }
 
@@ -173,7 +178,7 @@ impl Onward {
 
 /// Makes one step; `false` when the walk is over.
 #[inline(always)]
-pub fn step<T: Target>(scratch: &mut Scratch, target: &mut T) -> bool {
+pub fn step<T: Target>(scratch: &mut Scratch, target: &T) -> bool {
     let depth = scratch.depth as usize;
     if depth == 0 || scratch.cut != 0 {
         return false;
@@ -195,7 +200,7 @@ pub fn step<T: Target>(scratch: &mut Scratch, target: &mut T) -> bool {
                 scratch.frames[top].cursor = frame.cursor.wrapping_add(1);
             }
             if let Some(edge) = target.edge(frame.cursor) {
-                onward = follow(scratch, target, &edge, place);
+                onward = follow(scratch, target, edge, place);
             }
         }
         FRAME_ELEMENTS => {
@@ -252,7 +257,7 @@ pub fn finish(scratch: &mut Scratch) {
 }
 
 #[inline(always)]
-fn item<T: Target>(scratch: &mut Scratch, target: &mut T, top: usize, frame: &Frame) -> Onward {
+fn item<T: Target>(scratch: &mut Scratch, target: &T, top: usize, frame: &Frame) -> Onward {
     let mut ended_by = 0;
     if frame.address == 0 {
         ended_by = WORD_END;
@@ -275,17 +280,12 @@ fn item<T: Target>(scratch: &mut Scratch, target: &mut T, top: usize, frame: &Fr
 }
 
 #[inline(always)]
-fn bytes_of<T: Target>(target: &mut T, node: u32) -> u32 {
+fn bytes_of<T: Target>(target: &T, node: u32) -> u32 {
     target.node(node).map_or(0, |node| node.bytes)
 }
 
 #[inline(always)]
-fn follow<T: Target>(
-    scratch: &mut Scratch,
-    target: &mut T,
-    edge: &EdgeEntry,
-    from: Place,
-) -> Onward {
+fn follow<T: Target>(scratch: &mut Scratch, target: &T, edge: &EdgeEntry, from: Place) -> Onward {
     let here = from.plus(edge.offset);
     let Some(kind) = EdgeKind::from_u32(edge.kind) else {
         return Onward::NOWHERE;
@@ -365,7 +365,7 @@ const fn at_most(value: u32, most: u32) -> u32 {
 
 /// Tells where a pointer leads, and copies what is there unless it is part of the task's future.
 #[inline(always)]
-fn arrive<T: Target>(scratch: &mut Scratch, target: &mut T, address: u64, bytes: u32) -> Place {
+fn arrive<T: Target>(scratch: &mut Scratch, target: &T, address: u64, bytes: u32) -> Place {
     let inside = address.wrapping_sub(scratch.root);
     if inside < u64::from(scratch.root_bytes) {
         emit(scratch, WORD_INSIDE);
@@ -403,60 +403,128 @@ fn arrive<T: Target>(scratch: &mut Scratch, target: &mut T, address: u64, bytes:
     }
 }
 
-/// Tells the states of the value and, one inside the other, of those that are the only ones in it.
-#[inline(always)]
-fn enter<T: Target>(scratch: &mut Scratch, target: &mut T, index: u32, place: Place) {
-    let (mut index, mut place) = (index, place);
-    for _ in 0..CHAIN {
-        let (word, state) = look(scratch, target, index, place);
-        emit(scratch, word);
-        let Some(state) = state else {
-            return;
-        };
-        if state.mark[0] != NO_MARK {
-            mark(scratch, target, &state, place);
-        }
-        if state.only == NO_STATE {
-            if state.count > 0 {
-                push(
-                    scratch,
-                    &Frame {
-                        address: place.address,
-                        at: place.at,
-                        valid: place.valid,
-                        kind: FRAME_EDGES,
-                        cursor: state.edges,
-                        end: state.edges.wrapping_add(state.count),
-                        ..Frame::default()
-                    },
-                );
-            }
-            return;
-        }
-        index = state.only;
-        place = place.plus(state.only_at);
-    }
-    push(scratch, &one(index, place));
+/// The words told so far and their hash: what changes with each future, kept at hand.
+#[derive(Clone, Copy)]
+struct Told {
+    count: u32,
+    hash: u64,
 }
 
-/// Looks up the state that the value is in, and the word for it.
+impl Told {
+    /// Adds a word, if there is room besides the one that is kept for [`WORD_CUT`].
+    #[inline(always)]
+    fn add<T: Target>(&mut self, target: &T, words: &mut [u32; MAX_WORDS], word: u32) -> bool {
+        if self.count as usize >= MAX_WORDS - 1 {
+            return false;
+        }
+        words[target.unknown(self.count) as usize & (MAX_WORDS - 1)] = word;
+        self.count = self.count.wrapping_add(1);
+        self.hash = hashed(self.hash, word);
+        true
+    }
+}
+
 #[inline(always)]
-fn look<T: Target>(
-    scratch: &Scratch,
-    target: &mut T,
-    index: u32,
-    place: Place,
-) -> (u32, Option<StateEntry>) {
+fn hashed(hash: u64, word: u32) -> u64 {
+    (hash ^ u64::from(word)).wrapping_mul(SCATTER)
+}
+
+/// Tells the state of the value and, one inside the other, those of the only ones in it.
+#[inline(always)]
+fn enter<T: Target>(scratch: &mut Scratch, target: &T, index: u32, place: Place) {
     let Some(node) = target.node(index) else {
-        return (WORD_UNREADABLE, None);
+        emit(scratch, WORD_UNREADABLE);
+        return;
     };
+    let mut told = Told {
+        count: scratch.count,
+        hash: scratch.hash,
+    };
+    let rest = chain(scratch, target, &mut told, index, node, place);
+    scratch.count = told.count;
+    scratch.hash = told.hash;
+    if let Some(frame) = rest {
+        push(scratch, &frame);
+    }
+}
+
+/// What is left to do of the value is returned.
+#[inline(always)]
+fn chain<T: Target>(
+    scratch: &mut Scratch,
+    target: &T,
+    told: &mut Told,
+    index: u32,
+    node: &NodeEntry,
+    place: Place,
+) -> Option<Frame> {
+    let (mut index, mut node) = (index, node);
+    // What lies inside moves in the copy as it does in memory.
+    let base = place.address.wrapping_sub(u64::from(place.at));
+    let end = place.at.wrapping_add(place.valid);
+    let mut at = place.at;
+    let place_of = |at: u32| Place {
+        address: base.wrapping_add(u64::from(at)),
+        at,
+        valid: end.saturating_sub(at),
+    };
+    for _ in 0..CHAIN {
+        let (word, state) = look(scratch, target, node, base, at, end);
+        if !told.add(target, &mut scratch.words, word) {
+            scratch.cut = 1;
+            return None;
+        }
+        let state = state?;
+        if state.mark[0] != NO_MARK {
+            mark(scratch, target, state, place_of(at));
+        }
+        if state.only == NO_STATE {
+            if state.count == 0 {
+                return None;
+            }
+            let place = place_of(at);
+            return Some(Frame {
+                address: place.address,
+                at: place.at,
+                valid: place.valid,
+                kind: FRAME_EDGES,
+                cursor: state.edges,
+                end: state.edges.wrapping_add(state.count),
+                ..Frame::default()
+            });
+        }
+        index = state.only;
+        node = &state.next;
+        at = at.wrapping_add(state.only_at);
+    }
+    Some(one(index, place_of(at)))
+}
+
+/// Looks up the state that a value is in, and the word for it. The value lies at `base + at`, and its
+/// copy at `at` of the buffer, as far as that is before `end`.
+#[inline(always)]
+fn look<'t, T: Target>(
+    scratch: &Scratch,
+    target: &'t T,
+    node: &NodeEntry,
+    base: u64,
+    at: u32,
+    end: u32,
+) -> (u32, Option<&'t StateEntry>) {
     let mut state = node.states;
     if node.width != 0 {
-        let here = place.plus(node.discriminant);
-        let Some(value) = load_narrow(scratch, target, here, node.width) else {
-            return (WORD_UNREADABLE, None);
+        let here = at.wrapping_add(node.discriminant);
+        let address = base.wrapping_add(u64::from(here));
+        let word = if here.wrapping_add(node.width) <= end {
+            scratch.buffer[(here >> 3) as usize & (BUFFER_WORDS - 1)]
+        } else {
+            match target.word(address & !7) {
+                Some(word) => word,
+                None => return (WORD_UNREADABLE, None),
+            }
         };
-        let distance = value.wrapping_sub(node.base) & mask(node.width);
+        let value = word >> ((address & 7) * 8);
+        let distance = value.wrapping_sub(node.base) & node.mask;
         if distance < u64::from(node.count) {
             state = node.states.wrapping_add(distance as u32);
         } else if node.default != NO_STATE {
@@ -472,14 +540,14 @@ fn look<T: Target>(
 }
 
 #[inline(always)]
-fn mark<T: Target>(scratch: &mut Scratch, target: &mut T, state: &StateEntry, place: Place) {
+fn mark<T: Target>(scratch: &mut Scratch, target: &T, state: &StateEntry, place: Place) {
     let index = scratch.marked as usize;
     scratch.marked = scratch.marked.wrapping_add(1);
     if index >= MARKS {
         return;
     }
     let mut hash = 0u64;
-    for (offset, bytes) in state.mark.into_iter().zip(state.mark_bytes) {
+    for (&offset, &bytes) in state.mark.iter().zip(&state.mark_bytes) {
         if offset == NO_MARK {
             break;
         }
@@ -528,12 +596,12 @@ fn push_word(scratch: &mut Scratch, word: u32) {
     }
     scratch.words[count & (MAX_WORDS - 1)] = word;
     scratch.count = count as u32 + 1;
-    scratch.hash = (scratch.hash.rotate_left(5) ^ u64::from(word)).wrapping_mul(SCATTER);
+    scratch.hash = hashed(scratch.hash, word);
 }
 
 /// The aligned word that holds the value at `place`; pointers and lengths are aligned.
 #[inline(always)]
-fn load<T: Target>(scratch: &Scratch, target: &mut T, place: Place) -> Option<u64> {
+fn load<T: Target>(scratch: &Scratch, target: &T, place: Place) -> Option<u64> {
     if place.valid >= 8 {
         let index = (place.at >> 3) as usize & (BUFFER_WORDS - 1);
         return Some(scratch.buffer[index]);
@@ -542,12 +610,7 @@ fn load<T: Target>(scratch: &Scratch, target: &mut T, place: Place) -> Option<u6
 }
 
 #[inline(always)]
-fn load_narrow<T: Target>(
-    scratch: &Scratch,
-    target: &mut T,
-    place: Place,
-    width: u32,
-) -> Option<u64> {
+fn load_narrow<T: Target>(scratch: &Scratch, target: &T, place: Place, width: u32) -> Option<u64> {
     let word = if place.valid >= width {
         let index = (place.at >> 3) as usize & (BUFFER_WORDS - 1);
         scratch.buffer[index]
@@ -560,17 +623,7 @@ fn load_narrow<T: Target>(
 /// The field of `width` bytes at `address`, out of the aligned word that holds it.
 #[inline(always)]
 fn field(word: u64, address: u64, width: u32) -> u64 {
-    word >> ((address & 7) * 8) & mask(width)
-}
-
-/// Ones for a value of so many bytes.
-#[inline(always)]
-fn mask(width: u32) -> u64 {
-    if width >= 8 {
-        u64::MAX
-    } else {
-        (1u64 << ((width & 7) * 8)) - 1
-    }
+    word >> ((address & 7) * 8) & ones(width)
 }
 
 #[cfg(test)]

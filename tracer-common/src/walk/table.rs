@@ -31,6 +31,8 @@ pub struct Root {
 pub struct NodeEntry {
     /// The discriminant's value for the first state.
     pub base: u64,
+    /// Ones for the bits of the discriminant: [`ones`] of its width.
+    pub mask: u64,
     /// Offset of the discriminant in bytes.
     pub discriminant: u32,
     /// Its width in bytes; 0 for a type with one state.
@@ -43,6 +45,41 @@ pub struct NodeEntry {
     pub default: u32,
     /// Size of the type in bytes.
     pub bytes: u32,
+}
+
+impl NodeEntry {
+    /// No node.
+    pub const NONE: Self = Self {
+        base: 0,
+        mask: 0,
+        discriminant: 0,
+        width: 0,
+        states: 0,
+        count: 0,
+        default: NO_STATE,
+        bytes: 0,
+    };
+}
+
+/// Ones for a value of so many bytes.
+#[must_use]
+#[inline(always)]
+pub const fn ones(width: u32) -> u64 {
+    if width >= 8 {
+        u64::MAX
+    } else {
+        (1u64 << ((width & 7) * 8)) - 1
+    }
+}
+
+/// Puts the entries of nodes where states lead to them without a choice; the last step of making tables.
+pub fn link(nodes: &[NodeEntry], states: &mut [StateEntry]) {
+    for state in states {
+        match nodes.get(state.only as usize) {
+            Some(node) => state.next = *node,
+            None => state.only = NO_STATE,
+        }
+    }
 }
 
 /// A state of a node.
@@ -64,6 +101,8 @@ pub struct StateEntry {
     pub only_at: u32,
     /// Zero.
     pub reserved: u32,
+    /// The entry of that node, which [`link`] has put here.
+    pub next: NodeEntry,
 }
 
 impl StateEntry {
@@ -94,6 +133,7 @@ impl Default for StateEntry {
             only: NO_STATE,
             only_at: 0,
             reserved: 0,
+            next: NodeEntry::NONE,
         }
     }
 }
@@ -152,6 +192,6 @@ impl EdgeKind {
 }
 
 const _: () = assert!(core::mem::size_of::<Root>() == 24);
-const _: () = assert!(core::mem::size_of::<NodeEntry>() == 32);
-const _: () = assert!(core::mem::size_of::<StateEntry>() == 32);
+const _: () = assert!(core::mem::size_of::<NodeEntry>() == 40);
+const _: () = assert!(core::mem::size_of::<StateEntry>() == 72);
 const _: () = assert!(core::mem::size_of::<EdgeEntry>() == 24);

@@ -3,6 +3,7 @@
 extern crate std;
 
 use std::boxed::Box;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::vec;
 use std::vec::Vec;
@@ -19,22 +20,22 @@ struct Fake {
     vtables: HashMap<u64, u32>,
     /// Refuses copies, as a page that is not resident does.
     no_copies: bool,
-    copies: usize,
+    copies: Cell<usize>,
 }
 
 impl Target for Fake {
-    fn word(&mut self, address: u64) -> Option<u64> {
+    fn word(&self, address: u64) -> Option<u64> {
         assert_eq!(address % 8, 0);
         self.memory.get(&address).copied()
     }
 
-    fn copy_window(&mut self, address: u64, bytes: u32, buffer: &mut [u64; BUFFER_WORDS]) -> bool {
+    fn copy_window(&self, address: u64, bytes: u32, buffer: &mut [u64; BUFFER_WORDS]) -> bool {
         assert!(bytes <= WINDOW_BYTES);
         self.copy(address, bytes, buffer, 0)
     }
 
     fn copy_object(
-        &mut self,
+        &self,
         address: u64,
         bytes: u32,
         buffer: &mut [u64; BUFFER_WORDS],
@@ -44,30 +45,30 @@ impl Target for Fake {
         self.copy(address, bytes, buffer, at)
     }
 
-    fn node(&mut self, index: u32) -> Option<NodeEntry> {
-        self.nodes.get(index as usize).copied()
+    fn node(&self, index: u32) -> Option<&NodeEntry> {
+        self.nodes.get(index as usize)
     }
 
-    fn state(&mut self, index: u32) -> Option<StateEntry> {
-        self.states.get(index as usize).copied()
+    fn state(&self, index: u32) -> Option<&StateEntry> {
+        self.states.get(index as usize)
     }
 
-    fn edge(&mut self, index: u32) -> Option<EdgeEntry> {
-        self.edges.get(index as usize).copied()
+    fn edge(&self, index: u32) -> Option<&EdgeEntry> {
+        self.edges.get(index as usize)
     }
 
-    fn vtable(&mut self, address: u64) -> Option<u32> {
+    fn vtable(&self, address: u64) -> Option<u32> {
         self.vtables.get(&address).copied()
     }
 }
 
 impl Fake {
-    fn copy(&mut self, address: u64, bytes: u32, buffer: &mut [u64], at: u32) -> bool {
+    fn copy(&self, address: u64, bytes: u32, buffer: &mut [u64], at: u32) -> bool {
         assert_eq!((address % 8, bytes % 8, at % 8), (0, 0, 0));
         if self.no_copies {
             return false;
         }
-        self.copies += 1;
+        self.copies.set(self.copies.get() + 1);
         for index in 0..bytes / 8 {
             let Some(word) = self.memory.get(&(address + u64::from(index) * 8)) else {
                 return false;
@@ -86,7 +87,7 @@ impl Fake {
     fn walk(&mut self, root: &Root, header: u64) -> (Vec<u32>, Box<Scratch>) {
         let mut scratch = Box::new(Scratch::EMPTY);
         copy(&mut scratch, self, root, header);
-        if begin(&mut scratch, self, root) == Walk::Begun {
+        if begin(&mut scratch, self, root) != Walk::Nothing {
             for _ in 0..MAX_STEPS {
                 if !step(&mut scratch, self) {
                     break;
@@ -102,9 +103,8 @@ fn node(states: u32, count: u32, bytes: u32) -> NodeEntry {
     NodeEntry {
         states,
         count,
-        default: NO_STATE,
         bytes,
-        ..NodeEntry::default()
+        ..NodeEntry::NONE
     }
 }
 
@@ -124,6 +124,7 @@ fn body() -> Fake {
             NodeEntry {
                 discriminant: 16,
                 width: 1,
+                mask: 0xff,
                 ..node(0, 4, 24)
             },
             node(4, 0, 32),
@@ -174,7 +175,7 @@ fn a_tree_is_told_in_preorder_with_what_lies_outside() {
     let (words, scratch) = fake.walk(&ROOT, HEADER);
     assert_eq!(words, [3, WORD_OUTSIDE, 0x0001_0000, 0xabc0, 4, 5]);
     assert_ne!(scratch.hash, 0);
-    assert_eq!(fake.copies, 2, "the future and the object");
+    assert_eq!(fake.copies.get(), 2, "the future and the object");
 
     fake.no_copies = true;
     let (again, other) = fake.walk(&ROOT, HEADER);
@@ -239,6 +240,7 @@ fn a_chain_is_told_as_edge_by_edge() {
     fake.states = each
         .map(|(index, edge)| StateEntry::new(index as u32, edge))
         .collect();
+    link(&fake.nodes, &mut fake.states);
     assert_eq!((fake.states[3].only, fake.states[3].only_at), (4, 8));
     assert_eq!(fake.states[9].only, NO_STATE, "a pointer");
     let (same, other) = fake.walk(&ROOT, HEADER);

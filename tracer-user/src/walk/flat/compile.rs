@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tracer_common::walk::{EdgeEntry, EdgeKind, NO_STATE, NodeEntry, Root, StateEntry};
+use tracer_common::walk::{EdgeEntry, EdgeKind, NO_STATE, NodeEntry, Root, StateEntry, link, ones};
 
 use super::{Conventions, Meaning, Tables};
 use crate::address::{Address, LoadBias};
@@ -84,7 +84,8 @@ impl<'f, 'd, 'a> Compiler<'f, 'd, 'a> {
 
     /// The tables.
     #[must_use]
-    pub fn finish(self) -> Tables {
+    pub fn finish(mut self) -> Tables {
+        link(&self.tables.nodes, &mut self.tables.states);
         self.tables
     }
 
@@ -93,10 +94,7 @@ impl<'f, 'd, 'a> Compiler<'f, 'd, 'a> {
             return *index;
         }
         let index = u32::try_from(self.tables.nodes.len()).unwrap_or(NO_STATE);
-        self.tables.nodes.push(NodeEntry {
-            default: NO_STATE,
-            ..NodeEntry::default()
-        });
+        self.tables.nodes.push(NodeEntry::NONE);
         self.indexes.insert(id, index);
         self.queue.push(id);
         index
@@ -253,6 +251,7 @@ impl<'f, 'd, 'a> Compiler<'f, 'd, 'a> {
         self.set(about.index, |entry| {
             *entry = NodeEntry {
                 base,
+                mask: ones(discriminant.size.into()),
                 discriminant: offset,
                 width: discriminant.size.into(),
                 states: first,

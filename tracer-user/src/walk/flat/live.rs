@@ -49,18 +49,18 @@ impl<'t> LiveWalk<'t> {
     /// described. That the task did not change meanwhile is for the caller to make sure.
     pub fn task(&mut self, header: Address, vtable: Address, memory: &dyn Memory) -> Option<Told> {
         let root = self.tables.roots.get(&vtable)?;
-        let mut target = Live {
+        let target = Live {
             tables: self.tables,
             vtables: &self.vtables,
             memory,
         };
         let scratch = &mut *self.scratch;
-        copy(scratch, &mut target, root, header.0);
-        if begin(scratch, &mut target, root) == Walk::Nothing {
+        copy(scratch, &target, root, header.0);
+        if begin(scratch, &target, root) == Walk::Nothing {
             return None;
         }
         for _ in 0..MAX_STEPS {
-            if !step(scratch, &mut target) {
+            if !step(scratch, &target) {
                 break;
             }
         }
@@ -99,16 +99,16 @@ impl Live<'_> {
 }
 
 impl Target for Live<'_> {
-    fn word(&mut self, address: u64) -> Option<u64> {
+    fn word(&self, address: u64) -> Option<u64> {
         self.memory.u64(Address(address)).ok()
     }
 
-    fn copy_window(&mut self, address: u64, bytes: u32, buffer: &mut [u64; BUFFER_WORDS]) -> bool {
+    fn copy_window(&self, address: u64, bytes: u32, buffer: &mut [u64; BUFFER_WORDS]) -> bool {
         self.copy(address, bytes, buffer, 0)
     }
 
     fn copy_object(
-        &mut self,
+        &self,
         address: u64,
         bytes: u32,
         buffer: &mut [u64; BUFFER_WORDS],
@@ -117,19 +117,19 @@ impl Target for Live<'_> {
         self.copy(address, bytes, buffer, at)
     }
 
-    fn node(&mut self, index: u32) -> Option<NodeEntry> {
-        self.tables.nodes.get(index as usize).copied()
+    fn node(&self, index: u32) -> Option<&NodeEntry> {
+        self.tables.nodes.get(index as usize)
     }
 
-    fn state(&mut self, index: u32) -> Option<StateEntry> {
-        self.tables.states.get(index as usize).copied()
+    fn state(&self, index: u32) -> Option<&StateEntry> {
+        self.tables.states.get(index as usize)
     }
 
-    fn edge(&mut self, index: u32) -> Option<EdgeEntry> {
-        self.tables.edges.get(index as usize).copied()
+    fn edge(&self, index: u32) -> Option<&EdgeEntry> {
+        self.tables.edges.get(index as usize)
     }
 
-    fn vtable(&mut self, address: u64) -> Option<u32> {
+    fn vtable(&self, address: u64) -> Option<u32> {
         self.vtables.get(&address).copied()
     }
 }
