@@ -55,7 +55,7 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
     let readable = begins && machine.header_to_poll(argument, cookie.probe, &mut thread.next);
     thread.next_of = if readable { argument } else { NO_TASK };
     thread.scratch_of = NO_TASK;
-    settle(thread, machine, &now, cause, false);
+    settle::<true, _>(thread, machine, &now, cause, false);
     if begins {
         begin(thread, machine, cookie, hit, argument, entry);
         return;

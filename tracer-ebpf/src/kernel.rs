@@ -11,11 +11,11 @@ use tracer_common::{Counters, Ended, Record, Settings};
 
 use crate::maps::{COUNTERS, NO_THREAD, ROOTS, SETTINGS, TASK_VTABLES, THREADS, WalkMemory};
 use crate::panic::message_and_send;
-use crate::ring::send;
+use crate::ring::{send, send_now};
 use crate::walk::{copy_task, memory_of};
 
-/// The kernel as the logic sees it, on one CPU.
-pub(crate) struct Kernel {
+/// The kernel as the logic sees it, on one CPU. Records go into the CPU's batch, or each into the ring.
+pub(crate) struct Kernel<const BATCHED: bool> {
     pub(crate) cpu: u32,
     pub(crate) vtables: u32,
     pub(crate) wake_at: u64,
@@ -31,7 +31,7 @@ pub(crate) struct Kernel {
     pub(crate) begun: bool,
 }
 
-impl Machine for Kernel {
+impl<const BATCHED: bool> Machine for Kernel<BATCHED> {
     #[inline(always)]
     fn word(&mut self, address: u64) -> Option<u64> {
         let mut word = 0u64;
@@ -66,7 +66,11 @@ impl Machine for Kernel {
 
     #[inline(always)]
     fn send(&mut self, record: &Record) {
-        send(record, self.cpu, self.wake_at);
+        if BATCHED {
+            send(record, self.cpu, self.wake_at);
+        } else {
+            send_now(record, self.cpu, self.wake_at);
+        }
     }
 
     #[inline(always)]
@@ -113,7 +117,7 @@ impl Machine for Kernel {
     }
 }
 
-impl Kernel {
+impl<const BATCHED: bool> Kernel<BATCHED> {
     /// This thread's memory for a walk. Should it be given to another thread while this one is
     /// preempted, both write into it: the owner shows that afterwards.
     #[inline(always)]

@@ -107,7 +107,7 @@ fn conclude(context: *mut c_void, begun: &mut MaybeUninit<Begun>) -> u64 {
         instruction: registers.rip,
         arguments: [registers.rdi, registers.rsi, registers.rdx, registers.rcx],
     };
-    let mut kernel = Kernel {
+    let mut kernel = Kernel::<true> {
         cpu: hit.cpu,
         vtables: settings.vtables,
         wake_at: settings.wake_at,
@@ -179,7 +179,7 @@ pub fn on_switch(context: RawTracePointContext) -> i32 {
     }
     // SAFETY: helpers without arguments; tracepoints run with preemption off.
     let (time, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
-    let mut kernel = Kernel {
+    let mut kernel = Kernel::<false> {
         cpu,
         vtables: settings.vtables,
         wake_at: settings.wake_at,
@@ -190,8 +190,8 @@ pub fn on_switch(context: RawTracePointContext) -> i32 {
         begun: false,
     };
     if leaves {
-        leave(&context, &mut kernel, ids as u32, time, settings);
         flush(cpu, settings.wake_at);
+        leave(&context, &mut kernel, ids as u32, time, settings);
     }
     if comes
         && let Some(thread) = thread(next_ids[0])
@@ -205,7 +205,7 @@ pub fn on_switch(context: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn leave(
     context: &RawTracePointContext,
-    kernel: &mut Kernel,
+    kernel: &mut Kernel<false>,
     kernel_tid: u32,
     time: u64,
     settings: &Settings,

@@ -34,6 +34,17 @@ pub(crate) fn send(record: &Record, cpu: u32, wake_at: u64) {
     count(sent, 1);
 }
 
+/// Sends a record by itself, or counts it as lost: where a batch is not kept anyway, as a thread leaves.
+#[inline(never)]
+pub(crate) fn send_now(record: &Record, cpu: u32, wake_at: u64) {
+    let words = core::ptr::from_ref(record).cast();
+    // SAFETY: a record is longer than that.
+    count(
+        unsafe { output(words, SHORT_RECORD as u64, cpu, wake_at) },
+        1,
+    );
+}
+
 /// Sends the record of a begin, with so many bytes of what follows it. `false` when it is lost.
 #[inline(always)]
 pub(crate) fn send_long(memory: &WalkMemory, further: u64, cpu: u32, wake_at: u64) -> bool {

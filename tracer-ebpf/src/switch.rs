@@ -4,7 +4,7 @@ use tracer_common::walk::MARKS;
 use tracer_common::{PollEndCause, Record, RecordKind, STATE_UNREADABLE};
 
 use crate::Machine;
-use crate::thread::{Moment, NO_TASK, Thread, send_ended, settle};
+use crate::thread::{Moment, Thread, settle};
 
 /// What the scheduler says when a thread leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +43,7 @@ pub fn on_leave<M: Machine>(thread: &mut Thread, machine: &mut M, leave: &Leave)
     } else {
         PollEndCause::LeftCpu
     };
-    thread.next_of = NO_TASK;
-    settle(thread, machine, &now, cause, leave.dead);
-    send_ended(thread, machine, &now, cause);
+    settle::<false, _>(thread, machine, &now, cause, leave.dead);
     if thread.depth != 0 {
         thread.off_cpu = 1;
         send(

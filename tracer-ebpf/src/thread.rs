@@ -230,10 +230,12 @@ fn is_entering(poll: &OpenPoll, now: &Moment) -> bool {
     now.instruction != 0 && (by_instruction || by_stack)
 }
 
-/// Ends every open poll that is proved to have returned by now. With `all`, ends all of them. The
-/// last end is left in [`Thread::ended`], for [`send_ended`] or the begin of a poll.
+/// Ends every open poll that is proved to have returned by now. With `all`, ends all of them.
+///
+/// With `BEGINS`, a task's poll may begin: [`Thread::next`] may be the header that is asked for, and
+/// the last end is left in [`Thread::ended`], for that begin or [`send_ended`].
 #[inline(always)]
-pub(crate) fn settle<M: Machine>(
+pub(crate) fn settle<const BEGINS: bool, M: Machine>(
     thread: &mut Thread,
     machine: &mut M,
     now: &Moment,
@@ -248,17 +250,17 @@ pub(crate) fn settle<M: Machine>(
         }
         let top = (depth - 1) & (MAX_POLLS - 1);
         let poll = &thread.polls[top];
-        if thread.next_of == poll.task {
-            thread.scratch = thread.next;
-            thread.scratch_of = poll.task;
+        let (readable, header) = if BEGINS && thread.next_of == poll.task {
+            (true, &thread.next)
         } else {
             let readable = machine.header(poll.task, &mut thread.scratch);
             thread.scratch_of = if readable { poll.task } else { NO_TASK };
-        }
-        let same = thread.scratch_of == poll.task
-            && thread.scratch.vtable() == poll.vtable
-            && task_id(machine, poll.task, &thread.scratch, poll.task_id_offset) == poll.task_id;
-        let state = thread.scratch.state();
+            (readable, &thread.scratch)
+        };
+        let same = readable
+            && header.vtable() == poll.vtable
+            && task_id(machine, poll.task, header, poll.task_id_offset) == poll.task_id;
+        let state = header.state();
         let active = now.active_state == 0 || state & now.active_state != 0;
         if !all
             && same
@@ -267,9 +269,7 @@ pub(crate) fn settle<M: Machine>(
         {
             return;
         }
-        send_ended(thread, machine, now, cause);
-        let poll = &thread.polls[top];
-        thread.ended = Ended {
+        let ended = Ended {
             poll: poll.begin,
             task: poll.task,
             task_id: poll.task_id,
@@ -277,7 +277,25 @@ pub(crate) fn settle<M: Machine>(
             probe: poll.probe,
             reserved: 0,
         };
-        thread.frames = poll.frames;
+        let frames = poll.frames;
+        if BEGINS {
+            // In it, the one before was.
+            let by = (poll.task, poll.task_id);
+            let before = thread.ended;
+            thread.ended = ended;
+            if before.poll != 0 {
+                send_end(thread, machine, &before, by, now, cause);
+            }
+        } else {
+            let outer = &thread.polls[top.wrapping_sub(1) & (MAX_POLLS - 1)];
+            let by = if top == 0 {
+                (0, 0)
+            } else {
+                (outer.task, outer.task_id)
+            };
+            send_end(thread, machine, &ended, by, now, cause);
+        }
+        thread.frames = frames;
         thread.depth = top as u32;
         thread.off_cpu = 0;
     }
@@ -294,18 +312,29 @@ pub(crate) fn send_ended<M: Machine>(
     if thread.ended.poll == 0 {
         return;
     }
-    let (by, by_id) = thread
+    let by = thread
         .innermost()
         .map_or((0, 0), |poll| (poll.task, poll.task_id));
     let ended = thread.ended;
-    thread.ended.poll = 0;
+    send_end(thread, machine, &ended, by, now, cause);
+}
+
+#[inline(always)]
+fn send_end<M: Machine>(
+    thread: &mut Thread,
+    machine: &mut M,
+    ended: &Ended,
+    by: (u64, u64),
+    now: &Moment,
+    cause: PollEndCause,
+) {
     thread.record = Record {
         time: now.time,
         task: ended.task,
         task_id: ended.task_id,
         state: ended.state,
-        by,
-        by_id,
+        by: by.0,
+        by_id: by.1,
         stack_pointer: 0,
         poll: ended.poll,
         probe: ended.probe,

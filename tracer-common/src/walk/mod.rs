@@ -17,7 +17,8 @@ mod tests;
 
 pub use step::{Walk, begin, copy, finish, step};
 pub use table::{
-    EdgeEntry, EdgeKind, MARK_WORDS, NO_MARK, NO_STATE, NodeEntry, Root, StateEntry, link, ones,
+    EdgeEntry, EdgeKind, MARK_WORDS, NO_MARK, NO_STATE, NodeEntry, Root, Selector, StateEntry,
+    link, ones,
 };
 
 /// Words of one tree at most.

@@ -1,6 +1,6 @@
 //! One step of the walk, and what comes before and after.
 
-use super::table::{EdgeEntry, EdgeKind, NO_MARK, NO_STATE, NodeEntry, Root, StateEntry, ones};
+use super::table::{EdgeEntry, EdgeKind, NO_MARK, NO_STATE, Root, Selector, StateEntry, ones};
 use super::{
     BUFFER_WORDS, FRAME_EDGES, FRAME_ELEMENTS, FRAME_LIST, Frame, MARKS, MAX_ELEMENTS, MAX_FRAMES,
     MAX_WORDS, OBJECT_BYTES, OBJECTS_END, Scratch, Target, WINDOW_BYTES, WORD_COUNT, WORD_CUT,
@@ -440,7 +440,7 @@ fn enter<T: Target>(scratch: &mut Scratch, target: &T, index: u32, place: Place)
         count: scratch.count,
         hash: scratch.hash,
     };
-    let rest = chain(scratch, target, &mut told, index, node, place);
+    let rest = chain(scratch, target, &mut told, index, &node.selector, place);
     scratch.count = told.count;
     scratch.hash = told.hash;
     if let Some(frame) = rest {
@@ -455,10 +455,10 @@ fn chain<T: Target>(
     target: &T,
     told: &mut Told,
     index: u32,
-    node: &NodeEntry,
+    selector: &Selector,
     place: Place,
 ) -> Option<Frame> {
-    let (mut index, mut node) = (index, node);
+    let (mut index, mut selector) = (index, selector);
     // What lies inside moves in the copy as it does in memory.
     let base = place.address.wrapping_sub(u64::from(place.at));
     let end = place.at.wrapping_add(place.valid);
@@ -469,7 +469,7 @@ fn chain<T: Target>(
         valid: end.saturating_sub(at),
     };
     for _ in 0..CHAIN {
-        let (word, state) = look(scratch, target, node, base, at, end);
+        let (word, state) = look(scratch, target, selector, base, at, end);
         if !told.add(target, &mut scratch.words, word) {
             scratch.cut = 1;
             return None;
@@ -494,7 +494,7 @@ fn chain<T: Target>(
             });
         }
         index = state.only;
-        node = &state.next;
+        selector = &state.next;
         at = at.wrapping_add(state.only_at);
     }
     Some(one(index, place_of(at)))
@@ -506,16 +506,17 @@ fn chain<T: Target>(
 fn look<'t, T: Target>(
     scratch: &Scratch,
     target: &'t T,
-    node: &NodeEntry,
+    selector: &Selector,
     base: u64,
     at: u32,
     end: u32,
 ) -> (u32, Option<&'t StateEntry>) {
-    let mut state = node.states;
-    if node.width != 0 {
-        let here = at.wrapping_add(node.discriminant);
+    let mut state = selector.states;
+    if selector.mask != 0 {
+        let here = at.wrapping_add(selector.discriminant);
         let address = base.wrapping_add(u64::from(here));
-        let word = if here.wrapping_add(node.width) <= end {
+        // Copies end with whole words.
+        let word = if here < end {
             scratch.buffer[(here >> 3) as usize & (BUFFER_WORDS - 1)]
         } else {
             match target.word(address & !7) {
@@ -524,11 +525,11 @@ fn look<'t, T: Target>(
             }
         };
         let value = word >> ((address & 7) * 8);
-        let distance = value.wrapping_sub(node.base) & node.mask;
-        if distance < u64::from(node.count) {
-            state = node.states.wrapping_add(distance as u32);
-        } else if node.default != NO_STATE {
-            state = node.default;
+        let distance = value.wrapping_sub(selector.base) & selector.mask;
+        if distance < u64::from(selector.count) {
+            state = selector.states.wrapping_add(distance as u32);
+        } else if selector.default != NO_STATE {
+            state = selector.default;
         } else {
             return (WORD_UNKNOWN_STATE, None);
         }

@@ -25,40 +25,61 @@ pub struct Root {
     pub running: u32,
 }
 
-/// A type that is a future or leads to one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How the state of a value is told by its discriminant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct NodeEntry {
+pub struct Selector {
     /// The discriminant's value for the first state.
     pub base: u64,
-    /// Ones for the bits of the discriminant: [`ones`] of its width.
+    /// Ones for the bits of the discriminant ([`ones`]); 0 for a type with one state.
     pub mask: u64,
-    /// Offset of the discriminant in bytes.
+    /// Offset of the discriminant in bytes. It does not cross a multiple of 8, as it is aligned.
     pub discriminant: u32,
-    /// Its width in bytes; 0 for a type with one state.
-    pub width: u32,
     /// Index of the first state.
     pub states: u32,
     /// Number of states with following values.
     pub count: u32,
     /// State for any other value, or [`NO_STATE`].
     pub default: u32,
-    /// Size of the type in bytes.
-    pub bytes: u32,
 }
 
-impl NodeEntry {
-    /// No node.
+impl Selector {
+    /// One that finds no state.
     pub const NONE: Self = Self {
         base: 0,
         mask: 0,
         discriminant: 0,
-        width: 0,
-        states: 0,
+        states: NO_STATE,
         count: 0,
         default: NO_STATE,
-        bytes: 0,
     };
+
+    /// For a type with one state.
+    #[must_use]
+    pub const fn one(state: u32) -> Self {
+        Self {
+            states: state,
+            ..Self::NONE
+        }
+    }
+}
+
+impl Default for Selector {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// A type that is a future or leads to one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct NodeEntry {
+    /// Its states.
+    pub selector: Selector,
+    /// Size of the type in bytes.
+    pub bytes: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Ones for a value of so many bytes.
@@ -72,11 +93,11 @@ pub const fn ones(width: u32) -> u64 {
     }
 }
 
-/// Puts the entries of nodes where states lead to them without a choice; the last step of making tables.
+/// Puts the selectors of nodes where states lead to them without a choice; the last step of making tables.
 pub fn link(nodes: &[NodeEntry], states: &mut [StateEntry]) {
     for state in states {
         match nodes.get(state.only as usize) {
-            Some(node) => state.next = *node,
+            Some(node) => state.next = node.selector,
             None => state.only = NO_STATE,
         }
     }
@@ -101,8 +122,8 @@ pub struct StateEntry {
     pub only_at: u32,
     /// Zero.
     pub reserved: u32,
-    /// The entry of that node, which [`link`] has put here.
-    pub next: NodeEntry,
+    /// How its state is told, which [`link`] has put here.
+    pub next: Selector,
 }
 
 impl StateEntry {
@@ -133,7 +154,7 @@ impl Default for StateEntry {
             only: NO_STATE,
             only_at: 0,
             reserved: 0,
-            next: NodeEntry::NONE,
+            next: Selector::NONE,
         }
     }
 }
@@ -193,5 +214,5 @@ impl EdgeKind {
 
 const _: () = assert!(core::mem::size_of::<Root>() == 24);
 const _: () = assert!(core::mem::size_of::<NodeEntry>() == 40);
-const _: () = assert!(core::mem::size_of::<StateEntry>() == 72);
+const _: () = assert!(core::mem::size_of::<StateEntry>() == 64);
 const _: () = assert!(core::mem::size_of::<EdgeEntry>() == 24);

@@ -101,11 +101,21 @@ impl Fake {
 
 fn node(states: u32, count: u32, bytes: u32) -> NodeEntry {
     NodeEntry {
-        states,
-        count,
+        selector: Selector {
+            states,
+            count,
+            ..Selector::NONE
+        },
         bytes,
-        ..NodeEntry::NONE
+        reserved: 0,
     }
+}
+
+/// A byte at offset 16 tells the state.
+fn by_discriminant(mut node: NodeEntry) -> NodeEntry {
+    node.selector.discriminant = 16;
+    node.selector.mask = ones(1);
+    node
 }
 
 fn edges(edges: u32, count: u32) -> StateEntry {
@@ -121,12 +131,7 @@ fn edges(edges: u32, count: u32) -> StateEntry {
 fn body() -> Fake {
     Fake {
         nodes: vec![
-            NodeEntry {
-                discriminant: 16,
-                width: 1,
-                mask: 0xff,
-                ..node(0, 4, 24)
-            },
+            by_discriminant(node(0, 4, 24)),
             node(4, 0, 32),
             node(5, 0, 8),
         ],

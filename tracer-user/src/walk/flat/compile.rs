@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tracer_common::walk::{EdgeEntry, EdgeKind, NO_STATE, NodeEntry, Root, StateEntry, link, ones};
+use tracer_common::walk::{
+    EdgeEntry, EdgeKind, NO_STATE, NodeEntry, Root, Selector, StateEntry, link, ones,
+};
 
 use super::{Conventions, Meaning, Tables};
 use crate::address::{Address, LoadBias};
@@ -94,7 +96,7 @@ impl<'f, 'd, 'a> Compiler<'f, 'd, 'a> {
             return *index;
         }
         let index = u32::try_from(self.tables.nodes.len()).unwrap_or(NO_STATE);
-        self.tables.nodes.push(NodeEntry::NONE);
+        self.tables.nodes.push(NodeEntry::default());
         self.indexes.insert(id, index);
         self.queue.push(id);
         index
@@ -149,10 +151,7 @@ impl<'f, 'd, 'a> Compiler<'f, 'd, 'a> {
 
     fn opaque(&mut self, about: &About, bytes: u32, reason: &'static str) {
         let states = self.push_state(about, StateEntry::default(), None, Some(reason));
-        self.set(about.index, |entry| {
-            entry.states = states;
-            entry.bytes = bytes;
-        });
+        self.set(about.index, Selector::one(states), bytes);
     }
 
     fn plain(&mut self, about: &About, node: &Node, edges: &[Edge], bytes: u32) {
@@ -167,10 +166,7 @@ impl<'f, 'd, 'a> Compiler<'f, 'd, 'a> {
         )
         .put(&mut entry);
         let states = self.push_state(about, entry, None, None);
-        self.set(about.index, |entry| {
-            entry.states = states;
-            entry.bytes = bytes;
-        });
+        self.set(about.index, Selector::one(states), bytes);
     }
 
     fn tagged(
@@ -198,10 +194,7 @@ impl<'f, 'd, 'a> Compiler<'f, 'd, 'a> {
             let state = by_value.values().next().copied().or(default);
             let first = state.map(|state| self.state(about, node, common, state));
             match first {
-                Some(Some(states)) => self.set(about.index, |entry| {
-                    entry.states = states;
-                    entry.bytes = bytes;
-                }),
+                Some(Some(state)) => self.set(about.index, Selector::one(state), bytes),
                 _ => self.opaque(about, bytes, TOO_BIG),
             }
             return;
@@ -248,18 +241,15 @@ impl<'f, 'd, 'a> Compiler<'f, 'd, 'a> {
             (Some(_), None) => self.push_state(about, StateEntry::default(), None, Some(TOO_BIG)),
             (None, _) => NO_STATE,
         };
-        self.set(about.index, |entry| {
-            *entry = NodeEntry {
-                base,
-                mask: ones(discriminant.size.into()),
-                discriminant: offset,
-                width: discriminant.size.into(),
-                states: first,
-                count: u32::try_from(count).unwrap_or(0),
-                default,
-                bytes,
-            };
-        });
+        let selector = Selector {
+            base,
+            mask: ones(discriminant.size.into()),
+            discriminant: offset,
+            states: first,
+            count: u32::try_from(count).unwrap_or(0),
+            default,
+        };
+        self.set(about.index, selector, bytes);
     }
 
     fn state(&mut self, about: &About, node: &Node, common: &[Edge], state: &State) -> Option<u32> {
@@ -300,9 +290,13 @@ impl<'f, 'd, 'a> Compiler<'f, 'd, 'a> {
         index
     }
 
-    fn set(&mut self, index: u32, change: impl FnOnce(&mut NodeEntry)) {
+    fn set(&mut self, index: u32, selector: Selector, bytes: u32) {
         if let Some(entry) = self.tables.nodes.get_mut(index as usize) {
-            change(entry);
+            *entry = NodeEntry {
+                selector,
+                bytes,
+                reserved: 0,
+            };
         }
     }
 

@@ -404,7 +404,7 @@ impl Replay<'_> {
     ) {
         self.miss(reason);
         let meaning = expected.and_then(|node| {
-            let state = self.tables.nodes.get(node as usize)?.states;
+            let state = self.tables.nodes.get(node as usize)?.selector.states;
             self.tables.meanings.get(state as usize)?.future.as_ref()?;
             Some(state)
         });
