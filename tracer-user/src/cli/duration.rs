@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-/// A positive number of seconds, fractions allowed.
+/// A positive number of seconds, fractions allowed, or a time with its unit.
 ///
 /// # Errors
 /// What is wrong with it, in words.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text
-        .parse()
-        .map_err(|_| "not a number of seconds".to_owned())?;
+    let Ok(seconds) = text.parse::<f64>() else {
+        return with_unit(text)
+            .map(Duration::from_nanos)
+            .map_err(|_| "not a number of seconds, nor a time as 90s or 2m".to_owned());
+    };
     match Duration::try_from_secs_f64(seconds) {
         Ok(Duration::ZERO) => Err("must be more than 0 seconds".to_owned()),
         Ok(duration) => Ok(duration),
@@ -71,7 +73,9 @@ mod tests {
         assert_eq!(seconds("10"), Ok(Duration::from_secs(10)));
         assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
         assert_eq!(since_start("0"), Ok(Duration::ZERO));
-        for text in ["", "0", "-1", "inf", "NaN", "1e300", "10s"] {
+        assert_eq!(seconds("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(seconds("2m"), Ok(Duration::from_secs(120)));
+        for text in ["", "0", "-1", "inf", "NaN", "1e300", "0s", "10x", "s"] {
             assert!(seconds(text).is_err(), "{text}");
             assert!(since_start(text).is_err() || text == "0", "{text}");
         }

@@ -158,8 +158,8 @@ fn records(into: &Path) -> Result<()> {
         let time = turn * 1_000;
         let (task, other) = (0x1000 * (turn % 2 + 1), 0x1000 * ((turn + 1) % 2 + 1));
         let tid = (turn % 2) as u32 + 7;
-        let mut begin = record(1, time, task, tid, 0);
-        begin.extend([1; 24]);
+        let before = (turn > 2).then(|| time - 2_000);
+        let mut begin = begin(time, task, tid, before);
         begin.extend([0; 16]);
         entry(&begin, &mut all);
         entry(&record(7, time + 1, other, tid, task), &mut all);
@@ -176,16 +176,39 @@ fn records(into: &Path) -> Result<()> {
         all.extend((time + 10).to_le_bytes());
     }
     fs::write(into.join("two-tasks"), &all)?;
+    let mut batches = vec![1];
+    for turn in 1..=6_u64 {
+        let time = turn * 1_000;
+        // What says that it is a batch.
+        let mut batch = vec![0xff; 8];
+        batch.extend(begin(time, 0x1000, 7, (turn > 1).then(|| time - 1_000)));
+        batch.extend(record(3, time + 3, 0x1000, 7, 0x1000));
+        batch.extend(record(2, time + 6, 0x2000, 8, 0));
+        entry(&batch, &mut batches);
+    }
+    fs::write(into.join("batches"), &batches)?;
     for kind in 1..=13_u8 {
         let mut one = vec![0];
-        let mut bytes = record(kind, 5_000, 0x1000, 7, 0x2000);
-        if kind == 1 {
-            bytes.extend([3; 24]);
-        }
+        let bytes = if kind == 1 {
+            begin(5_000, 0x1000, 7, None)
+        } else {
+            record(kind, 5_000, 0x1000, 7, 0x2000)
+        };
         entry(&bytes, &mut one);
         fs::write(into.join(format!("kind{kind}")), one)?;
     }
     Ok(())
+}
+
+/// The begin of a poll, and the end of one of the same task that began before.
+fn begin(time: u64, task: u64, tid: u32, before: Option<u64>) -> Vec<u8> {
+    let mut bytes = record(1, time, task, tid, 0);
+    bytes.extend([1; 24]);
+    let ended = before.map_or([0; 5], |before| [before, task, task >> 12, 0xc4, 0]);
+    for word in ended {
+        bytes.extend(word.to_ne_bytes());
+    }
+    bytes
 }
 
 /// The part that all records have.

@@ -116,14 +116,17 @@ pub(crate) fn measure(
                 .attach(programs, target.pid())
                 .with_context(|| name.to_owned())?;
             let address = address(target.pid())?;
-            let traced = match variant.settles() {
-                None => run(programs, address, SECONDS, script)?,
-                Some(settles) => {
-                    // It has to settle under the load.
-                    run(programs, address, &settles.as_secs().to_string(), script)?;
-                    run(programs, address, MANY_SECONDS, script)?
-                }
+            let settles = variant.settles().as_secs();
+            if settles > 0 {
+                // Under the load.
+                run(programs, address, &settles.to_string(), script)?;
+            }
+            let seconds = if variant.is_in_windows() {
+                MANY_SECONDS
+            } else {
+                SECONDS
             };
+            let traced = run(programs, address, seconds, script)?;
             drop(attached);
             target.run(false);
             table.add(

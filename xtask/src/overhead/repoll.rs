@@ -51,13 +51,13 @@ pub(crate) fn measure(
             let attached = variant
                 .attach(programs, target.pid())
                 .with_context(|| name.to_owned())?;
-            let traced = match variant.settles() {
-                None => window(target, WINDOWS)?,
-                Some(settles) => {
-                    std::thread::sleep(settles);
-                    window(target, MANY_WINDOWS)?
-                }
+            std::thread::sleep(variant.settles());
+            let windows = if variant.is_in_windows() {
+                MANY_WINDOWS
+            } else {
+                WINDOWS
             };
+            let traced = window(target, windows)?;
             drop(attached);
             target.run(false);
             table.add(name, &[(traced, untraced), (traced, untraced)]);

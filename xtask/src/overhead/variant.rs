@@ -91,11 +91,20 @@ impl Variant {
         }
     }
 
-    /// How long it is on a process before it is measured, and whether the measurement has to be a long
-    /// one: a budget takes seconds to find what it permits, and watches in windows.
-    pub(crate) fn settles(self) -> Option<Duration> {
+    /// How long it is on a process before it is measured: a budget takes seconds to find what it
+    /// permits, and in the first two seconds of any session the kernel measures the programs, which
+    /// costs something itself.
+    pub(crate) fn settles(self) -> Duration {
+        Duration::from_secs(match self {
+            _ if self.is_in_windows() => 5,
+            Self::Record(_) | Self::Floor("polls" | "paths") => 3,
+            _ => 0,
+        })
+    }
+
+    /// Whether it watches in windows, so that the measurement has to be a long one.
+    pub(crate) fn is_in_windows(self) -> bool {
         matches!(self, Self::Record(further) if further.contains(&"5"))
-            .then_some(Duration::from_secs(5))
     }
 
     /// Puts it on a process. What is returned takes it off when it is dropped.
