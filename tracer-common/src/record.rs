@@ -289,7 +289,7 @@ impl Ended {
     /// The record of this end, which comes with a begin; `None` when no poll ended.
     #[must_use]
     pub fn record(&self, begin: &Record) -> Option<Record> {
-        (self.poll != 0).then(|| Record {
+        (self.poll != 0).then_some(Record {
             task: self.task,
             task_id: self.task_id,
             state: self.state,
@@ -320,22 +320,18 @@ pub struct RingEntry<'b> {
 #[must_use = "nothing is decoded before it is asked for"]
 pub fn entries(piece: &[u8]) -> impl Iterator<Item = Option<RingEntry<'_>>> {
     let batch = piece.len() > 8 && u64_at(piece, 0) == BATCH;
-    let mut rest = if batch { &piece[8..] } else { piece };
-    let mut first = true;
+    let mut rest = Some(if batch { &piece[8..] } else { piece });
     core::iter::from_fn(move || {
-        if rest.is_empty() && !(first && !batch) {
-            return None;
-        }
-        first = false;
+        let bytes = rest.take()?;
         let length = if !batch {
-            rest.len()
-        } else if rest.get(76) == Some(&(RecordKind::PollBegin as u8)) {
+            bytes.len()
+        } else if bytes.get(76) == Some(&(RecordKind::PollBegin as u8)) {
             LONG_RECORD
         } else {
             SHORT_RECORD
         };
-        let (entry, more) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-        rest = more;
+        let (entry, more) = bytes.split_at_checked(length).unwrap_or((bytes, &[]));
+        rest = (!more.is_empty()).then_some(more);
         Some(RingEntry::decode(entry))
     })
 }
