@@ -9,13 +9,18 @@
 //! Written for the verifier: no recursion, all state in memory of a map, indexes masked to powers
 //! of two, one step a call.
 
+mod chain;
+mod place;
+mod root;
 mod step;
 mod table;
+mod words;
 
 #[cfg(test)]
 mod tests;
 
-pub use step::{Walk, begin, copy, finish, step};
+pub use root::{Walk, begin, copy, finish};
+pub use step::step;
 pub use table::{
     EdgeEntry, EdgeKind, MARK_WORDS, NO_MARK, NO_STATE, NodeEntry, Root, Selector, StateEntry,
     link, ones,

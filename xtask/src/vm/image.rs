@@ -20,7 +20,7 @@ const PROGRAMS: &[&str] = &["setpriv"];
 /// Of busybox; linked by name.
 const APPLETS: &[&str] = &[
     "sh", "mount", "mkdir", "poweroff", "uname", "sleep", "cat", "ifconfig", "timeout", "cut",
-    "kill", "sync", "true",
+    "kill", "sync", "true", "grep",
 ];
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n";
 const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";

@@ -17,6 +17,15 @@ echo "@@kernel $(uname -r)"
 while read -r suite name seconds binary; do
     echo "@@begin $suite::$name"
     before=$(cut -d. -f1 /proc/uptime)
+    # What every thread stands at, shortly before its time is over.
+    (
+        sleep $((seconds - 10))
+        for thread in /proc/[0-9]*/task/[0-9]*; do
+            echo "$thread $(cat "$thread/comm") $(cut -d' ' -f2 "$thread/syscall")"
+            grep State "$thread/status"
+            cat "$thread/stack"
+        done
+    ) 2>/dev/null &
     timeout -s KILL "$seconds" "$binary" --exact "$name" --nocapture --test-threads=1 \
         </dev/null 2>&1
     code=$?
