@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::bpf::Folders;
+use crate::bpf::{self, Folders};
 use crate::shell::{cargo, run, say};
 use crate::{fixtures, setup};
 
@@ -42,6 +42,11 @@ pub(crate) fn build(folders: &Folders) -> Result<PathBuf> {
     ]))?;
     let program = folders.target.join("release/asynctrace");
     say(&format!("built {}", program.display()));
+    if let Err(error) = bpf::chosen(folders) {
+        say(&format!(
+            "it cannot attach, as the programs for the kernel are not in it ({error:#}): `cargo xtask setup` gets what builds them"
+        ));
+    }
     Ok(program)
 }
 
