@@ -2,9 +2,9 @@
 
 pub mod reading;
 pub mod sampling;
+mod words;
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
@@ -16,6 +16,7 @@ use anyhow::Context as _;
 use rustix::stdio::{dup2_stderr, dup2_stdin};
 use tracer_common::ProbeKind;
 
+use self::words::{notice, open_line, program_name, quiet_command, summarise, what_is_missing};
 use crate::attach::{LinkKind, Session, SessionOptions, permission};
 use crate::dwarf::DebugInfo;
 use crate::error::Result;
@@ -30,7 +31,7 @@ use crate::follow::outlet::Showing;
 use crate::follow::reader::Rhythm;
 use crate::follow::recorder::Both;
 use crate::follow::recording_file::{BETWEEN, RecordingFile};
-use crate::follow::session::{self, Ended, Setup};
+use crate::follow::session::{self, Setup};
 use crate::follow::summary::Summary;
 use crate::follow::tasks::{TaskSource, TokioTasks};
 use crate::follow::watched::{Ends, Watched};
@@ -38,16 +39,13 @@ use crate::locate::{Capability, Process, TargetSelector};
 use crate::object::{Binary, DebugSource};
 use crate::plan::{self, Names, Plan, Rules};
 use crate::privilege::{self, Later};
-use crate::rebuild::snapshot::{DebugInfoLevel, ProcessInfo};
+use crate::rebuild::snapshot::ProcessInfo;
 use crate::rebuild::tracker::Options;
 use crate::runtime::tokio::{Inspector, ShapeInspector, TokioConventions};
 use crate::show::progress::while_slow;
 use crate::stream::monotonic_ns;
 use crate::walk::Futures;
 use crate::walk::flat::Decoder;
-
-/// What cannot be seen is named in the summary up to this many entries.
-const UNSEEN_NAMED: usize = 20;
 
 /// Live tasks that are followed: some 150 MB at most. 100,000 tasks with a peak above fit.
 const MAX_TASKS: usize = 200_000;
@@ -330,25 +328,6 @@ fn away_from_terminal<T>(start: impl FnOnce() -> T) -> Result<T> {
     Ok(started)
 }
 
-fn open_line(process: &Process, session: &Session) -> String {
-    let probes = session.probes();
-    let links = match session.link_kind() {
-        LinkKind::Multi => "one link for each program and file",
-        LinkKind::Perf => "a link for each (this kernel has no uprobe_multi)",
-    };
-    format!(
-        "Attached to {} ({}) with {probes} probes, {links}, in {:.0} ms. Press Ctrl-C to stop.",
-        program_name(process),
-        process.pid,
-        session.attach_time().as_secs_f64() * 1e3,
-    )
-}
-
-fn program_name(process: &Process) -> String {
-    let name = process.exe.file_name().unwrap_or(OsStr::new("?"));
-    name.to_string_lossy().into_owned()
-}
-
 /// Whether every panic is seen.
 fn sees_panics(plan: &Plan, session: &Session) -> bool {
     let probe = plan
@@ -372,21 +351,6 @@ fn probe_names(plan: &Plan) -> Vec<Option<Arc<str>>> {
             _ => None,
         })
         .collect()
-}
-
-/// What the user should know from the first moment on.
-fn notice(level: DebugInfoLevel) -> Option<String> {
-    match level {
-        DebugInfoLevel::Full => None,
-        DebugInfoLevel::Symbols => Some(
-            "no types in the debug information: awaits are not shown; see `asynctrace probes`"
-                .to_owned(),
-        ),
-        DebugInfoLevel::None => Some(
-            "no debug information: awaits and most names are not shown; see `asynctrace probes`"
-                .to_owned(),
-        ),
-    }
 }
 
 /// What a recording of the session says of itself. Its file is made once the probes are in place, so
@@ -444,115 +408,4 @@ const fn kind_name(kind: ProbeKind) -> &'static str {
         ProbeKind::PanicBegin => "panic_begin",
         ProbeKind::PollExit => "poll_exit",
     }
-}
-
-/// Where the output of a command is that we started.
-fn quiet_command(target: &TargetSelector, showing: Showing) -> Option<String> {
-    let quiet = matches!(target, TargetSelector::Command(_))
-        && showing == Showing::View
-        && std::io::stderr().is_terminal();
-    quiet.then(|| {
-        "the command's output is not shown; redirect standard error to keep it (2> FILE)".to_owned()
-    })
-}
-
-/// What the summary says of what is missing, as far as it is known at the attach.
-fn what_is_missing(plan: &Plan, session: &Session, with_futures: bool) -> Vec<String> {
-    let refused = session
-        .refused
-        .iter()
-        .map(|unseen| format!("refused by the kernel: {} ({})", unseen.what, unseen.reason));
-    let without = session
-        .without
-        .iter()
-        .map(|unseen| format!("not seen: {} ({})", unseen.what, unseen.reason));
-    let mut notes: Vec<String> = refused.chain(without).collect();
-    notes.extend(session.not_apart.as_ref().map(|why| {
-        format!(
-            "end asynctrace by Ctrl-C or SIGTERM: killed with SIGKILL it may leave breakpoints, \
-             because no process of its own could be started to hold the probes ({why})"
-        )
-    }));
-    // Who asks for futures by name wants to know which of them are not probed.
-    let named = if with_futures { UNSEEN_NAMED } else { 0 };
-    notes.extend(
-        plan.unseen
-            .iter()
-            .take(named)
-            .map(|unseen| format!("not seen: {} ({})", unseen.what, unseen.reason)),
-    );
-    let more = plan.unseen.len().saturating_sub(named);
-    if more > 0 {
-        notes.push(format!(
-            "not everything can be seen in this binary: `asynctrace probes` lists {} entries",
-            plan.unseen.len()
-        ));
-    }
-    notes
-}
-
-fn summarise(
-    ended: Ended<Kept>,
-    request: &Request,
-    process: &mut Process,
-    mut notes: Vec<String>,
-) -> (Summary, Option<Gathered>) {
-    use crate::follow::ending::Ending;
-    let ending = match ended.ending {
-        Ending::TargetExited(None) => Ending::TargetExited(process.exit_status()),
-        ending => ending,
-    };
-    let counters = tracer_common::Counters::sum(&ended.finished.counters);
-    for (count, what) in [
-        (
-            ended.finished.late,
-            "records came too late to be put in order",
-        ),
-        (
-            counters.too_deep,
-            "polls were nested too deep to be followed",
-        ),
-        (
-            counters.no_thread,
-            "events were on more threads than can be followed",
-        ),
-        (
-            ended.statistics.forgotten,
-            "live tasks were dropped because there were too many",
-        ),
-    ] {
-        if count > 0 {
-            notes.push(format!("{count} {what}"));
-        }
-    }
-    if ending == Ending::ProbesLost {
-        notes.push(
-            "somebody ended `probe-holder`, the process of ours that held the probes: what happened \
-             later was not seen"
-                .to_owned(),
-        );
-    }
-    notes.extend(ended.unread);
-    let statistics = ended.statistics;
-    let path = request.output.clone();
-    let (file, gathered) = ended.recording.map_or((None, None), |(kept, progress)| {
-        kept.finish(path, ending, ended.ended_at, &statistics, progress)
-    });
-    let summary = Summary {
-        ending,
-        elapsed: ended.elapsed,
-        records: statistics.records,
-        lost: (0..).zip(ended.losses).collect(),
-        polls: statistics.polls,
-        wakes: statistics.wakes,
-        live: statistics.live as u64,
-        spawned: statistics.spawned,
-        over: statistics.over,
-        overhead: Some(ended.finished.overhead.of_one_cpu()),
-        budget: ended.kept,
-        nested: ended.nested,
-        notes,
-        file,
-    };
-    (summary, gathered)
 }

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::find;
 use super::reading::{Opened, with_tasks};
-use super::{find, notice, program_name, quiet_command};
+use super::words::{notice, program_name, quiet_command};
 use crate::error::Result;
 use crate::export::recording::{Header, Window};
 use crate::follow::ending::Ending;

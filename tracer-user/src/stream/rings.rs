@@ -11,11 +11,12 @@ use aya::maps::{MapData, RingBuf};
 use rustix::event::epoll;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 use tracer_common::Record;
 
 use super::entries::{Entries, Tree};
 use super::panics::PanicTold;
-use super::{LITTLE_SLACK, MANY, Order, PERIOD, SLACK};
+use super::{LITTLE_SLACK, MANY, Order, PERIOD, QUIET_PERIOD, SLACK};
 
 /// Pieces taken from one ring at a time: bounds a batch, and lets every ring have its turn.
 const TURN: usize = 1 << 16;
@@ -29,6 +30,8 @@ pub struct Rings {
     /// The same, once there is a reactor to wait with.
     reactor: Option<AsyncFd<OwnedFd>>,
     entries: Entries,
+    /// When to read again: a wait that is cancelled begins no new one.
+    due: Instant,
 }
 
 impl Rings {
@@ -48,6 +51,7 @@ impl Rings {
             urgent,
             reactor: None,
             entries: Entries::default(),
+            due: Instant::now(),
         })
     }
 
@@ -62,11 +66,11 @@ impl Rings {
         }
         let Some(reactor) = &self.reactor else {
             // Without it a burst is read late, and what is lost by that is counted.
-            tokio::time::sleep(PERIOD).await;
+            tokio::time::sleep_until(self.due).await;
             return;
         };
         tokio::select! {
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep_until(self.due) => {}
             ready = reactor.readable() => {
                 if let Ok(mut guard) = ready {
                     guard.clear_ready();
@@ -78,6 +82,7 @@ impl Rings {
     /// Reads what is there and appends to `out` what is in order by now. What was seen before
     /// `complete` ([`monotonic_ns`]) is in the rings already.
     pub fn read(&mut self, complete: u64, out: &mut Vec<Record>) {
+        let before = self.entries.read();
         let mut watermark = complete;
         for index in 0..self.rings.len() {
             if let Some(last) = self.read_ring(index, TURN) {
@@ -91,6 +96,8 @@ impl Rings {
                 break;
             }
         }
+        let quiet = self.entries.read() == before && self.order.held() == 0;
+        self.due = Instant::now() + if quiet { QUIET_PERIOD } else { PERIOD };
     }
 
     /// Reads everything that is left. For the end, when no probe is in place any more.

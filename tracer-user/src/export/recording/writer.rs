@@ -6,6 +6,8 @@
 //! not be told from what is missing: what was written stays readable, and [`Writer::not_written`]
 //! counts the rest. A file that comes to its limit is ended in order; the rest is after its end.
 
+mod blocks;
+
 use foldhash::{HashMap, HashMapExt as _};
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,15 +17,15 @@ use std::time::{Duration, Instant};
 use prost::Message as _;
 
 use super::error::RecordingError;
-use super::frame::{self, FRAME_HEADER, MAGIC, MAX_PAYLOAD};
+use super::frame::{self, FRAME_HEADER, MAGIC};
 use super::header::{End, Header, Loss, statistics_to_proto};
 use super::pieces::{Cuts, Piece};
-use super::segments::{Segments, units_message};
-use super::tables::{ENTRIES, Interner};
+use super::segments::Segments;
+use super::tables::Interner;
+use super::trees;
 use super::watching::watching_to_proto;
-use super::{awaits, encode, trees};
 use crate::proto::{self, packet::Content};
-use crate::rebuild::event::{Event, EventKind, UnitId};
+use crate::rebuild::event::{Event, UnitId};
 use crate::rebuild::snapshot::Snapshot;
 use crate::rebuild::tracker::Statistics;
 use crate::rebuild::watching::Watching;
@@ -383,56 +385,6 @@ impl<W: Write> Writer<W> {
         self.not_written
     }
 
-    /// Writes events as one packet, or as several where one would be too long.
-    fn block(&mut self, events: &[Event]) -> Result<(), RecordingError> {
-        if events.is_empty() || self.state == State::Full {
-            return Ok(());
-        }
-        let written = self.try_block(events);
-        if let Err(Unwritten(count, error)) = written {
-            self.not_written += count;
-            return Err(error);
-        }
-        Ok(())
-    }
-
-    fn try_block(&mut self, events: &[Event]) -> Result<(), Unwritten> {
-        let all = |error| Unwritten(events.len() as u64, error);
-        let several = events.len() > 1;
-        if several && events.iter().map(placed).sum::<usize>() > awaits::MAX_PLACED {
-            return self.halves(events);
-        }
-        self.start_segment_if_due().map_err(all)?;
-        for units in self.segments.untold(events) {
-            let units = units_message(&units, &mut self.tables);
-            self.packet(Content::Units(units)).map_err(all)?;
-        }
-        let encoded = encode::events(events, &mut self.tables);
-        if several && self.tables.is_over() {
-            // A segment of its own has empty tables.
-            self.start_segment().map_err(all)?;
-            return self.halves(events);
-        }
-        if several && encoded.encoded_len() + ENTRIES + FRAME_HEADER > MAX_PAYLOAD {
-            return self.halves(events);
-        }
-        self.packet(Content::Events(encoded)).map_err(all)?;
-        if self.state == State::Open {
-            self.events += events.len() as u64;
-            self.segments.remember(events);
-            self.reached(events.iter().map(|event| event.time).max());
-        }
-        Ok(())
-    }
-
-    fn halves(&mut self, events: &[Event]) -> Result<(), Unwritten> {
-        let (first, second) = events.split_at(events.len() / 2);
-        if let Err(Unwritten(count, error)) = self.try_block(first) {
-            return Err(Unwritten(count + second.len() as u64, error));
-        }
-        self.try_block(second)
-    }
-
     fn reached(&mut self, time: Option<u64>) {
         self.latest = self.latest.max(time.unwrap_or(0));
     }
@@ -543,18 +495,6 @@ impl<W: Write> Writer<W> {
             path: self.path.clone(),
             source,
         }
-    }
-}
-
-/// Events that were not written, and why.
-struct Unwritten(u64, RecordingError);
-
-/// How many futures an event places.
-fn placed(event: &Event) -> usize {
-    match &event.kind {
-        EventKind::AwaitChanged { suspension, .. } => awaits::placed(suspension),
-        EventKind::PanicBegan { suspension, .. } => suspension.futures.len(),
-        _ => 0,
     }
 }
 

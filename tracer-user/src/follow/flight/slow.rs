@@ -4,18 +4,19 @@
 //! when a poll begins and its task still stands in it, when memory tells the same of an idle task,
 //! or when it is seen to be over. Bounded: by the tasks that live, and by [`MAX_TASKS`].
 
+mod node;
+
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
+use self::node::{
+    Limits, Node, due, is_body, is_same, mark_fleeting, moved_on, name, parent_of, trigger,
+};
 use super::trigger::{Cause, Trigger};
 use crate::analyse::requests::Patterns;
-use crate::analyse::task_name;
 use crate::rebuild::event::{Event, EventKind, PanicLocation, TaskUnit, Unit, UnitId};
-use crate::rebuild::suspension::{FutureState, Marks, Place, Suspension};
-use crate::rebuild::tree::{NodeKind, NodeState};
-use crate::show::escape::escape;
-use crate::show::live::format;
+use crate::rebuild::suspension::{Marks, Place, Suspension};
+use crate::rebuild::tree::NodeState;
 
 /// Tasks that are followed at most: some 100 MB.
 const MAX_TASKS: usize = 300_000;
@@ -75,13 +76,6 @@ pub struct Watcher {
     beyond: u64,
 }
 
-/// Nanoseconds that are still fine, as a request and as an await.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    request: u64,
-    wait: u64,
-}
-
 #[derive(Debug)]
 struct Task {
     what: Arc<Unit>,
@@ -95,22 +89,6 @@ struct Task {
     idle: bool,
     /// When the first of its futures will be too slow.
     due: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Node {
-    depth: u16,
-    place: Place,
-    mark: Option<u8>,
-    state: Arc<FutureState>,
-    since: u64,
-    /// Its beginning was seen.
-    sure: bool,
-    limits: Limits,
-    /// It was told as a request, as an await.
-    told: (bool, bool),
-    /// Nothing tells it from the next one at its place: after a poll it may be that.
-    fleeting: bool,
 }
 
 impl Watcher {
@@ -461,129 +439,6 @@ impl Task {
         if changed {
             self.due = due(&self.nodes);
         }
-    }
-}
-
-impl Node {
-    /// When it will have taken too long.
-    fn due(&self) -> u64 {
-        let request = if self.told.0 {
-            u64::MAX
-        } else {
-            self.limits.request
-        };
-        let wait = if self.told.1 {
-            u64::MAX
-        } else {
-            self.limits.wait
-        };
-        if self.sure {
-            self.since.saturating_add(request.min(wait))
-        } else {
-            u64::MAX
-        }
-    }
-
-    fn waited_too_long(&self, now: u64) -> bool {
-        self.sure && self.since.saturating_add(self.limits.wait) <= now
-    }
-
-    /// Tells it as what it is too long; `true` when that is an await.
-    fn tell(
-        &mut self,
-        unit: &Unit,
-        parent: Option<&Self>,
-        now: u64,
-        found: &mut Vec<Trigger>,
-    ) -> bool {
-        let task = name(unit);
-        let future = &self.state.future;
-        let span = |nanoseconds| format::duration(Duration::from_nanos(nanoseconds));
-        let took = span(now.saturating_sub(self.since));
-        if !self.told.0 && self.since.saturating_add(self.limits.request) <= now {
-            let limit = span(self.limits.request);
-            let why = format!("request {future} of {task} took {took}, more than {limit}");
-            found.push(trigger(Cause::Request, &why, now));
-            self.told.0 = true;
-        }
-        if self.told.1 || !self.waited_too_long(now) {
-            return false;
-        }
-        let by = parent.map(|parent| &*parent.state);
-        let place = by.and_then(|by| Some(format!(" at {}:{}", by.file.as_ref()?, by.line?)));
-        let place = place.unwrap_or_default();
-        let limit = span(self.limits.wait);
-        let why = format!("await of {future}{place} in {task} took {took}, more than {limit}");
-        found.push(trigger(Cause::Await, &why, now));
-        self.told.1 = true;
-        true
-    }
-}
-
-fn trigger(cause: Cause, why: &str, time: u64) -> Trigger {
-    Trigger {
-        cause,
-        why: escape(why).to_string(),
-        at: time.saturating_add(SETTLE),
-    }
-}
-
-fn name(unit: &Unit) -> String {
-    match unit {
-        Unit::Task(task) => {
-            let name = task_name(&task.runtime, task.task_id, task.address);
-            match &task.future {
-                Some(future) => format!("{name} ({future})"),
-                None => name,
-            }
-        }
-        _ => "a thread".to_owned(),
-    }
-}
-
-fn due(nodes: &[Node]) -> u64 {
-    nodes.iter().map(Node::due).min().unwrap_or(u64::MAX)
-}
-
-fn is_body(state: &FutureState) -> bool {
-    matches!(state.kind, NodeKind::AsyncFn | NodeKind::AsyncBlock)
-}
-
-fn parent_of(nodes: &[Node], at: usize) -> Option<&Node> {
-    let depth = nodes.get(at)?.depth;
-    nodes[..at].iter().rfind(|up| up.depth < depth)
-}
-
-/// Whether a future at the same place with the same path is the one that was there before.
-fn is_same(before: &[Node], at: usize, parent: usize, mark: Option<u8>) -> bool {
-    let node = &before[at];
-    let then = before[..at].iter().rposition(|up| up.depth < node.depth);
-    let differs = matches!((node.mark, mark), (Some(then), Some(now)) if then != now);
-    then == Some(parent) && !differs
-}
-
-/// Whether an async body stands at another await: what it awaits there is another future.
-fn moved_on(then: &FutureState, now: &FutureState) -> bool {
-    is_body(then)
-        && then.line.is_some()
-        && now.line.is_some()
-        && (then.line != now.line || then.file != now.file)
-}
-
-/// Leaves without a mark, and the runtime's own futures around them: they await one thing once, and
-/// the next one looks the same.
-fn mark_fleeting(nodes: &mut [Node]) {
-    for at in (1..nodes.len()).rev() {
-        let next = nodes.get(at + 1);
-        let child = next.filter(|next| next.depth > nodes[at].depth);
-        let of_runtime = {
-            let path = &nodes[at].state.future;
-            path.starts_with("tokio::") || path.starts_with("core::future::")
-        };
-        nodes[at].fleeting = match child {
-            None => nodes[at].mark.is_none() && !is_body(&nodes[at].state),
-            Some(child) => of_runtime && child.fleeting,
-        };
     }
 }
 
