@@ -30,6 +30,7 @@ const LAST_TRY: u64 = 600_000_000_000;
 /// How often to look: while little is known, and when it is.
 const OFTEN: Duration = Duration::from_millis(20);
 const SELDOM: Duration = Duration::from_millis(100);
+const BETWEEN: Duration = Duration::from_millis(50);
 /// Less than this is too short to tell rates from, nanoseconds.
 const TELLING: u64 = 15_000_000;
 
@@ -126,6 +127,8 @@ impl Controller {
         let young = self.credit.last().at.saturating_sub(self.started) < 2_000_000_000;
         match self.mode {
             Mode::Continuous if !young => SELDOM,
+            // Nothing can cost too much; looking takes a little of the target's machine, too.
+            Mode::Closed { .. } if self.shed.all => BETWEEN,
             _ => OFTEN,
         }
     }
