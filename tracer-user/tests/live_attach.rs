@@ -53,11 +53,12 @@ fn finish(session: Session, records: &mut Vec<Record>) -> Finished {
     finished
 }
 
-async fn polls_agree(links: LinkKind, arguments: &[&str]) {
+async fn polls_agree(links: LinkKind, batches: bool, arguments: &[&str]) {
     let mut target = Fixture::start("busy", arguments);
     let plan = tokio_plan(&target.exe, target.pid());
     let options = SessionOptions {
         links: Some(links),
+        batches,
         ..SessionOptions::default()
     };
     let mut session = Session::start(&plan, target.pid(), &options).unwrap();
@@ -107,14 +108,22 @@ async fn polls_agree(links: LinkKind, arguments: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn live_every_poll_is_seen_once_with_one_link() {
     if permitted() {
-        polls_agree(LinkKind::Multi, &["--wait", "--seconds", "3"]).await;
+        polls_agree(LinkKind::Multi, true, &["--wait", "--seconds", "3"]).await;
+    }
+}
+
+/// As where the kernel does not let the daemon ask for batches.
+#[tokio::test(flavor = "multi_thread")]
+async fn live_every_poll_is_seen_once_without_batches() {
+    if permitted() {
+        polls_agree(LinkKind::Perf, false, &["--wait", "--seconds", "2"]).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn live_every_poll_is_seen_once_with_perf_links() {
     if permitted() {
-        polls_agree(LinkKind::Perf, &["--wait", "--seconds", "2"]).await;
+        polls_agree(LinkKind::Perf, true, &["--wait", "--seconds", "2"]).await;
     }
 }
 

@@ -67,6 +67,9 @@ pub struct SessionOptions {
     /// Whether to follow threads off the CPU and back: exact ends of polls before a worker sleeps,
     /// and blocking inside a poll.
     pub scheduler: bool,
+    /// Whether records go into the rings in batches where the kernel lets the daemon ask for them;
+    /// otherwise each by itself.
+    pub batches: bool,
     /// Whether a process of its own is to hold the links, see [`holder`]. For programs that are
     /// asynctrace: it is this process's executable that is started.
     pub apart: bool,
@@ -78,6 +81,7 @@ impl Default for SessionOptions {
             links: None,
             ring_bytes: None,
             scheduler: true,
+            batches: true,
             apart: false,
         }
     }
@@ -188,7 +192,7 @@ impl Session {
         // Before the first record.
         let batches = loaded.fills.take().map(|fills| {
             let program = loaded.load(FLUSH_PROGRAM, false);
-            Batches::new(fills, program.ok())
+            Batches::new(fills, program.ok().filter(|_| options.batches))
         });
         let batches = batches
             .ok_or_else(|| AttachError::BadObject("its maps are used already".to_owned()))?;
