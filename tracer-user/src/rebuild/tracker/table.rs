@@ -77,7 +77,9 @@ impl Table {
     /// Adds a live task in place of what had its key.
     pub(super) fn insert(&mut self, task: Task) {
         let key = task.key;
-        if self.live >= self.max_live && !self.tasks.contains_key(&key) {
+        // In place of a task that is over there is one live task more.
+        let replaces_live = self.tasks.get(&key).is_some_and(|task| !task.is_over());
+        if self.live >= self.max_live && !replaces_live {
             self.forget_oldest();
         }
         if let Some(id) = key.id {
