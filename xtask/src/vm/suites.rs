@@ -80,6 +80,7 @@ pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
         "live_many_probes_are_quick_and_impossible_ones_are_named",
         "holds 300 probes to a second; as perf links they take half a minute to take out",
     ),
+    ("live_growth_is_found", TOLD_FROM_TIMES),
     ("found_by_what_blocks_them", TOLD_FROM_TIMES),
     ("blocked_workers_are_found_in_an_lto_build", TOLD_FROM_TIMES),
     (
