@@ -26,14 +26,11 @@ use support::tree::without_generics;
 const PATIENCE: Duration = Duration::from_secs(90);
 const GRACE: [&str; 2] = ["src/bin/grace", "pigeon/src"];
 
-/// One finding of a kind, the only one that is likely or proved. In an emulated machine
-/// (`ASYNCTRACE_SLOW`) polls of healthy tasks take tens of milliseconds, which is told, too.
+/// One finding of a kind, the only one that is likely or proved.
 fn the_only<'a>(answer: &'a Value, kind: &str) -> &'a Value {
-    let slow = std::env::var_os("ASYNCTRACE_SLOW").is_some();
     let sure: Vec<&Value> = findings(answer)
         .iter()
         .filter(|finding| finding["certainty"] != "possible")
-        .filter(|finding| !(slow && finding["kind"] == "blocked_worker"))
         .collect();
     let words: Vec<_> = sure.iter().copied().map(in_words).collect();
     assert_eq!(sure.len(), 1, "{}", words.join("\n"));

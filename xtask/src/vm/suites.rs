@@ -43,18 +43,6 @@ pub(crate) const SUITES: &[Suite] = &[
         sources: &["fixtures/src"],
     },
     Suite {
-        binary: "live_stories",
-        programs: &[
-            "release/grace",
-            "lto/grace",
-            "release/single_flight",
-            "lto/single_flight",
-            "release/shared_window",
-            "lto/shared_window",
-        ],
-        sources: &["fixtures/src", "fixtures/pigeon/src"],
-    },
-    Suite {
         binary: "attach_cli",
         programs: &["release/busy"],
         sources: &[],
@@ -116,6 +104,7 @@ pub(crate) fn why_not(binary: &str) -> &'static str {
         "live_healthy" => {
             "healthy is said of programs that get their CPU time; emulated, none does"
         }
+        "live_stories" => TOLD_FROM_TIMES,
         "durations" => "compares durations, which the emulation stretches",
         "unwind" => "compiles its targets, and attaches no probe",
         _ => "not chosen for the old kernel (xtask/src/vm/suites.rs)",
