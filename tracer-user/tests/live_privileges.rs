@@ -25,7 +25,9 @@ use support::kernel::{expect_no_probe, holder_of, wait_for_probes};
 /// `nobody`.
 const NOBODY: u32 = 65534;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+fn patience() -> Duration {
+    support::patience(60)
+}
 
 fn permitted() -> bool {
     match tracer_user::attach::permission::check() {
@@ -318,7 +320,7 @@ fn rights_of_a_record(budget: &str, left: u64) {
         }
         let threads = statuses.len();
         assert!(
-            begin.elapsed() < PATIENCE,
+            begin.elapsed() < patience(),
             "{threads} threads: {too_much:?}"
         );
         std::thread::sleep(Duration::from_millis(20));
@@ -381,7 +383,7 @@ fn live_rights_that_the_file_lends_open_nobody_elses_process() {
     // A process that was root's, and gave it up, does not let itself be read.
     let fallen = Fixture::of(Command::new(place.path("survivor")).args(["--mode", "setuid"]));
     assert!(
-        std::iter::repeat_with(|| fallen.next_line(PATIENCE)).any(|line| line["nobody"] == true)
+        std::iter::repeat_with(|| fallen.next_line(patience())).any(|line| line["nobody"] == true)
     );
     expect(&record(&fallen, ""), &[4]);
     // Whoever has the right by themselves (pam_cap) may use it.

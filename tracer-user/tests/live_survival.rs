@@ -36,7 +36,9 @@ use tracer_user::object::{Binary, DebugSource};
 use tracer_user::plan::{Names, Plan, Request, Rules, make};
 use tracer_user::rebuild::event::EventKind;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+fn patience() -> Duration {
+    support::patience(60)
+}
 
 /// What `survivor` exits with when every chapter had the same answer.
 const GOOD: Option<i32> = Some(42);
@@ -83,7 +85,7 @@ impl Survivor {
         loop {
             let line = self
                 .fixture
-                .next_line(PATIENCE.saturating_sub(begin.elapsed()));
+                .next_line(patience().saturating_sub(begin.elapsed()));
             if line.get(word).is_some() {
                 return line;
             }
@@ -93,7 +95,7 @@ impl Survivor {
     /// Tells it to end, which it must do with [`GOOD`]; its answer.
     fn end(mut self) -> u64 {
         let answer = self.answer();
-        assert_eq!(self.fixture.wait(PATIENCE), GOOD);
+        assert_eq!(self.fixture.wait(patience()), GOOD);
         answer
     }
 
@@ -178,7 +180,7 @@ impl Tracer {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(begin.elapsed() < PATIENCE, "asynctrace does not end");
+            assert!(begin.elapsed() < patience(), "asynctrace does not end");
             std::thread::sleep(Duration::from_millis(5));
         };
         let mut said = String::new();
@@ -258,7 +260,7 @@ fn live_a_forked_child_goes_on_without_us() {
     let told = survivor.wait_for("child_answer");
     assert_eq!(told["child_answer"].as_u64(), Some(expected), "{told}");
     assert_eq!(told["same"], true);
-    assert_eq!(survivor.fixture.wait(PATIENCE), GOOD);
+    assert_eq!(survivor.fixture.wait(patience()), GOOD);
     expect_no_probe(child);
 }
 
@@ -315,7 +317,7 @@ fn live_a_target_that_gives_up_root_or_system_calls_goes_on() {
         // Its tasks end and others begin.
         let begin = Instant::now();
         while command::dump(pid)["tasks"].as_array().unwrap().is_empty() {
-            assert!(begin.elapsed() < PATIENCE, "{mode}: no task is ever seen");
+            assert!(begin.elapsed() < patience(), "{mode}: no task is ever seen");
         }
         assert_eq!(survivor.end(), expected, "{mode}");
         assert!(tracer.polls() > 0);
@@ -380,7 +382,7 @@ async fn live_a_program_that_took_the_place_of_the_analysed_one_gets_no_probe() 
     let plan = plan_of(&process, &binary);
     fixture.tell("");
     // The other program has said that all its tasks wait.
-    let mut lines = std::iter::repeat_with(|| fixture.next_line(PATIENCE));
+    let mut lines = std::iter::repeat_with(|| fixture.next_line(patience()));
     assert!(lines.any(|line| line.get("ready").is_some()));
     let session = Session::start(&plan, pid, &SessionOptions::default());
     assert_eq!(changed_code(pid), Some(0), "{:?}", session.err());
@@ -440,7 +442,7 @@ fn live_the_target_may_end_or_become_another_program_at_any_moment() {
                     survivor.wait_for("ready");
                     assert_eq!(survivor.answer(), expected);
                 }
-                assert_eq!(survivor.fixture.wait(PATIENCE), GOOD, "{arguments:?}");
+                assert_eq!(survivor.fixture.wait(patience()), GOOD, "{arguments:?}");
                 let run = tracer.wait_with_output().unwrap();
                 let said = String::from_utf8_lossy(&run.stderr);
                 // Done, findings, or gone before anything could be done.
@@ -535,7 +537,7 @@ fn expect_gone(pid: i32) {
     let begin = Instant::now();
     let path = PathBuf::from(format!("/proc/{pid}/exe"));
     while path.read_link().is_ok() {
-        assert!(begin.elapsed() < PATIENCE, "process {pid} is still there");
+        assert!(begin.elapsed() < patience(), "process {pid} is still there");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -620,7 +622,7 @@ fn live_a_signal_at_the_first_probe_is_an_orderly_end() {
         let mut tracer = Tracer::start(pid, &["--exact-polls"]);
         let begin = Instant::now();
         while changed_code(pid).expect("it runs") == 0 {
-            assert!(begin.elapsed() < PATIENCE, "nobody attached to {pid}");
+            assert!(begin.elapsed() < patience(), "nobody attached to {pid}");
         }
         signal(tracer.pid(), end);
         let (code, said) = tracer.wait();

@@ -7,8 +7,6 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(120);
-
 /// What a run of `asynctrace` gave.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -37,6 +35,7 @@ pub(crate) fn asynctrace(arguments: &[&str]) -> Command {
 /// If it does not end within two minutes: a test must not hang.
 pub(crate) fn run(arguments: &[&str]) -> Run {
     let begin = Instant::now();
+    let patience = super::patience(120);
     let child = asynctrace(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -45,9 +44,9 @@ pub(crate) fn run(arguments: &[&str]) -> Run {
     let pid = child.id().cast_signed();
     let waiter = thread::spawn(move || child.wait_with_output());
     while !waiter.is_finished() {
-        if begin.elapsed() > PATIENCE {
+        if begin.elapsed() > patience {
             signal(pid, Signal::KILL);
-            panic!("asynctrace {arguments:?} did not end within {PATIENCE:?}");
+            panic!("asynctrace {arguments:?} did not end within {patience:?}");
         }
         thread::sleep(Duration::from_millis(5));
     }

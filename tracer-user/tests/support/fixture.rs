@@ -11,8 +11,6 @@ use serde_json::Value;
 
 use super::Build;
 
-const PATIENCE: Duration = Duration::from_secs(240);
-
 /// A task that a fixture announced.
 #[derive(Clone, Debug)]
 pub(crate) struct Announced {
@@ -89,7 +87,7 @@ impl Fixture {
     fn listen_until_ready(&mut self) {
         let begin = Instant::now();
         loop {
-            let line = self.next_line(PATIENCE.saturating_sub(begin.elapsed()));
+            let line = self.next_line(super::patience(240).saturating_sub(begin.elapsed()));
             if line.get("ready").is_some() {
                 return;
             }

@@ -12,7 +12,9 @@ use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type};
 
 /// How long the process that holds the probes may take to take them out once asynctrace is gone: 0.1 s
 /// for each of them before Linux 6.6.
-const PATIENCE: Duration = Duration::from_secs(60);
+fn patience() -> Duration {
+    super::patience(60)
+}
 
 fn zeroed() -> bpf_attr {
     // SAFETY: a union of structs of integers.
@@ -153,7 +155,7 @@ pub(crate) fn changed_code(pid: i32) -> Option<usize> {
 pub(crate) fn wait_for_probes(pid: i32) {
     let begin = Instant::now();
     while changed_code(pid).expect("it runs") == 0 {
-        assert!(begin.elapsed() < PATIENCE, "nobody attached to {pid}");
+        assert!(begin.elapsed() < patience(), "nobody attached to {pid}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -169,7 +171,7 @@ pub(crate) fn expect_no_probe(pid: i32) {
             return;
         }
         assert!(
-            begin.elapsed() < PATIENCE,
+            begin.elapsed() < patience(),
             "process {pid}: links {links:?} and {changed} changed bytes are left"
         );
         std::thread::sleep(Duration::from_millis(10));

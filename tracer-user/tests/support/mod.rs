@@ -20,6 +20,17 @@ pub(crate) mod service;
 pub(crate) mod tree;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Whether this is an emulated machine, ten to twenty times slower (`cargo xtask vm`).
+pub(crate) fn is_slow() -> bool {
+    std::env::var_os("ASYNCTRACE_SLOW").is_some()
+}
+
+/// How long to wait for what takes far less than these seconds where a processor is one.
+pub(crate) fn patience(seconds: u64) -> Duration {
+    Duration::from_secs(if is_slow() { seconds * 10 } else { seconds })
+}
 
 /// Root of the workspace.
 pub(crate) fn workspace() -> PathBuf {

@@ -16,7 +16,7 @@ use crate::shell::{run, say, which};
 /// Runs first in the machine.
 const INIT: &str = include_str!("init.sh");
 /// What tests start beside our own programs.
-const PROGRAMS: &[&str] = &["setpriv"];
+const PROGRAMS: &[&str] = &["setpriv", "prlimit", "dmesg"];
 /// Of busybox; linked by name.
 const APPLETS: &[&str] = &[
     "sh", "mount", "mkdir", "poweroff", "uname", "sleep", "cat", "ifconfig", "timeout", "cut",

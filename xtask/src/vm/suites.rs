@@ -48,6 +48,21 @@ pub(crate) const SUITES: &[Suite] = &[
         sources: &[],
     },
     Suite {
+        binary: "live_survival",
+        programs: &[
+            "release/survivor",
+            "release/libplugin.so",
+            "release/busy",
+            "release/leaves",
+        ],
+        sources: &[],
+    },
+    Suite {
+        binary: "live_privileges",
+        programs: &["release/survivor", "release/idle"],
+        sources: &[],
+    },
+    Suite {
         binary: "live_sites",
         programs: &["release/busy"],
         sources: &[],

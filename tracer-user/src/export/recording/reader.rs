@@ -14,7 +14,7 @@ use super::segments::{self, KnownUnit};
 use super::tables::Tables;
 use super::trees::{self, SnapshotPart};
 use super::watching::watching_from_proto;
-use super::{MAJOR, decode};
+use super::{MAJOR, decode, deflated};
 use crate::proto::{self, packet::Content};
 use crate::rebuild::event::Event;
 use crate::rebuild::tracker::Statistics;
@@ -310,16 +310,8 @@ impl<R: Read> Reader<R> {
                 time: counts.time,
                 counts: statistics_from_proto(&counts),
             }),
-            Some(Content::Snapshot(part)) => {
-                // Who jumped into the middle of a snapshot is not told half of it.
-                self.snapshot |= part.summary.is_some() || !self.jumped;
-                if self.snapshot {
-                    let strings = &self.tables.strings;
-                    Some(Item::Snapshot(trees::part(part, strings)?))
-                } else {
-                    None
-                }
-            }
+            Some(Content::Snapshot(part)) => self.part(part)?,
+            Some(Content::DeflatedSnapshot(part)) => self.part(deflated::snapshot(&part)?)?,
             Some(Content::End(end)) => {
                 self.ended = true;
                 Some(Item::End(End {
@@ -334,6 +326,16 @@ impl<R: Read> Reader<R> {
                 }))
             }
         })
+    }
+
+    fn part(&mut self, part: proto::Snapshot) -> Result<Option<Item>, &'static str> {
+        // Who jumped into the middle of a snapshot is not told half of it.
+        self.snapshot |= part.summary.is_some() || !self.jumped;
+        if !self.snapshot {
+            return Ok(None);
+        }
+        let part = trees::part(part, &self.tables.strings)?;
+        Ok(Some(Item::Snapshot(part)))
     }
 
     fn losses(&mut self, losses: proto::Losses) -> Option<Item> {

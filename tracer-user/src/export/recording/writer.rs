@@ -22,8 +22,8 @@ use super::header::{End, Header, Loss, statistics_to_proto};
 use super::pieces::{Cuts, Piece};
 use super::segments::Segments;
 use super::tables::Interner;
-use super::trees;
 use super::watching::watching_to_proto;
+use super::{deflated, trees};
 use crate::proto::{self, packet::Content};
 use crate::rebuild::event::{Event, UnitId};
 use crate::rebuild::snapshot::Snapshot;
@@ -310,7 +310,7 @@ impl<W: Write> Writer<W> {
         let mut tables = std::mem::take(&mut self.tables);
         let written = trees::parts(snapshot, time, number, &mut tables, |part, tables| {
             std::mem::swap(&mut self.tables, tables);
-            let mut written = self.packet(Content::Snapshot(part));
+            let mut written = self.packet(deflated::content(part));
             if written.is_ok() && self.tables.is_full() {
                 written = self.start_segment();
             }
