@@ -50,6 +50,11 @@ pub fn on_hit<M: Machine>(thread: &mut Thread, machine: &mut M, cookie: &Cookie,
     } else {
         PollEndCause::NextEvent
     };
+    // The thread is above it on the stack, so it has returned. Its return address may lie there for
+    // long, where nothing that is called later writes.
+    if entry >= thread.driver.stack_pointer {
+        thread.driver.origin = 0;
+    }
     // Before the end of the poll before is told: one read is for both when it is the same task.
     let begins = matches!(cookie.kind, ProbeKind::TaskPoll);
     let readable = begins && machine.header_to_poll(argument, cookie.probe, &mut thread.next);

@@ -498,6 +498,31 @@ fn what_a_driver_wakes_is_caused_by_it_and_nothing_later_is() {
     assert_eq!((later[0].aux, later[0].by, later[0].by_id), (0, 0, 0));
 }
 
+/// A runtime of one thread: its loop parks deep, and polls tasks from further up. What a poll leaves
+/// of the stack below is as the driver left it, its return address too.
+#[test]
+fn a_driver_that_has_returned_wakes_nothing_whatever_it_left_on_the_stack() {
+    let mut world = World::new();
+    world.task(A, 7, RUNNING);
+    world.task(B, 8, 0);
+    world.call(0x1000, 0xca11);
+    world.hit(ProbeKind::TimerFired, 0, 0x1000);
+    let wake = world.hit(ProbeKind::WakeByValue, A, 0xe00);
+    assert_eq!(wake[0].aux, WakeOrigin::Timer as u8);
+    world.call(0x1800, 0xca12);
+    world.hit(ProbeKind::TaskPoll, A, 0x1800);
+    let wake = world.hit(ProbeKind::WakeByValue, B, 0xe00);
+    assert_eq!((wake[0].aux, wake[0].by, wake[0].by_id), (0, A, 7));
+    // The loop itself, from where it called the driver.
+    let mut world = World::new();
+    world.task(A, 7, 0);
+    world.call(0x1000, 0xca11);
+    world.hit(ProbeKind::TimerFired, 0, 0x1000);
+    world.hit(ProbeKind::WakerDrop, A, 0x1000);
+    let wake = world.hit(ProbeKind::WakeByValue, A, 0xe00);
+    assert_eq!((wake[0].aux, wake[0].by), (0, 0));
+}
+
 #[test]
 fn a_timer_has_no_resource_and_a_poll_inside_a_driver_is_the_tasks() {
     let mut world = World::new();

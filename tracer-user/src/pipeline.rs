@@ -43,7 +43,6 @@ use crate::rebuild::snapshot::ProcessInfo;
 use crate::rebuild::tracker::Options;
 use crate::runtime::tokio::{Inspector, ShapeInspector, TokioConventions};
 use crate::show::progress::while_slow;
-use crate::stream::monotonic_ns;
 use crate::walk::Futures;
 use crate::walk::flat::Decoder;
 
@@ -204,7 +203,6 @@ fn follow(
         while_slow(what, || source.sparing(add));
     }
     // attach
-    let started = monotonic_ns();
     // From here on no signal ends us in the middle of something.
     watched.ends.prepare().context("cannot handle signals")?;
     let options = SessionOptions {
@@ -212,6 +210,7 @@ fn follow(
         ..SessionOptions::default()
     };
     let session = Session::start(&plan, process.pid, &options)?;
+    let started = session.watching_since();
     process.check_still_runs(&module, binary.file().map(AsRef::as_ref))?;
     let header = header(request, &process, &source, &plan, &session, started);
     let mut observer = watched.observer.map(|make| make(&header));

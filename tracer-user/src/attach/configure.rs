@@ -61,7 +61,8 @@ pub(super) fn settings(
         vtables: count(plan.task_id_offsets.len()),
         wake_at: u64::from(ring / 2),
         walks: u32::from(!plan.walk.roots.is_empty()),
-        window: 1,
+        // Until every probe is in place.
+        window: 0,
     })
 }
 

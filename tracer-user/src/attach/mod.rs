@@ -40,7 +40,7 @@ pub use links::LinkKind;
 pub use window::{Measured, Placed};
 
 use crate::plan::{Plan, ProbeSet, Unseen};
-use crate::stream::{PanicTold, Rings, Tree};
+use crate::stream::{PanicTold, Rings, Tree, monotonic_ns};
 use batches::Batches;
 use configure::{configure, ring_bytes, settings};
 use object::{Loaded, Sizes};
@@ -103,6 +103,8 @@ pub struct Session {
     model: cost::Model,
     /// The last window that was opened.
     window: u32,
+    /// When the first one was, `CLOCK_MONOTONIC`, ns.
+    watching_since: u64,
     pid: i32,
     started: Instant,
     attach_time: Duration,
@@ -213,7 +215,7 @@ impl Session {
                 what: "could not wait for the ring buffers",
                 error,
             })?;
-        Ok(Self {
+        let mut session = Self {
             probes,
             scheduler_links,
             logger: logs::listen(object::facts(probe_program.as_fd()).id),
@@ -226,13 +228,25 @@ impl Session {
             target,
             model: cost::Model::new(plan, traps),
             window: 1,
+            watching_since: monotonic_ns(),
             pid,
             started: Instant::now(),
             attach_time: begin.elapsed(),
             refused,
             without,
             not_apart,
-        })
+        };
+        // Not before every probe is in place: a wake-up in a poll whose begin nobody saw would look
+        // like one outside any.
+        session.set_window(session.window)?;
+        Ok(session)
+    }
+
+    /// From when on everything is watched: `CLOCK_MONOTONIC`, nanoseconds. Only panics are told from
+    /// before.
+    #[must_use]
+    pub fn watching_since(&self) -> u64 {
+        self.watching_since
     }
 
     /// Waits for records and returns them in the order of time. An empty batch means that the
@@ -276,7 +290,9 @@ impl Session {
     /// Takes the probes out and returns what is left. With perf links this blocks for about 0.1 s a
     /// probe.
     #[must_use]
-    pub fn finish(self) -> Finished {
+    pub fn finish(mut self) -> Finished {
+        // They go one after the other. If this is refused, what is seen meanwhile is told as before.
+        let _ = self.set_window(0);
         let counters_before = self.overhead();
         let Self {
             probes,

@@ -68,7 +68,7 @@ impl Session {
         })
     }
 
-    fn set_window(&mut self, window: u32) -> Result<(), AttachError> {
+    pub(super) fn set_window(&mut self, window: u32) -> Result<(), AttachError> {
         let failed = |error: aya::maps::MapError| AttachError::Map {
             map: "SETTINGS".to_owned(),
             error: Box::new(error),
