@@ -356,3 +356,44 @@ fn live_timers_and_sockets_are_what_wakes() {
     );
     assert!(others > 0, "tasks wake each other, too");
 }
+
+/// Pairs of tasks wake each other, a timer paces one of each, and nothing else wakes. On one thread the
+/// runtime's loop parks, and wakes for its timer, deeper on the stack than where it polls from.
+#[test]
+fn live_whoever_wakes_is_told_on_both_schedulers_from_the_first_wake_on() {
+    if !permitted() {
+        return;
+    }
+    let load = ["--pairs", "4", "--yielders", "0", "--rate", "100"];
+    for scheduler in [&["--current-thread"][..], &[]] {
+        let fixture = Fixture::start(Build::Release, "busy", &[&load[..], scheduler].concat());
+        let events = Recording::start(fixture.pid(), &["--duration", "2"]).events();
+        let mut units: HashMap<UnitId, String> = futures(&events);
+        units.extend(events.iter().filter_map(|event| match &event.kind {
+            EventKind::Described(unit) => match **unit {
+                Unit::Origin(origin) => Some((event.id.unit, format!("{origin:?}"))),
+                _ => None,
+            },
+            _ => None,
+        }));
+        let name = |unit: &UnitId| {
+            let names = ["busy::ping", "busy::pong", "Timer"];
+            let told = units.get(unit).map_or("nobody", String::as_str);
+            names.into_iter().find(|name| told.contains(name))
+        };
+        let mut wakes: BTreeMap<_, u64> = BTreeMap::new();
+        for event in &events {
+            if let EventKind::Wake { task, .. } = event.kind {
+                let by = event.cause.as_ref().and_then(|cause| name(&cause.unit));
+                *wakes.entry((by, name(&task))).or_default() += 1;
+            }
+        }
+        let expected = [
+            (Some("Timer"), Some("busy::ping")),
+            (Some("busy::ping"), Some("busy::pong")),
+            (Some("busy::pong"), Some("busy::ping")),
+        ];
+        assert!(wakes.keys().eq(&expected), "{scheduler:?}: {wakes:?}");
+        assert!(wakes.values().all(|count| *count > 20), "{wakes:?}");
+    }
+}
