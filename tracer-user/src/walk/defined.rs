@@ -9,11 +9,18 @@ use crate::rebuild::tree::SourcePlace;
 /// Instances of one generic future that are compared before its `poll` is said to be at one place.
 const MAX_INSTANCES: usize = 32;
 
-/// Futures that poll a closure: `core` (std's too), and futures-util, whose `poll_fn` is older.
-const POLL_FN: [&str; 2] = [
+/// Futures that poll a closure: `core` (std's too), and those of futures-util and of tokio up to 1.42,
+/// which are older.
+const POLL_FN: [&str; 3] = [
     "core::future::poll_fn::PollFn",
     "futures_util::future::poll_fn::PollFn",
+    "tokio::future::poll_fn::PollFn",
 ];
+
+/// Whether a future of this type (its path without generic arguments) polls a closure.
+pub(crate) fn is_poll_fn(base_path: &str) -> bool {
+    POLL_FN.contains(&base_path)
+}
 
 /// The functions that poll by the type that they poll.
 #[derive(Default)]
@@ -58,7 +65,7 @@ impl<'a> Polls<'a> {
     pub(super) fn place(&self, info: &DebugInfo<'a>, die: DieRef) -> Option<SourcePlace> {
         let path = info.path(die);
         let base = info.base_path(die);
-        if POLL_FN.contains(&&*base) {
+        if is_poll_fn(&base) {
             return closure(info, die);
         }
         let at = |function: &PollFunction<'a>| {

@@ -17,6 +17,7 @@ mod table;
 mod walker;
 
 pub use compile::Futures;
+pub(crate) use defined::is_poll_fn;
 pub use names::{readable, without_arguments};
 pub use table::{Discriminant, Edge, FutureName, Node, NodeId, Shape, State, Via};
 pub use walker::{Leaf, Leaves, Limits, Step, Walker};

@@ -12,7 +12,8 @@ mount -t tracefs none /sys/kernel/tracing
 mount -t cgroup2 none /sys/fs/cgroup
 ifconfig lo 127.0.0.1 up
 . /vm/environment
-export ASYNCTRACE_SLOW=1 RUST_BACKTRACE=0 NO_COLOR=1
+# Targets end by themselves, after ten minutes unless told otherwise.
+export ASYNCTRACE_SLOW=1 RUST_BACKTRACE=0 NO_COLOR=1 FIXTURE_SECONDS=100000
 echo "@@kernel $(uname -r)"
 while read -r suite name seconds binary; do
     echo "@@begin $suite::$name"

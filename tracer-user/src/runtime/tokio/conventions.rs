@@ -2,6 +2,7 @@
 //! next. The reading of a leaf's memory is in `leaves`; both use the same words.
 
 use crate::walk::flat::Conventions;
+use crate::walk::is_poll_fn;
 
 /// tokio's (checked on 1.54.1), and those of futures-util that wait for nothing of the runtime.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +51,7 @@ impl Conventions for TokioConventions {
             "tokio::task::yield_now::yield_now::{async_fn#0}::YieldNow"
             | "tokio::task::yield_now::YieldNow" => "yield",
             "core::future::pending::Pending" | "futures_util::future::pending::Pending" => "never",
-            "core::future::poll_fn::PollFn" => {
+            path if is_poll_fn(path) => {
                 let nearest = above.next()?;
                 let within = |module: &str| nearest.starts_with(module);
                 if within("tokio::signal::") {

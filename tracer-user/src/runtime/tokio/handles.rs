@@ -141,34 +141,51 @@ impl ThreadFacts {
 }
 
 /// Reads the context of each thread. Threads outside any runtime have none.
+///
+/// # Errors
+/// When no thread's context can be read, why that of the last one cannot.
 pub(super) fn of_threads<'a>(
     info: &DebugInfo<'a>,
     memory: &dyn Memory,
     segment: &TlsSegment,
     variables: &[ContextVariable],
     threads: &[(i32, Address)],
-) -> Vec<ThreadContext> {
-    threads
-        .iter()
-        .filter_map(|(tid, thread_pointer)| {
-            variables.iter().find_map(|variable| {
-                let address = tls_address(*thread_pointer, segment, variable.tls_offset)?;
-                let context = Value {
-                    info,
-                    memory,
-                    type_die: variable.type_die,
-                    address,
-                };
-                let handle = current_handle(context).ok().flatten()?;
-                Some(ThreadContext { tid: *tid, handle })
-            })
-        })
-        .collect()
+) -> Result<Vec<ThreadContext>, ValueError> {
+    let mut contexts = Vec::new();
+    let (mut read, mut refused) = (false, None);
+    for (tid, thread_pointer) in threads {
+        for variable in variables {
+            let Some(address) = tls_address(*thread_pointer, segment, variable.tls_offset) else {
+                continue;
+            };
+            let context = Value {
+                info,
+                memory,
+                type_die: variable.type_die,
+                address,
+            };
+            match current_handle(context) {
+                Ok(Some(handle)) => {
+                    contexts.push(ThreadContext { tid: *tid, handle });
+                    break;
+                }
+                Ok(None) => read = true,
+                Err(error) => refused = Some(error),
+            }
+        }
+    }
+    match refused {
+        Some(error) if contexts.is_empty() && !read => Err(error),
+        _ => Ok(contexts),
+    }
 }
 
-/// `Context.current.handle: RefCell<Option<scheduler::Handle>>`.
+/// `Context.current.handle: RefCell<Option<scheduler::Handle>>`; `Context.handle` before tokio 1.29.
 fn current_handle(context: Value<'_, '_>) -> Result<Option<Handle>, ValueError> {
-    let Some(handle) = context.field("current.handle")?.option()? else {
+    let handle = context
+        .field("current.handle")
+        .or_else(|error| context.field("handle").map_err(|_| error))?;
+    let Some(handle) = handle.option()? else {
         return Ok(None);
     };
     let (variant, contents) = handle.variant()?;

@@ -293,7 +293,15 @@ impl<'d, 'a> Inspector<'d, 'a> {
             return Vec::new();
         };
         let info = self.futures.info();
-        handles::of_threads(info, memory, &segment, &self.contexts, pointers)
+        handles::of_threads(info, memory, &segment, &self.contexts, pointers).unwrap_or_else(
+            |error| {
+                found.warnings.push(format!(
+                "tasks are missing: no runtime was found, as what its threads keep of it is not as \
+                 in tokio 1.22 and later ({error}); `record` and `attach` see tasks that are polled"
+            ));
+                Vec::new()
+            },
+        )
     }
 
     fn look_at_threads(

@@ -5,7 +5,7 @@ use super::sync::leaf;
 use super::waker::{Registered, Waiting};
 use crate::dwarf::Value;
 use crate::rebuild::tree::WaitsFor;
-use crate::walk::{Leaf, Step};
+use crate::walk::{Leaf, Step, is_poll_fn};
 
 /// Crates whose leaves are known, or wait for nothing of their own.
 const KNOWN_CRATES: [&str; 5] = ["core::", "std::", "alloc::", "tokio::", "futures_"];
@@ -22,9 +22,9 @@ pub(super) fn describe<'a>(
     waiting: &Waiting<'_, '_>,
 ) -> Option<Leaf> {
     let path = &step.node.base_path;
-    let is_poll_fn = &**path == "core::future::poll_fn::PollFn";
+    let polls_closure = is_poll_fn(path);
     let in_library = |path: &str| KNOWN_CRATES.iter().any(|known| path.starts_with(known));
-    let written_here = if is_poll_fn {
+    let written_here = if polls_closure {
         step.parent
             .is_some_and(|parent| !in_library(&parent.node.base_path))
     } else {

@@ -16,7 +16,7 @@ use crate::address::{Address, LoadBias};
 use crate::dwarf::{DebugInfo, DieRef, Finder, Value, ValueError};
 use crate::memory::Memory;
 use crate::rebuild::tree::WaitsFor;
-use crate::walk::{Leaf, Leaves, Node, Step};
+use crate::walk::{Leaf, Leaves, Node, Step, is_poll_fn};
 
 use self::waker::Waiting;
 use super::layout::TaskLayout;
@@ -132,7 +132,7 @@ impl<'d, 'a> TokioLeaves<'d, 'a> {
             "core::future::pending::Pending" | "futures_util::future::pending::Pending" => {
                 Ok(sync::plain("never"))
             }
-            "core::future::poll_fn::PollFn" => {
+            path if is_poll_fn(path) => {
                 return channels::poll_fn(step, value, &self.channels, waiting)
                     .or_else(|| join::join_set(step, value, waiting));
             }

@@ -41,7 +41,8 @@ pub(super) fn acquire(
     waiting: &Waiting<'_, '_>,
 ) -> Result<Leaf, ValueError> {
     let semaphore = value.field("semaphore")?.target()?;
-    let wanted = value.field("num_permits")?.word()?;
+    // `u32` before tokio 1.36.
+    let wanted = value.field("num_permits")?.integer()?;
     let queued = value.field("queued")?.integer()? != 0;
     let permits = semaphore.and_then(|semaphore| {
         let permits = semaphore.field("permits").and_then(Value::word);
