@@ -78,6 +78,7 @@ pub(crate) fn build(folders: &Folders) -> Result<()> {
     }
     strip(&target)?;
     build_http(folders)?;
+    build_apart(folders, "past", "tasks of an older tokio")?;
     let witness = target.join("taskdump");
     say(&format!(
         "fixtures: dev with tokio's own task dump into {}",
@@ -104,12 +105,17 @@ pub(crate) fn build_one(folders: &Folders, program: &str) -> Result<()> {
 /// # Errors
 /// When the build fails.
 pub(crate) fn build_http(folders: &Folders) -> Result<()> {
+    build_apart(folders, "http", "the axum service")
+}
+
+/// Builds a program that is a workspace of its own.
+fn build_apart(folders: &Folders, name: &str, what: &str) -> Result<()> {
     let target = folders.target.join("fixtures");
     say(&format!(
-        "fixtures: the axum service into {}",
-        target.join("release/http").display()
+        "fixtures: {what} into {}",
+        target.join("release").join(name).display()
     ));
-    let folder = folders.workspace.join("fixtures/http");
+    let folder = folders.workspace.join("fixtures").join(name);
     run(cargo(&folder)
         .args(["build", "--locked", "--quiet", "--release"])
         .env_remove("RUSTFLAGS")

@@ -111,6 +111,14 @@ impl ShapeInspector {
                 )),
             }
         }
+        if found.runtimes.is_empty() {
+            found.warnings.push(
+                "no runtime was found: none has a thread inside, or the lists of its tasks have \
+                 another shape than those of tokio 1.35 to 1.54 (with debug information: 1.22 to \
+                 1.54)"
+                    .to_owned(),
+            );
+        }
         // Where a runtime was found, every thread with a pointer to it is inside.
         let runtimes: HashSet<Address> = found
             .runtimes

@@ -169,10 +169,14 @@ fn descriptor(resource: Value<'_, '_>) -> Option<i64> {
     (fd >= 0).then_some(i64::from(fd))
 }
 
-/// The driver's state for a resource: `registration.shared: Arc<ScheduledIo>`.
+/// The driver's state for a resource: `registration.shared: Arc<ScheduledIo>`; before tokio 1.33 a
+/// pointer to a slot of its slab (`Ref { value: *const Value { value: ScheduledIo, .. } }`).
 fn scheduled_io<'v, 'a>(resource: Value<'v, 'a>) -> Option<Value<'v, 'a>> {
     let shared = resource.field("registration.shared").ok()?;
-    shared.shared().ok()?
+    match shared.field("value") {
+        Ok(slot) => slot.target().ok()??.field("value").ok(),
+        Err(_) => shared.shared().ok()?,
+    }
 }
 
 /// The wakers that `poll_read` and `poll_write` leave in `ScheduledIo.waiters.{reader, writer}`.
