@@ -191,7 +191,7 @@ fn follow(
         Ok(inspector) => TaskSource::Types(Box::new(inspector)),
         Err(error) => {
             let symbols = source.symbol_file();
-            ShapeInspector::new(process.pid, &binary, symbols, module.bias).map_or(
+            ShapeInspector::new(process.pid, &binary, symbols, &names, module.bias).map_or(
                 TaskSource::Unreadable(error.to_string()),
                 TaskSource::Shapes,
             )

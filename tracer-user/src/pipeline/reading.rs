@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::follow::tasks::{TaskSource, TokioTasks};
 use crate::locate::Process;
 use crate::object::{Binary, DebugSource};
+use crate::plan::{Names, task_polls};
 use crate::rebuild::snapshot::DebugInfoLevel;
 use crate::runtime::tokio::{Inspector, ShapeInspector};
 use crate::show::progress::while_slow;
@@ -64,7 +65,8 @@ pub fn with_tasks<T>(
         // Without types there are still tasks to be told, in every release build.
         Err(error) => {
             let symbols = source.symbol_file();
-            let inspector = ShapeInspector::new(process.pid, &binary, symbols, module.bias);
+            let names = Names::from_debug_info(&info, &task_polls(&source));
+            let inspector = ShapeInspector::new(process.pid, &binary, symbols, &names, module.bias);
             TaskSource::Shapes(inspector.ok_or(error)?)
         }
     };

@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use tracer_common::ArgumentRegister;
 
-use super::names::{FutureFunction, Names};
+use super::make::TaskPoll;
+use super::names::{FutureFunction, Names, future_of_poll};
 use crate::address::LinkAddress;
 use crate::dwarf::{DebugInfo, DieRef};
-use crate::walk::Futures;
+use crate::walk::{Futures, readable};
 
 /// Largest `Poll<T>` that is returned in registers, in bytes: two of them (rustc since 1.79;
 /// before, from 9 bytes on only a pair of scalars was).
@@ -17,21 +18,28 @@ impl Names {
     /// What `info` says about the `raw::poll` functions at `polls` and about every other function
     /// that polls a future.
     #[must_use]
-    pub fn from_debug_info(info: &DebugInfo<'_>, polls: &[LinkAddress]) -> Self {
+    pub fn from_debug_info(info: &DebugInfo<'_>, polls: &[TaskPoll]) -> Self {
         let futures = Futures::new(info);
         let tasks = polls
             .iter()
             .filter_map(|poll| {
-                let names: BTreeSet<String> = info
-                    .generic_polls_at(poll.0)
+                let mut functions = info.generic_polls_at(poll.entry.0);
+                // With lines only, what is inlined into nothing and inlines nothing is left out.
+                if let (true, Some(target)) = (functions.is_empty(), poll.jumps_to) {
+                    functions = info.generic_polls_at(target.0);
+                }
+                let names: BTreeSet<String> = functions
                     .iter()
                     .filter_map(|die| {
                         let arguments = info.arguments(*die);
-                        let (_, future) = arguments.iter().find(|(name, _)| *name == "T")?;
-                        Some(futures.future_name(*future).to_string())
+                        match arguments.iter().find(|(name, _)| *name == "T") {
+                            Some((_, future)) => Some(futures.future_name(*future).to_string()),
+                            // With `debug = 1` and with lines only there are names and no types.
+                            None => future_of_poll(info.name(*die)?).map(readable),
+                        }
                     })
                     .collect();
-                (!names.is_empty()).then(|| (*poll, names.into_iter().collect()))
+                (!names.is_empty()).then(|| (poll.entry, names.into_iter().collect()))
             })
             .collect();
         Self {

@@ -33,7 +33,7 @@ pub(super) fn find(functions: &Functions<'_>, entry: LinkAddress) -> Option<Exit
 }
 
 /// Where a function leads that does nothing but jump (`raw::poll` in release builds).
-fn lone_jump(code: Code<'_>) -> Option<LinkAddress> {
+pub(super) fn lone_jump(code: Code<'_>) -> Option<LinkAddress> {
     let first = Decoder::with_ip(64, code.bytes, code.entry.0, DecoderOptions::NONE)
         .iter()
         .next()?;

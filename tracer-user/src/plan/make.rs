@@ -1,12 +1,13 @@
 //! From a binary to its plan.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::emulation::Rules;
 use super::error::PlanError;
 use super::functions::Functions;
 use super::model::{Instruction, Method, Plan, Probe, ProbedFile, Unseen};
-use super::names::Names;
+use super::names::{Names, future_of_poll};
 use super::site::{Wanted, choose};
 use super::tokio::{Candidate, Tokio};
 use super::{exits, nested, tokio};
@@ -228,7 +229,7 @@ fn name(candidate: &Candidate, names: &Names) -> String {
         return name;
     }
     let own = |name: &String| match candidate.kind {
-        ProbeKind::TaskPoll => first_argument(name).unwrap_or(name).to_owned(),
+        ProbeKind::TaskPoll => future_of_poll(name).unwrap_or(name).to_owned(),
         _ => name.clone(),
     };
     let mut all = vec![own(&candidate.name)];
@@ -242,25 +243,6 @@ fn name(candidate: &Candidate, names: &Names) -> String {
         [one] => one.clone(),
         several => format!("one of {}", several.join(", ")),
     }
-}
-
-/// `T` of `..::poll::<T, S>`, as v0 symbols name it.
-fn first_argument(name: &str) -> Option<&str> {
-    let arguments = name.split_once("::poll::<")?.1.strip_suffix('>')?;
-    let mut depth = 0_usize;
-    let mut previous = ' ';
-    for (at, c) in arguments.char_indices() {
-        match c {
-            '<' | '(' | '[' | '{' => depth += 1,
-            // Not the head of an arrow (`fn() -> T`).
-            '>' if previous == '-' => {}
-            '>' | ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            ',' if depth == 0 => return arguments.get(..at),
-            _ => {}
-        }
-        previous = c;
-    }
-    None
 }
 
 /// The offset of the task id for a task's poll; 0 where it is not known, or differs between the
@@ -280,36 +262,35 @@ fn id_offset(candidate: &Candidate, tokio: &Tokio) -> u16 {
     }
 }
 
-/// Link addresses of the task polls that a plan would probe, for naming them beforehand.
-#[must_use]
-pub fn task_polls(source: &DebugSource) -> Vec<LinkAddress> {
-    tokio::find(source.binary(), source.symbol_file())
-        .candidates
-        .into_iter()
-        .filter(|candidate| candidate.kind == ProbeKind::TaskPoll)
-        .map(|candidate| candidate.entry)
-        .collect()
+/// A function that polls tasks, for naming it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskPoll {
+    /// Its entry.
+    pub entry: LinkAddress,
+    /// The function that it does nothing but jump to, where no other one does.
+    pub jumps_to: Option<LinkAddress>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_future_of_a_v0_symbol() {
-        let first = |arguments: &str| {
-            let name = format!("tokio::runtime::task::raw::poll::<{arguments}>");
-            first_argument(&name).map(ToOwned::to_owned)
-        };
-        assert_eq!(
-            first("app::main::{closure#0}, S").unwrap(),
-            "app::main::{closure#0}"
-        );
-        assert_eq!(
-            first("a::Map<fn(u8) -> u8, (u8, u16)>, alloc::sync::Arc<H>").unwrap(),
-            "a::Map<fn(u8) -> u8, (u8, u16)>"
-        );
-        assert_eq!(first("a"), None);
-        assert_eq!(first_argument("tokio::runtime::task::raw::poll"), None);
+/// The task polls that a plan would probe, for naming them beforehand.
+#[must_use]
+pub fn task_polls(source: &DebugSource) -> Vec<TaskPoll> {
+    let (binary, symbols) = (source.binary(), source.symbol_file());
+    let functions = Functions::new(binary, symbols);
+    let candidates = tokio::find(binary, symbols).candidates.into_iter();
+    let mut polls: Vec<TaskPoll> = candidates
+        .filter(|candidate| candidate.kind == ProbeKind::TaskPoll)
+        .map(|candidate| TaskPoll {
+            entry: candidate.entry,
+            jumps_to: functions.code(candidate.entry).and_then(exits::lone_jump),
+        })
+        .collect();
+    // What two jump to may be equal code of two futures, and has the name of one.
+    let mut jumps: HashMap<LinkAddress, u32> = HashMap::new();
+    for target in polls.iter().filter_map(|poll| poll.jumps_to) {
+        *jumps.entry(target).or_default() += 1;
     }
+    for poll in &mut polls {
+        poll.jumps_to = poll.jumps_to.filter(|target| jumps.get(target) == Some(&1));
+    }
+    polls
 }

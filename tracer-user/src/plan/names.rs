@@ -29,7 +29,7 @@ pub struct Names {
 
 impl Names {
     /// The futures that a `raw::poll` may poll, as one name.
-    pub(super) fn task(&self, poll: LinkAddress) -> Option<String> {
+    pub(crate) fn task(&self, poll: LinkAddress) -> Option<String> {
         let names = self.tasks.get(&poll)?;
         match names.as_slice() {
             [] => None,
@@ -45,5 +45,57 @@ impl Names {
             by_name.entry(&function.name).or_default().push(function);
         }
         by_name
+    }
+}
+
+/// `T` of a function's name `..::poll::<T, S>`, as v0 symbols have it, or `poll<T, S>`, as debug
+/// information of every level has it.
+pub(crate) fn future_of_poll(name: &str) -> Option<&str> {
+    let (_, arguments) = match name.split_once("::poll::<") {
+        Some(parts) => parts,
+        None => ("", name.strip_prefix("poll<")?),
+    };
+    let arguments = arguments.strip_suffix('>')?;
+    let mut depth = 0_usize;
+    let mut previous = ' ';
+    for (at, c) in arguments.char_indices() {
+        match c {
+            '<' | '(' | '[' | '{' => depth += 1,
+            // Not the head of an arrow (`fn() -> T`).
+            '>' if previous == '-' => {}
+            '>' | ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => return arguments.get(..at),
+            _ => {}
+        }
+        previous = c;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_future_of_a_poll_functions_name() {
+        for (before, after) in [("tokio::runtime::task::raw::poll::<", ">"), ("poll<", ">")] {
+            let first = |arguments: &str| {
+                let name = format!("{before}{arguments}{after}");
+                future_of_poll(&name).map(ToOwned::to_owned)
+            };
+            assert_eq!(
+                first("app::main::{closure#0}, S").unwrap(),
+                "app::main::{closure#0}"
+            );
+            assert_eq!(
+                first("a::Map<fn(u8) -> u8, (u8, u16)>, alloc::sync::Arc<H>").unwrap(),
+                "a::Map<fn(u8) -> u8, (u8, u16)>"
+            );
+            assert_eq!(first("a"), None);
+        }
+        let raw = "tokio::runtime::task::raw::poll";
+        for name in [raw, &format!("{raw}::h0123"), "poll<", "poll<a, b", ""] {
+            assert_eq!(future_of_poll(name), None);
+        }
     }
 }

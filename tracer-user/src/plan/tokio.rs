@@ -322,7 +322,7 @@ fn missing(tokio: &Tokio) -> Vec<Unseen> {
         .count();
     if without_id > 0 {
         say(
-            &format!("ids of the tasks of {without_id} poll functions"),
+            &format!("ids of the tasks of {without_id} poll functions, and where these tasks wait"),
             "their task vtable is not of a known shape (tokio before 1.23), so tasks are told \
              apart by address only",
             None,

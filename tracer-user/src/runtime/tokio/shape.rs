@@ -22,7 +22,7 @@ use crate::address::{Address, LoadBias};
 use crate::locate::{self, Process};
 use crate::memory::{Memory, Nearby};
 use crate::object::{Binary, TlsSegment};
-use crate::plan::{TaskVtable, task_vtables};
+use crate::plan::{Names, TaskVtable, future_of_poll, task_vtables};
 use crate::rebuild::snapshot::{RuntimeInfo, TaskInfo};
 
 const STATE: u64 = 0;
@@ -56,9 +56,15 @@ struct Candidate {
 
 impl ShapeInspector {
     /// Prepares reading; `None` when the binary holds no task vtable. `symbols` is the binary or
-    /// the file with its symbols.
+    /// the file with its symbols, `named` what debug information without types says of functions.
     #[must_use]
-    pub fn new(pid: i32, binary: &Binary, symbols: &Binary, bias: LoadBias) -> Option<Self> {
+    pub fn new(
+        pid: i32,
+        binary: &Binary,
+        symbols: &Binary,
+        named: &Names,
+        bias: LoadBias,
+    ) -> Option<Self> {
         let found = task_vtables(binary);
         if found.is_empty() {
             return None;
@@ -66,13 +72,14 @@ impl ShapeInspector {
         let names = found
             .iter()
             .map(|vtable| {
-                let symbol = symbols
-                    .function_at(vtable.poll)
-                    .map(|symbol| symbol.demangled());
-                let name = symbol.as_deref().and_then(future_of_symbol).map_or_else(
-                    || format!("unknown future (its poll function is at {})", vtable.poll),
-                    str::to_owned,
-                );
+                let of_symbol = || {
+                    let symbol = symbols.function_at(vtable.poll)?.demangled();
+                    future_of_poll(&symbol).map(str::to_owned)
+                };
+                let name = named.task(vtable.poll).or_else(of_symbol);
+                let name = name.unwrap_or_else(|| {
+                    format!("unknown future (its poll function is at {})", vtable.poll)
+                });
                 (bias.to_address(vtable.address), Arc::from(name))
             })
             .collect();
@@ -334,22 +341,6 @@ impl ShapeInspector {
     }
 }
 
-/// The future's type from the symbol of a `raw::poll`, which names it with v0 mangling only:
-/// `tokio::runtime::task::raw::poll::<F, S>`.
-fn future_of_symbol(symbol: &str) -> Option<&str> {
-    let arguments = symbol.split_once("raw::poll::<")?.1;
-    let mut depth = 0_u32;
-    for (at, character) in arguments.char_indices() {
-        match character {
-            '<' | '(' | '[' | '{' => depth += 1,
-            '>' | ')' | ']' | '}' => depth = depth.checked_sub(1)?,
-            ',' if depth == 0 => return arguments.get(..at),
-            _ => {}
-        }
-    }
-    None
-}
-
 /// `size` bytes at `start` as words.
 fn words(memory: &dyn Memory, start: Address, size: u64) -> Option<Vec<u64>> {
     let bytes = memory.bytes(start, usize::try_from(size).ok()?).ok()?;
@@ -359,31 +350,4 @@ fn words(memory: &dyn Memory, start: Address, size: u64) -> Option<Vec<u64>> {
             .filter_map(|word| Some(u64::from_le_bytes(word.try_into().ok()?)))
             .collect(),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn v0_symbols_name_the_future() {
-        assert_eq!(
-            future_of_symbol(
-                "tokio::runtime::task::raw::poll::<app::f::{closure#0}, alloc::sync::Arc<H>>"
-            ),
-            Some("app::f::{closure#0}")
-        );
-        assert_eq!(
-            future_of_symbol("tokio::runtime::task::raw::poll::<M<(A, B)>, S>"),
-            Some("M<(A, B)>")
-        );
-        assert_eq!(
-            future_of_symbol("tokio::runtime::task::raw::poll::h0123"),
-            None
-        );
-        assert_eq!(
-            future_of_symbol("tokio::runtime::task::raw::poll::<)"),
-            None
-        );
-    }
 }
