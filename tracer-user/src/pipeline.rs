@@ -174,6 +174,7 @@ fn follow(
             DebugInfo::new(gimli::Dwarf::default(), None)?
         }
     };
+    notes.extend(info.split());
     let futures = source.sparing(|| Futures::new(&info));
     let names = source.sparing(|| Names::from_debug_info(&info, &plan::task_polls(&source)));
     // plan

@@ -288,6 +288,24 @@ fn stripped() {
     without_debug_information(Build::Stripped, "none");
 }
 
+/// With lines for backtraces there are names of functions, and so of futures: the same as with types.
+#[test]
+fn lines_only() {
+    without_debug_information(Build::Lines, "symbols");
+    let [typed, named] = [Build::Release, Build::Lines].map(|build| {
+        let fixture = Fixture::start(build, "leaves", MULTI);
+        let dump = command::dump(fixture.pid());
+        let tasks = dump["tasks"].as_array().expect("tasks").iter();
+        // Without types there are no roots of `block_on`.
+        let tasks = tasks.filter(|task| !task["id"].as_str().unwrap_or("").contains("block_on"));
+        let mut futures: Vec<String> = tasks.map(|task| task["future"].to_string()).collect();
+        futures.sort();
+        futures
+    });
+    assert!(typed.len() > 20, "{typed:?}");
+    assert_eq!(named, typed);
+}
+
 /// Dumps of a program at full work: never a failure, a wrong count or a torn tree shown as whole.
 #[test]
 fn under_load() {

@@ -50,6 +50,11 @@ const BUILDS: &[Build] = &[
         ],
     },
     Build {
+        profile: "lines",
+        folder: "lines",
+        programs: &["leaves"],
+    },
+    Build {
         profile: "plain",
         folder: "plain",
         programs: &["leaves", "busy", "stuck"],

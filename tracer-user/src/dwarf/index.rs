@@ -402,7 +402,7 @@ impl<'a, 'u> Pass<'a, 'u> {
             return;
         };
         if starts_with(&entry.dwarf, unit, name, b"__RUST_STD_INTERNAL_VAL") {
-            if let Some(tls_offset) = tls_offset(unit, location) {
+            if let Some(tls_offset) = tls_offset(entry, unit, location) {
                 self.out.thread_locals.push(ThreadLocal {
                     die,
                     type_die,
@@ -454,14 +454,18 @@ fn static_address<'a>(
     (address != 0).then_some(address)
 }
 
-/// The offset of `DW_OP_const8u N; DW_OP_GNU_push_tls_address` (or `form_tls_address`).
+/// The offset of `DW_OP_const8u N; DW_OP_GNU_push_tls_address` (or `form_tls_address`). In a split
+/// unit N is in the main file's `.debug_addr` (`DW_OP_GNU_const_index`, `DW_OP_constx`).
 fn tls_offset(
+    entry: &UnitEntry<'_>,
     unit: &gimli::Unit<Slice<'_>>,
     location: gimli::Expression<Slice<'_>>,
 ) -> Option<u64> {
     let mut operations = location.operations(unit.encoding());
-    let gimli::Operation::UnsignedConstant { value } = operations.next().ok()?? else {
-        return None;
+    let value = match operations.next().ok()?? {
+        gimli::Operation::UnsignedConstant { value } => value,
+        gimli::Operation::ConstantIndex { index } => entry.dwarf.address(unit, index).ok()?,
+        _ => return None,
     };
     matches!(operations.next().ok()??, gimli::Operation::TLS).then_some(value)
 }

@@ -181,6 +181,30 @@ impl<'a> DebugInfo<'a> {
         &self.indexed.units
     }
 
+    /// What is not read of split debug information (`split-debuginfo` of rustc), in a sentence.
+    #[must_use]
+    pub fn split(&self) -> Option<String> {
+        if self.units().are_split() {
+            return Some(
+                "its debug information is split: roots of `block_on` are not seen, and of some \
+                 futures not what is inside (`split-debuginfo = \"off\"` has all)"
+                    .to_owned(),
+            );
+        }
+        // Looked for only where something is missing, as it costs parsing every root.
+        let elsewhere = if self.has_types() {
+            0
+        } else {
+            self.units().elsewhere()
+        };
+        (elsewhere > 0).then(|| {
+            format!(
+                "{elsewhere} units of its debug information are in .dwo files, which are read only \
+                 from a package beside the program (`split-debuginfo = \"packed\"`, or \"off\")"
+            )
+        })
+    }
+
     /// Number of units whose index is not complete because they are malformed.
     #[must_use]
     pub fn damaged_units(&self) -> usize {

@@ -48,8 +48,6 @@ pub struct Units<'a> {
     parsed: Mutex<HashMap<u32, Arc<gimli::Unit<Slice<'a>>>>>,
     /// The files, whose memory can be given back.
     source: Option<&'a DebugSource>,
-    /// Skeleton units whose split part was not found.
-    pub missing_split_units: usize,
 }
 
 impl<'a> Units<'a> {
@@ -80,7 +78,6 @@ impl<'a> Units<'a> {
             entries: Vec::new(),
             starts: Vec::new(),
             parsed: Mutex::new(HashMap::new()),
-            missing_split_units: 0,
         };
         let mut headers = main.units();
         while let Some(header) = headers.next()? {
@@ -96,7 +93,7 @@ impl<'a> Units<'a> {
     }
 
     fn with_split_part(
-        &mut self,
+        &self,
         header: gimli::UnitHeader<Slice<'a>>,
         package: Option<&gimli::DwarfPackage<Slice<'a>>>,
     ) -> UnitEntry<'a> {
@@ -128,7 +125,6 @@ impl<'a> Units<'a> {
                 skeleton: Some(header),
             }
         } else {
-            self.missing_split_units += 1;
             whole(header)
         }
     }
@@ -137,6 +133,20 @@ impl<'a> Units<'a> {
     #[must_use]
     pub fn entries(&self) -> &[UnitEntry<'a>] {
         &self.entries
+    }
+
+    /// Whether some are split units, from a package.
+    pub(super) fn are_split(&self) -> bool {
+        self.entries.iter().any(|entry| entry.skeleton.is_some())
+    }
+
+    /// Units whose contents are in files of their own. Parses the root of each.
+    pub(super) fn elsewhere(&self) -> usize {
+        let is_elsewhere = |entry: &&UnitEntry<'a>| {
+            let unit = self.main.unit(entry.header);
+            entry.skeleton.is_none() && unit.is_ok_and(|unit| unit.dwo_id.is_some())
+        };
+        self.entries.iter().filter(is_elsewhere).count()
     }
 
     /// The sections of the main file.

@@ -58,6 +58,7 @@ pub fn with_tasks<T>(
             info.damaged_units()
         ));
     }
+    damage.extend(info.split());
     let futures = source.sparing(|| Futures::new(&info));
     let inspector = source.sparing(|| Inspector::new(process.pid, &binary, module.bias, &futures));
     let tasks = match inspector {
@@ -67,7 +68,13 @@ pub fn with_tasks<T>(
             let symbols = source.symbol_file();
             let names = Names::from_debug_info(&info, &task_polls(&source));
             let inspector = ShapeInspector::new(process.pid, &binary, symbols, &names, module.bias);
-            TaskSource::Shapes(inspector.ok_or(error)?)
+            let Some(inspector) = inspector else {
+                return Err(error.into());
+            };
+            if info.has_types() {
+                damage.push(format!("await trees cannot be read: {error}"));
+            }
+            TaskSource::Shapes(inspector)
         }
     };
     let level = source.level();

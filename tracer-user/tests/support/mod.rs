@@ -57,6 +57,8 @@ pub(crate) enum Build {
     Release,
     /// Optimised, `debug = 2`, fat LTO, one codegen unit, panic = abort.
     Lto,
+    /// Optimised, lines for backtraces only: names of functions, no types.
+    Lines,
     /// Default release: symbols, no debug information.
     Plain,
     /// Without symbols.
@@ -72,6 +74,7 @@ impl Build {
             Self::Dev => "debug",
             Self::Release => "release",
             Self::Lto => "lto",
+            Self::Lines => "lines",
             Self::Plain => "plain",
             Self::Stripped => "stripped",
             Self::Witness => "taskdump/debug",
