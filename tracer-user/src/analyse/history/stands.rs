@@ -35,6 +35,7 @@ impl Builder {
             forget(state);
             return;
         }
+        let missed = std::mem::take(&mut state.missed);
         let since = state.since.take();
         let only_poll = since.as_ref().and_then(Since::only_poll);
         let round = match (&since, only_poll) {
@@ -42,6 +43,7 @@ impl Builder {
             _ => None,
         };
         let unchanged = state.known
+            && !missed
             && round.is_none()
             && state.told.as_ref().is_some_and(|(told, then)| {
                 *then == marks && (Arc::ptr_eq(told, suspension) || told == suspension)
@@ -72,7 +74,7 @@ impl Builder {
                 }
             };
         }
-        let mut comparison = compare(&state.tree.nodes, suspension, marks);
+        let mut comparison = compare(&state.tree.nodes, suspension, marks, missed);
         if let Some(round) = round {
             for told in &mut comparison.told {
                 told.same = told

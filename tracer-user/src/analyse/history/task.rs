@@ -30,6 +30,9 @@ pub(super) struct TaskState {
     pub(super) aborts: Vec<(EventId, Doer)>,
     /// The same as it was told, to see at a glance that nothing changed.
     pub(super) told: Option<(Arc<Suspension>, Marks)>,
+    /// Events of it are missing in the recording since it was told where it stands: what looks the
+    /// same may be another.
+    pub(super) missed: bool,
     /// What happened since that was known to hold.
     pub(super) since: Option<Since>,
     /// Since when the tree has stood as it does.
@@ -116,6 +119,7 @@ impl TaskState {
             born: None,
             aborts: Vec::new(),
             told: None,
+            missed: false,
             since: None,
             stood: Stood {
                 made: now,
@@ -174,7 +178,10 @@ impl TaskState {
             evidence: Evidence::None,
         });
         since.gap = true;
+        // Another poll may have ended since.
+        since.end = None;
         since.hole |= hole;
+        self.missed |= hole;
     }
 }
 

@@ -3,6 +3,7 @@
 use super::sample::{Trace, body, holder, leaf, marked_body, sleep};
 use super::*;
 use crate::rebuild::event::{EventKind, UnitId};
+use crate::rebuild::watching::Watching;
 
 const SELECT: &str = "core::future::poll_fn::PollFn<select>";
 
@@ -249,8 +250,60 @@ fn a_hole_ends_what_is_not_there_any_more_where_it_was_last_known() {
         (sleeps[0].end, sleeps[0].outcome),
         (Some(200), AwaitOutcome::Over)
     );
-    assert_eq!((sleeps[1].start, sleeps[1].at_least), (205, true));
+    assert_eq!((sleeps[1].start, sleeps[1].at_least), (400, true));
     assert_eq!(history.missing.gaps, 1);
+}
+
+/// A task that answers one request after the other, and sleeps in one that is slow.
+#[test]
+fn what_looks_the_same_after_a_pause_is_the_same_where_a_deadline_says_so() {
+    let (mut trace, worker, task) = started();
+    let quick = [
+        body(0, 0, "app::serve", 10),
+        body(1, 8, "app::answer", 20),
+        leaf(2, 16, "tokio::sync::oneshot::Receiver", "oneshot"),
+    ];
+    let slow = |deadline| {
+        [
+            body(0, 0, "app::serve", 10),
+            body(1, 8, "app::answer", 21),
+            sleep(2, 16, deadline),
+        ]
+    };
+    let mut told = Vec::new();
+    for (time, standing) in [
+        (200, &quick),
+        (500, &quick),
+        (600, &slow(7)),
+        (900, &slow(7)),
+    ] {
+        trace.stands(task, time, standing);
+        trace.poll(task, worker, time, time + 5, None);
+        told.push(trace.events.len());
+    }
+    let pause = |builder: &mut Builder, from, until| {
+        builder.watching(&Watching {
+            polls: false,
+            ..Watching::everything(from)
+        });
+        builder.watching(&Watching::everything(until));
+    };
+    let mut builder = Builder::new(100);
+    builder.events(&trace.events[..told[0]]);
+    pause(&mut builder, 300, 400);
+    builder.events(&trace.events[told[0]..told[2]]);
+    pause(&mut builder, 700, 800);
+    builder.events(&trace.events[told[2]..]);
+    builder.reached(1_000);
+    let history = builder.finish();
+    let answers: Vec<_> = of(&history, "app::answer")
+        .iter()
+        .map(|row| (row.start, row.end, row.at_least))
+        .collect();
+    // It was there at 200, and is there at 500: one or two. What sleeps until the same moment is one.
+    assert_eq!(answers, [(110, Some(200), false), (500, Some(900), true)]);
+    assert_eq!(of(&history, "app::serve").len(), 1);
+    assert_eq!(of(&history, "Sleep").len(), 1);
 }
 
 #[test]

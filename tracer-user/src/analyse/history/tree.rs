@@ -147,11 +147,13 @@ pub(super) struct Comparison<'s> {
     pub(super) over: Vec<(usize, NodeState)>,
 }
 
-/// Joins a suspension with the nodes of the last one.
+/// Joins a suspension with the nodes of the last one. With `missed`, events in between are missing:
+/// what looks the same at the same place may be another, unless a mark tells that it is not.
 pub(super) fn compare<'s>(
     before: &[Node],
     suspension: &'s Suspension,
     marks: Marks,
+    missed: bool,
 ) -> Comparison<'s> {
     let (mut told, finished) = read(suspension, marks);
     let mut candidates = Candidates::new(before);
@@ -165,11 +167,12 @@ pub(super) fn compare<'s>(
             Some((at, state.state))
         })
         .collect();
-    let hints = Hints::new(before, &told);
+    let hints = Hints::new(before, &told, missed);
     for at in 0..told.len() {
         told[at].same = told[at]
             .candidate
-            .filter(|&candidate| is_same(before, &told, &hints, at, candidate));
+            .filter(|&candidate| is_same(before, &told, &hints, at, candidate))
+            .filter(|_| !missed || hints.same[at] || told[at].parent.is_none());
     }
     Comparison { told, over }
 }
@@ -269,7 +272,7 @@ struct Hints {
 }
 
 impl Hints {
-    fn new(before: &[Node], told: &[Told<'_>]) -> Self {
+    fn new(before: &[Node], told: &[Told<'_>], missed: bool) -> Self {
         let mut hints = Self {
             same: vec![false; told.len()],
             other: vec![false; told.len()],
@@ -280,9 +283,10 @@ impl Hints {
             };
             let node = &before[candidate];
             let differs = marks_differ(node.mark, future.mark);
-            hints.same[at] |= future.mark.is_some()
-                && future.mark == node.mark
-                && is_telling(future.state.waits_for.as_deref());
+            let waits_for = future.state.waits_for.as_deref();
+            // Memory of a task that is over is soon another's, a deadline never another's.
+            let tells = is_telling(waits_for) && (!missed || waits_for == Some("sleep"));
+            hints.same[at] |= future.mark.is_some() && future.mark == node.mark && tells;
             hints.other[at] |= differs;
             let Some(parent) = future.parent else {
                 continue;

@@ -147,6 +147,8 @@ pub struct Tracker {
     clean_since: u64,
     /// Since when nothing but panics is watched.
     paused: Option<u64>,
+    /// Since when polls are watched again, after they were not; 0 when they always were.
+    watched_since: u64,
     counts: Statistics,
 }
 
@@ -169,6 +171,7 @@ impl Tracker {
             now: 0,
             clean_since: 0,
             paused: None,
+            watched_since: 0,
             counts: Statistics::default(),
         }
     }
@@ -217,7 +220,8 @@ impl Tracker {
             // News even where it is as before the last poll: until the next one nothing else says
             // so, and that may never come.
             let again = task.is_untold();
-            task.stands_at(suspension, marks, again, time.max(task.last_event), into);
+            let time = time.max(task.last_event);
+            task.stands_at(suspension, marks, self.watched_since, again, time, into);
         }
         self.counts.events += (into.len() - before) as u64;
     }

@@ -95,6 +95,7 @@ impl Tracker {
         let cancelled = self.word.is_cancelled(record.state);
         let clean_since = self.clean_since;
         let stood = self.stood(record);
+        let watched_since = self.watched_since;
         let task = self.table.get_mut(&key)?;
         if let Some(open) = task.open.take() {
             // One thread at a time polls a task, so the poll before has ended and the task was not
@@ -113,7 +114,7 @@ impl Tracker {
             self.counts.polls += 1;
         }
         if let Some((suspension, marks)) = stood {
-            task.stands_at(&suspension, marks, false, record.time, into);
+            task.stands_at(&suspension, marks, watched_since, false, record.time, into);
         }
         task.last_polled = record.time;
         let cause = match task.scheduled_by {

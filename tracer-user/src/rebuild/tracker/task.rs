@@ -279,11 +279,13 @@ impl Task {
     }
 
     /// Says where it has stood since its last poll, if that is elsewhere than before, or `again` is
-    /// set.
+    /// set, or it was told last before `watched_since`: what was not watched may have changed it, and
+    /// changed it back.
     pub(super) fn stands_at(
         &mut self,
         suspension: &Arc<Suspension>,
         marks: Marks,
+        watched_since: u64,
         again: bool,
         time: u64,
         into: &mut Vec<Event>,
@@ -291,11 +293,12 @@ impl Task {
         let same = self.suspended.as_ref().is_some_and(|(known, before)| {
             *before == marks && (Arc::ptr_eq(known, suspension) || known == suspension)
         });
-        if same && !again {
+        let missed = self.told < watched_since;
+        if same && !again && !missed {
             return;
         }
-        self.told = time;
         self.since = self.since_of(suspension, marks);
+        self.told = time;
         self.suspended = Some((Arc::clone(suspension), marks));
         let kind = EventKind::AwaitChanged {
             suspension: Arc::clone(suspension),

@@ -24,6 +24,7 @@ impl Tracker {
         }
         if watching.polls {
             self.paused = None;
+            self.watched_since = time;
             // A poll that began before was not lost.
             self.started = self.started.max(time);
         }
