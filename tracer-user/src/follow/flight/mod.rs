@@ -511,6 +511,10 @@ impl Sink for Flight {
         }
         match entry {
             Entry::Events(events) => self.watcher.events(events, &mut self.found),
+            Entry::Watching(watching) => {
+                self.watcher
+                    .polls_are_watched(watching.polls, watching.time);
+            }
             Entry::Statistics { counts, time } => {
                 self.statistics.clone_from(counts);
                 self.look(*time);

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use self::node::{
-    Limits, Node, due, is_body, is_same, mark_fleeting, moved_on, name, parent_of, trigger,
+    Limits, Node, due, is_body, is_same, mark_fleeting, moved_on, name, parent_of, proved, trigger,
 };
 use super::trigger::{Cause, Trigger};
 use crate::analyse::requests::Patterns;
@@ -74,6 +74,8 @@ pub struct Watcher {
     panics: Vec<(UnitId, u64, Option<Arc<PanicLocation>>)>,
     /// Tasks that were not followed.
     beyond: u64,
+    /// Since when polls are not watched, to keep a budget.
+    pause: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -89,6 +91,8 @@ struct Task {
     idle: bool,
     /// When the first of its futures will be too slow.
     due: u64,
+    /// Polls of it may be missing since it was told where it stands.
+    missed: bool,
 }
 
 impl Watcher {
@@ -102,6 +106,30 @@ impl Watcher {
             requests: Vec::new(),
             panics: Vec::new(),
             beyond: 0,
+            pause: None,
+        }
+    }
+
+    /// From `time` on polls are watched, or are not (CLOCK_MONOTONIC, nanoseconds).
+    pub fn polls_are_watched(&mut self, watched: bool, time: u64) {
+        let length = match (watched, self.pause) {
+            (false, None) => {
+                self.pause = Some(time);
+                0
+            }
+            (true, Some(since)) => {
+                self.pause = None;
+                time.saturating_sub(since)
+            }
+            _ => return,
+        };
+        for task in self.tasks.values_mut() {
+            // What memory tells in the pause is of one moment of it.
+            task.missed = true;
+            for node in task.nodes.iter_mut().skip(1) {
+                node.unwatched = node.unwatched.saturating_add(length);
+            }
+            task.due = due(&task.nodes);
         }
     }
 
@@ -137,9 +165,10 @@ impl Watcher {
 
     /// Looks at what waits while nothing happens, at `now` (CLOCK_MONOTONIC, nanoseconds).
     pub fn look(&mut self, now: u64, found: &mut Vec<Trigger>) {
+        let seen = self.watched_until(now);
         for task in self.tasks.values_mut() {
-            if task.idle && task.due <= now {
-                task.tell_slow(now, found);
+            if task.idle && task.due <= seen {
+                task.tell_slow(seen, found);
             }
         }
         let panics = std::mem::take(&mut self.panics);
@@ -152,8 +181,14 @@ impl Watcher {
         }
     }
 
+    /// This time, or when the pause began that goes on: what is later counts for nothing.
+    fn watched_until(&self, time: u64) -> u64 {
+        self.pause.map_or(time, |pause| time.min(pause))
+    }
+
     fn event(&mut self, event: &Event, found: &mut Vec<Trigger>) {
         let unit = event.id.unit;
+        let seen = self.watched_until(event.time);
         match &event.kind {
             EventKind::Described(what) => {
                 if let Unit::Task(task) = &**what {
@@ -163,8 +198,8 @@ impl Watcher {
             EventKind::AwaitChanged { suspension, marks } if self.watched.follows_awaits() => {
                 if let Some(mut task) = self.tasks.remove(&unit) {
                     self.stands(&mut task, suspension, *marks, event.time, found);
-                    if task.due <= event.time {
-                        task.tell_slow(event.time, found);
+                    if task.due <= seen {
+                        task.tell_slow(seen, found);
                     }
                     self.tasks.insert(unit, task);
                 }
@@ -217,6 +252,7 @@ impl Watcher {
                 poll: None,
                 idle: false,
                 due: u64::MAX,
+                missed: false,
             };
             self.tasks.insert(unit, task);
         }
@@ -244,6 +280,12 @@ impl Watcher {
         found: &mut Vec<Trigger>,
     ) {
         let before = std::mem::take(&mut task.nodes);
+        let missed = std::mem::take(&mut task.missed);
+        let proved = if missed {
+            proved(&before, suspension, marks)
+        } else {
+            vec![true; before.len()]
+        };
         let (begin, end, polled) = match task.poll {
             Some((begin, Some(end))) => (begin, end, true),
             // An end that was not told is before the next begin.
@@ -251,7 +293,7 @@ impl Watcher {
             None => (time, time, false),
         };
         // What is there for the first time began in the last poll, if all before that is known.
-        let new_is_sure = polled && (!before.is_empty() || !task.existing);
+        let new_is_sure = polled && !missed && (!before.is_empty() || !task.existing);
         let mut stayed = vec![false; before.len()];
         let mut places: HashMap<(Place, &str), usize> = HashMap::new();
         for (at, node) in before.iter().enumerate().rev() {
@@ -288,7 +330,8 @@ impl Watcher {
                 Some((now, Some(then))) => {
                     let at = places.get(&(future.place, &*future.state.future)).copied();
                     at.filter(|at| {
-                        is_same(&before, *at, then, mark)
+                        proved[*at]
+                            && is_same(&before, *at, then, mark)
                             && !moved_on(&before[then].state, &nodes[now].state)
                     })
                 }
@@ -301,6 +344,7 @@ impl Watcher {
                     depth: future.depth,
                     mark: mark.or(before[at].mark),
                     state,
+                    unwatched: 0,
                     ..before[at].clone()
                 }
             } else {
@@ -321,6 +365,7 @@ impl Watcher {
                     mark,
                     state,
                     since,
+                    unwatched: 0,
                     sure: if is_root { !task.existing } else { new_is_sure },
                     limits,
                     told: (false, false),
@@ -432,6 +477,7 @@ impl Task {
         let mut changed = false;
         for node in self.nodes.iter_mut().filter(|node| node.fleeting) {
             node.since = time;
+            node.unwatched = 0;
             node.sure = true;
             node.told.1 = false;
             changed = true;

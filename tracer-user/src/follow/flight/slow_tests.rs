@@ -190,3 +190,59 @@ fn a_panic_is_told_with_its_place_and_what_it_says() {
     assert_eq!(told[0].why, format!("{panicked}: out of \\x1b[31mluck"));
     assert_eq!(found(Watching::default(), &trace, 2_000 * MS), []);
 }
+
+/// Polls are not watched for most of the time: a connection that answers one request in a millisecond
+/// looks the same after each pause, and nothing took long. What sleeps until the same moment does.
+#[test]
+fn a_pause_makes_no_request_slow_and_hides_none_that_a_deadline_tells() {
+    let answers = |leaf: fn(u64) -> crate::analyse::history::sample::Future| {
+        let mut trace = Trace::new();
+        let thread = trace.thread(1, "worker", 1);
+        let task = trace.task(1, "app::serve", 2, true);
+        let mut told = Vec::new();
+        for window in 1..6 {
+            let start = window * 1_000 * MS;
+            for now in [start, start + MS, start + 2 * MS] {
+                let reads = [body(0, 0, "app::serve", 5), self::leaf(1, 8, "Read", "io")];
+                let handles = [
+                    body(0, 0, "app::serve", 7),
+                    body(1, 8, "app::handle", 20),
+                    leaf(9),
+                ];
+                let first = now == start && window == 1;
+                let standing: &[_] = if first { &reads } else { &handles };
+                trace.stands(task, now, standing);
+                trace.poll(task, thread, now, now + 1, None);
+            }
+            told.push((trace.events.len(), start + 3 * MS));
+        }
+        let mut watcher = Watcher::new(of_requests(Some("app::handle"), 100 * MS));
+        let (mut found, mut from) = (Vec::new(), 0);
+        for (until, end) in told {
+            watcher.polls_are_watched(true, end - 3 * MS);
+            watcher.events(&trace.events[from..until], &mut found);
+            watcher.polls_are_watched(false, end);
+            // As memory tells it in the pause.
+            let looked = end + 500 * MS;
+            let mut memory = trace.clone();
+            memory.events.clear();
+            memory.stands(
+                task,
+                looked,
+                &[
+                    body(0, 0, "app::serve", 7),
+                    body(1, 8, "app::handle", 20),
+                    leaf(9),
+                ],
+            );
+            watcher.events(&memory.events, &mut found);
+            watcher.look(end + 900 * MS, &mut found);
+            from = until;
+        }
+        found.len()
+    };
+    let channel = |_| leaf(2, 16, "tokio::sync::oneshot::Receiver", "oneshot");
+    assert_eq!(answers(channel), 0);
+    // The request is the same one in all windows.
+    assert_eq!(answers(|mark| sleep(2, 16, mark as u8)), 1);
+}

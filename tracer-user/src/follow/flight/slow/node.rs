@@ -7,7 +7,7 @@ use super::super::trigger::{Cause, Trigger};
 use super::SETTLE;
 use crate::analyse::task_name;
 use crate::rebuild::event::Unit;
-use crate::rebuild::suspension::{FutureState, Place};
+use crate::rebuild::suspension::{FutureState, Marks, Place, Suspension};
 use crate::rebuild::tree::NodeKind;
 use crate::show::escape::escape;
 use crate::show::live::format;
@@ -26,6 +26,9 @@ pub(super) struct Node {
     pub(super) mark: Option<u8>,
     pub(super) state: Arc<FutureState>,
     pub(super) since: u64,
+    /// Time since then that was not watched, in which it may have become another that looks the
+    /// same: it counts for nothing until a deadline says that it is the one.
+    pub(super) unwatched: u64,
     /// Its beginning was seen.
     pub(super) sure: bool,
     pub(super) limits: Limits,
@@ -49,14 +52,18 @@ impl Node {
             self.limits.wait
         };
         if self.sure {
-            self.since.saturating_add(request.min(wait))
+            self.counts_from().saturating_add(request.min(wait))
         } else {
             u64::MAX
         }
     }
 
+    fn counts_from(&self) -> u64 {
+        self.since.saturating_add(self.unwatched)
+    }
+
     pub(super) fn waited_too_long(&self, now: u64) -> bool {
-        self.sure && self.since.saturating_add(self.limits.wait) <= now
+        self.sure && self.counts_from().saturating_add(self.limits.wait) <= now
     }
 
     /// Tells it as what it is too long; `true` when that is an await.
@@ -70,8 +77,8 @@ impl Node {
         let task = name(unit);
         let future = &self.state.future;
         let span = |nanoseconds| format::duration(Duration::from_nanos(nanoseconds));
-        let took = span(now.saturating_sub(self.since));
-        if !self.told.0 && self.since.saturating_add(self.limits.request) <= now {
+        let took = span(now.saturating_sub(self.counts_from()));
+        if !self.told.0 && self.counts_from().saturating_add(self.limits.request) <= now {
             let limit = span(self.limits.request);
             let why = format!("request {future} of {task} took {took}, more than {limit}");
             found.push(trigger(Cause::Request, &why, now));
@@ -156,4 +163,29 @@ pub(super) fn mark_fleeting(nodes: &mut [Node]) {
             Some(child) => of_runtime && child.fleeting,
         };
     }
+}
+
+/// Which of the nodes are there again for certain, though events in between are missing: those that
+/// hold a sleep until the same moment. The task's own future always is.
+pub(super) fn proved(before: &[Node], now: &Suspension, marks: Marks) -> Vec<bool> {
+    let mut proved = vec![false; before.len()];
+    for at in (0..before.len()).rev() {
+        let node = &before[at];
+        let is_sleep = node.mark.is_some() && node.state.waits_for.as_deref() == Some("sleep");
+        proved[at] |= is_sleep
+            && now.futures.iter().any(|future| {
+                future.place == node.place
+                    && future.state.future == node.state.future
+                    && marks.of(future) == node.mark
+            });
+        if proved[at]
+            && let Some(parent) = before[..at].iter().rposition(|up| up.depth < node.depth)
+        {
+            proved[parent] = true;
+        }
+    }
+    if let Some(root) = proved.first_mut() {
+        *root = true;
+    }
+    proved
 }
