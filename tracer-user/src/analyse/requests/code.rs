@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::analyse::history::{Awaited, History};
 
 /// Where service calls come from: prefixes of paths, and the name to tell the user. Modules of
-/// hyper 1, hyper-util 0.1, axum 0.7 to 0.8, tonic 0.12 to 0.14, tower 0.4 to 0.5, as read from
-/// their sources.
+/// hyper 1, hyper-util 0.1, axum 0.7 to 0.8, tonic 0.12 to 0.14, tower 0.4 to 0.5, actix-web 4 with
+/// actix-http 3 and actix-service 2, as read from their sources.
 const SERVICES: &[(&str, &str)] = &[
     ("hyper::proto::", "hyper"),
     ("hyper::server::", "hyper"),
@@ -24,6 +24,11 @@ const SERVICES: &[(&str, &str)] = &[
     ("tower::", "tower"),
     ("tower_http::", "tower"),
     ("tower_service::", "tower"),
+    ("actix_http::h1::", "actix-web"),
+    ("actix_http::h2::", "actix-web"),
+    ("actix_http::service::", "actix-web"),
+    ("actix_service::", "actix-web"),
+    ("actix_web::", "actix-web"),
 ];
 
 /// Crates that are nobody's own program, whatever their files are called.
@@ -59,6 +64,9 @@ const LIBRARIES: &[&str] = &[
     "sqlx_core",
     "actix_web",
     "actix_http",
+    "actix_server",
+    "actix_service",
+    "actix_files",
     "actix_rt",
     "warp",
     "rustls",
