@@ -9,7 +9,7 @@ use tracer_user::dwarf::{DebugInfo, Scopes};
 use tracer_user::locate::Module;
 use tracer_user::object::{Binary, DebugSource};
 use tracer_user::plan::{
-    Functions, Names, Request, Rules, make, task_vtables, versions_of, waker_functions,
+    Functions, Names, Request, Rules, make, task_polls, task_vtables, versions_of, waker_functions,
 };
 use tracer_user::runtime::tokio::{Inspector, ShapeInspector, TokioConventions};
 use tracer_user::show::escape::escape;
@@ -50,7 +50,8 @@ pub fn run(bytes: &[u8]) {
     }
     let _ = (task_vtables(&binary), waker_functions(&binary));
     let _ = versions_of(&binary, "tokio");
-    let _ = ShapeInspector::new(0, &binary, &binary, LoadBias(0));
+    let none = Names::default();
+    let _ = ShapeInspector::new(0, &binary, &binary, &none, LoadBias(0));
     let _ = UnwindTables::from_sections(binary.loaded_sections()).is_empty();
     let Ok(source) = DebugSource::search(Arc::clone(&binary), path, &[], None) else {
         return;
@@ -91,7 +92,10 @@ fn types(source: &DebugSource, bytes: &[u8]) {
     let Ok(info) = DebugInfo::load(source) else {
         return;
     };
-    let _ = info.damaged_units();
+    let _ = (info.damaged_units(), info.split());
+    let names = Names::from_debug_info(&info, &task_polls(source));
+    let binary = source.binary();
+    let _ = ShapeInspector::new(0, binary, source.symbol_file(), &names, LoadBias(0));
     let futures = Futures::new(&info);
     let memory = HostileMemory::new(bytes);
     let walker = Walker {
