@@ -292,8 +292,9 @@ impl Collector {
                 self.missing.gaps = self.missing.gaps.saturating_add(*lost);
                 self.touch(unit, event.time);
             }
+            // Where it stands is nothing that it does: memory tells it, too.
+            EventKind::AwaitChanged { .. } => {}
             EventKind::Spawned { .. }
-            | EventKind::AwaitChanged { .. }
             | EventKind::Aborted { .. }
             | EventKind::Fired
             | EventKind::WakerCloned { .. }

@@ -35,7 +35,7 @@ impl Builder {
             forget(state);
             return;
         }
-        let missed = std::mem::take(&mut state.missed);
+        let missed = state.take_missed();
         let since = state.since.take();
         let only_poll = since.as_ref().and_then(Since::only_poll);
         let round = match (&since, only_poll) {

@@ -33,6 +33,10 @@ pub(super) struct TaskState {
     /// Events of it are missing in the recording since it was told where it stands: what looks the
     /// same may be another.
     pub(super) missed: bool,
+    /// It was polled in the stretch that is watched, or was watched last.
+    pub(super) polled_in_stretch: bool,
+    /// It was not, in all of the last one: what looks the same then stood still, for all that is seen.
+    pub(super) quiet: bool,
     /// What happened since that was known to hold.
     pub(super) since: Option<Since>,
     /// Since when the tree has stood as it does.
@@ -120,6 +124,8 @@ impl TaskState {
             aborts: Vec::new(),
             told: None,
             missed: false,
+            polled_in_stretch: false,
+            quiet: false,
             since: None,
             stood: Stood {
                 made: now,
@@ -155,6 +161,7 @@ impl TaskState {
 
     /// A poll began: it may change where the task stands.
     pub(super) fn polled(&mut self, begin: Moment, evidence: Evidence) {
+        self.polled_in_stretch = true;
         let since = self.since.get_or_insert(Since {
             first: begin,
             end: None,
@@ -182,6 +189,26 @@ impl TaskState {
         since.end = None;
         since.hole |= hole;
         self.missed |= hole;
+        self.quiet &= !hole;
+    }
+
+    /// Polls are not watched from now on.
+    pub(super) fn pauses(&mut self) {
+        self.gap(true);
+        self.quiet = !self.polled_in_stretch;
+    }
+
+    /// Polls are watched again.
+    pub(super) fn is_watched_again(&mut self) {
+        let quiet = self.quiet;
+        self.gap(true);
+        self.quiet = quiet;
+        self.polled_in_stretch = false;
+    }
+
+    /// Whether what looks the same as it was told last may be another.
+    pub(super) fn take_missed(&mut self) -> bool {
+        std::mem::take(&mut self.missed) && (self.polled_in_stretch || !self.quiet)
     }
 }
 

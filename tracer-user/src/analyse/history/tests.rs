@@ -306,6 +306,45 @@ fn what_looks_the_same_after_a_pause_is_the_same_where_a_deadline_says_so() {
     assert_eq!(of(&history, "Sleep").len(), 1);
 }
 
+/// Nothing of it was seen in a whole stretch that was watched, before memory and a poll told again.
+#[test]
+fn what_was_not_polled_in_a_whole_window_stood_still() {
+    let (mut trace, worker, task) = started();
+    let hangs = [
+        body(0, 0, "app::serve", 10),
+        body(1, 8, "app::answer", 20),
+        leaf(2, 16, "tokio::sync::oneshot::Receiver", "oneshot"),
+    ];
+    trace.stands(task, 200, &hangs);
+    trace.poll(task, worker, 200, 205, None);
+    let first = trace.events.len();
+    // As memory tells it.
+    trace.stands(task, 650, &hangs);
+    let second = trace.events.len();
+    trace.stands(task, 900, &hangs);
+    trace.poll(task, worker, 900, 905, None);
+    let mut builder = Builder::new(100);
+    builder.events(&trace.events[..first]);
+    let paused = |from| Watching {
+        polls: false,
+        ..Watching::everything(from)
+    };
+    builder.watching(&paused(300));
+    builder.watching(&Watching::everything(400));
+    builder.watching(&paused(600));
+    builder.events(&trace.events[first..second]);
+    builder.watching(&Watching::everything(800));
+    builder.events(&trace.events[second..]);
+    builder.reached(1_000);
+    let history = builder.finish();
+    let answers: Vec<_> = of(&history, "app::answer")
+        .iter()
+        .map(|row| (row.start, row.end, row.at_least))
+        .collect();
+    // From 400 to 600 everything was watched, and it was not polled.
+    assert_eq!(answers, [(110, Some(900), false)]);
+}
+
 #[test]
 fn a_window_keeps_the_begin_of_what_goes_on_in_it() {
     let (mut trace, worker, task) = started();

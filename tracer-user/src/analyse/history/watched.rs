@@ -2,6 +2,7 @@
 //! every unit, and none of them says so.
 
 use super::builder::Builder;
+use super::task::TaskState;
 use super::{Missing, UnitIndex, UnitKind};
 use crate::rebuild::watching::Watching;
 
@@ -50,13 +51,13 @@ impl Builder {
                 if self.showing {
                     self.history.missing.pauses += 1;
                 }
-                self.nothing_is_known(|_| true);
+                self.nothing_is_known(|_| true, TaskState::pauses);
             }
             (true, Some(since)) => {
                 self.watched.pause = None;
                 self.unwatched(since, watching.time);
                 // What a probe that was hit just before told just after, in the pause, is past too.
-                self.nothing_is_known(|_| true);
+                self.nothing_is_known(|_| true, TaskState::is_watched_again);
             }
             _ => {}
         }
@@ -67,13 +68,14 @@ impl Builder {
                     self.history.missing.left_out.push(future.clone());
                 }
             }
-            self.nothing_is_known(|kind| match kind {
+            let is_left_out = |kind: &UnitKind| match kind {
                 UnitKind::Task(task) => task
                     .future
                     .as_ref()
                     .is_some_and(|future| left_out.contains(future)),
                 _ => false,
-            });
+            };
+            self.nothing_is_known(is_left_out, |state| state.gap(true));
         }
     }
 
@@ -93,7 +95,7 @@ impl Builder {
     }
 
     /// What these units do from now on is not known.
-    fn nothing_is_known(&mut self, of: impl Fn(&UnitKind) -> bool) {
+    fn nothing_is_known(&mut self, of: impl Fn(&UnitKind) -> bool, note: impl Fn(&mut TaskState)) {
         for at in 0..self.known.len() {
             if !self
                 .history
@@ -111,7 +113,7 @@ impl Builder {
                 .get_mut(at)
                 .and_then(|known| known.state.as_mut())
             {
-                state.gap(true);
+                note(state);
             }
         }
     }

@@ -91,6 +91,9 @@ struct Task {
     idle: bool,
     /// When the first of its futures will be too slow.
     due: u64,
+    /// It was polled in the stretch that is watched, or was watched last. If it was not, it stands
+    /// still in the pause, too, for all that is seen.
+    polled: bool,
     /// Polls of it may be missing since it was told where it stands.
     missed: bool,
 }
@@ -125,11 +128,14 @@ impl Watcher {
         };
         for task in self.tasks.values_mut() {
             // What memory tells in the pause is of one moment of it.
-            task.missed = true;
-            for node in task.nodes.iter_mut().skip(1) {
-                node.unwatched = node.unwatched.saturating_add(length);
+            task.missed = task.polled;
+            if task.polled {
+                for node in task.nodes.iter_mut().skip(1) {
+                    node.unwatched = node.unwatched.saturating_add(length);
+                }
+                task.due = due(&task.nodes);
             }
-            task.due = due(&task.nodes);
+            task.polled &= !watched;
         }
     }
 
@@ -210,7 +216,7 @@ impl Watcher {
                         task.tell_slow(event.time, found);
                     }
                     task.poll = Some((event.time, None));
-                    task.idle = false;
+                    (task.idle, task.polled) = (false, true);
                 }
             }
             EventKind::PollEnd { outcome, .. } => {
@@ -252,6 +258,7 @@ impl Watcher {
                 poll: None,
                 idle: false,
                 due: u64::MAX,
+                polled: false,
                 missed: false,
             };
             self.tasks.insert(unit, task);

@@ -191,6 +191,38 @@ fn a_panic_is_told_with_its_place_and_what_it_says() {
     assert_eq!(found(Watching::default(), &trace, 2_000 * MS), []);
 }
 
+/// A request hangs; in the windows after the first nothing of its task is seen.
+#[test]
+fn what_hangs_over_pauses_is_told() {
+    let mut trace = Trace::new();
+    let thread = trace.thread(1, "worker", 1);
+    let task = trace.task(1, "app::serve", 2, true);
+    for (now, line) in [(1_000 * MS, 5), (1_001 * MS, 7)] {
+        let mut standing = vec![body(0, 0, "app::serve", line)];
+        if line == 7 {
+            standing.push(body(1, 8, "app::handle", 20));
+        }
+        trace.stands(task, now, &standing);
+        trace.poll(task, thread, now, now + 1, None);
+    }
+    trace.stands(
+        task,
+        1_002 * MS,
+        &[body(0, 0, "app::serve", 7), body(1, 8, "app::handle", 20)],
+    );
+    let mut watcher = Watcher::new(of_requests(Some("app::handle"), 300 * MS));
+    let mut found = Vec::new();
+    watcher.events(&trace.events, &mut found);
+    for window in 1..4 {
+        watcher.polls_are_watched(false, (window * 1_000 + 100) * MS);
+        watcher.look((window * 1_000 + 900) * MS, &mut found);
+        watcher.polls_are_watched(true, (window * 1_000 + 950) * MS);
+        watcher.look((window * 1_000 + 1_050) * MS, &mut found);
+    }
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].why.contains("more than 300ms"), "{found:?}");
+}
+
 /// Polls are not watched for most of the time: a connection that answers one request in a millisecond
 /// looks the same after each pause, and nothing took long. What sleeps until the same moment does.
 #[test]
