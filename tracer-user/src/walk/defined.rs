@@ -9,7 +9,7 @@ use crate::rebuild::tree::SourcePlace;
 /// Instances of one generic future that are compared before its `poll` is said to be at one place.
 const MAX_INSTANCES: usize = 32;
 
-/// Futures that poll a closure: `core` (std's too), and those of futures-util and of tokio up to 1.42,
+/// Futures that poll a closure: `core` (std's too), and those of futures-util and of tokio up to 1.40,
 /// which are older.
 const POLL_FN: [&str; 3] = [
     "core::future::poll_fn::PollFn",

@@ -254,6 +254,21 @@ fn a_hole_ends_what_is_not_there_any_more_where_it_was_last_known() {
     assert_eq!(history.missing.gaps, 1);
 }
 
+/// Polls are not watched from this time on.
+fn pause_from(time: u64) -> Watching {
+    Watching {
+        polls: false,
+        ..Watching::everything(time)
+    }
+}
+
+/// Start, end, and whether the start is a bound.
+fn lives(history: &History, future: &str) -> Vec<(u64, Option<u64>, bool)> {
+    let rows = of(history, future);
+    let lives = rows.iter().map(|row| (row.start, row.end, row.at_least));
+    lives.collect()
+}
+
 /// A task that answers one request after the other, and sleeps in one that is slow.
 #[test]
 fn what_looks_the_same_after_a_pause_is_the_same_where_a_deadline_says_so() {
@@ -281,25 +296,17 @@ fn what_looks_the_same_after_a_pause_is_the_same_where_a_deadline_says_so() {
         trace.poll(task, worker, time, time + 5, None);
         told.push(trace.events.len());
     }
-    let pause = |builder: &mut Builder, from, until| {
-        builder.watching(&Watching {
-            polls: false,
-            ..Watching::everything(from)
-        });
-        builder.watching(&Watching::everything(until));
-    };
     let mut builder = Builder::new(100);
     builder.events(&trace.events[..told[0]]);
-    pause(&mut builder, 300, 400);
+    builder.watching(&pause_from(300));
+    builder.watching(&Watching::everything(400));
     builder.events(&trace.events[told[0]..told[2]]);
-    pause(&mut builder, 700, 800);
+    builder.watching(&pause_from(700));
+    builder.watching(&Watching::everything(800));
     builder.events(&trace.events[told[2]..]);
     builder.reached(1_000);
     let history = builder.finish();
-    let answers: Vec<_> = of(&history, "app::answer")
-        .iter()
-        .map(|row| (row.start, row.end, row.at_least))
-        .collect();
+    let answers = lives(&history, "app::answer");
     // It was there at 200, and is there at 500: one or two. What sleeps until the same moment is one.
     assert_eq!(answers, [(110, Some(200), false), (500, Some(900), true)]);
     assert_eq!(of(&history, "app::serve").len(), 1);
@@ -325,22 +332,15 @@ fn what_was_not_polled_in_a_whole_window_stood_still() {
     trace.poll(task, worker, 900, 905, None);
     let mut builder = Builder::new(100);
     builder.events(&trace.events[..first]);
-    let paused = |from| Watching {
-        polls: false,
-        ..Watching::everything(from)
-    };
-    builder.watching(&paused(300));
+    builder.watching(&pause_from(300));
     builder.watching(&Watching::everything(400));
-    builder.watching(&paused(600));
+    builder.watching(&pause_from(600));
     builder.events(&trace.events[first..second]);
     builder.watching(&Watching::everything(800));
     builder.events(&trace.events[second..]);
     builder.reached(1_000);
     let history = builder.finish();
-    let answers: Vec<_> = of(&history, "app::answer")
-        .iter()
-        .map(|row| (row.start, row.end, row.at_least))
-        .collect();
+    let answers = lives(&history, "app::answer");
     // From 400 to 600 everything was watched, and it was not polled.
     assert_eq!(answers, [(110, Some(900), false)]);
 }

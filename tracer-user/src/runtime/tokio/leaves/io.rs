@@ -169,7 +169,7 @@ fn descriptor(resource: Value<'_, '_>) -> Option<i64> {
     (fd >= 0).then_some(i64::from(fd))
 }
 
-/// The driver's state for a resource: `registration.shared: Arc<ScheduledIo>`; before tokio 1.33 a
+/// The driver's state for a resource: `registration.shared: Arc<ScheduledIo>`; before tokio 1.30 a
 /// pointer to a slot of its slab (`Ref { value: *const Value { value: ScheduledIo, .. } }`).
 fn scheduled_io<'v, 'a>(resource: Value<'v, 'a>) -> Option<Value<'v, 'a>> {
     let shared = resource.field("registration.shared").ok()?;
