@@ -13,6 +13,7 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,8 @@ pub(super) struct Links {
     /// Paths that lead this process to the files.
     files: Vec<PathBuf>,
     groups: Vec<Group>,
+    /// What [`Links::prepare`] made.
+    prepared: Option<OwnedFd>,
     /// Probes that the kernel refused.
     refused: HashSet<u32>,
     /// Those that were not told yet.
@@ -53,6 +56,12 @@ struct Group {
     probes: Vec<u32>,
     /// Perf events stay open as long as their links.
     _fds: Vec<OwnedFd>,
+}
+
+impl Group {
+    fn is_in(&self, wanted: &ProbeSet) -> bool {
+        self.probes.iter().all(|probe| wanted.contains(*probe))
+    }
 }
 
 /// What became of a wish.
@@ -124,9 +133,31 @@ impl Links {
             sites,
             files,
             groups: Vec::new(),
+            prepared: None,
             refused: HashSet::new(),
             refusals: Vec::new(),
         }
+    }
+
+    /// Makes the kernel ready to take out the probes that are not wanted: they still fire. It waits
+    /// for readers of its own (`dup_mmap_sem`, some 15 ms, Linux 6.18) before it changes code, unless
+    /// it has just changed some. While it waits for the first probe that goes, all would cost what
+    /// they cost, and nobody would look. So a link is made that changes nothing: to one of these
+    /// sites, but in this process, which does not run that program.
+    pub(super) fn prepare(&mut self, wanted: &ProbeSet) {
+        let goes = self.groups.iter().any(|group| !group.is_in(wanted));
+        let Some(site) = self.sites.first() else {
+            return;
+        };
+        if self.kind == LinkKind::Perf || !goes {
+            return;
+        }
+        let file = self.files.get(site.file as usize);
+        let path = file.map_or(Path::new(""), PathBuf::as_path);
+        let (program, own) = (self.program.as_fd(), std::process::id());
+        // Without it the probes cost a little more.
+        self.prepared =
+            syscall::link_uprobes(program, path, &[site.offset], &[site.cookie], own, false).ok();
     }
 
     /// Takes out the probes that are not wanted and sets those that are. What the kernel refuses is
@@ -141,8 +172,12 @@ impl Links {
     }
 
     fn try_to_place(&mut self, wanted: &ProbeSet) -> Result<(), Failed> {
-        self.groups
-            .retain(|group| group.probes.iter().all(|probe| wanted.contains(*probe)));
+        let (kept, gone) = self
+            .groups
+            .drain(..)
+            .partition(|group| group.is_in(wanted));
+        self.groups = kept;
+        self.let_go(gone);
         let placed: HashSet<u32> = self
             .groups
             .iter()
@@ -177,6 +212,23 @@ impl Links {
             }
         }
         Ok(())
+    }
+
+    /// Takes out groups of probes, and waits for that. When the target's code is as it was the kernel
+    /// waits for its own readers, some 40 ms for each multi link (6.18): together, these waits are
+    /// shorter.
+    fn let_go(&mut self, groups: Vec<Group>) {
+        let prepared = self.prepared.take();
+        if self.kind == LinkKind::Perf {
+            return;
+        }
+        thread::scope(|scope| {
+            for group in groups {
+                // Where there is no thread to be had, the group is dropped with the closure, here.
+                let _ = thread::Builder::new().spawn_scoped(scope, move || drop(group));
+            }
+            drop(prepared);
+        });
     }
 
     /// Links a group of sites at once. The kernel takes all or nothing and does not say which one
@@ -248,6 +300,13 @@ impl Links {
             index: site.index,
             reason,
         });
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        let groups = std::mem::take(&mut self.groups);
+        self.let_go(groups);
     }
 }
 

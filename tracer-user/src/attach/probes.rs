@@ -88,6 +88,16 @@ impl Probes {
         }
     }
 
+    /// To be called before [`Probes::place`] while everything is still watched: what goes is gone
+    /// sooner then. Blocks for some 15 ms.
+    pub(super) fn prepare(&mut self, wanted: &ProbeSet) {
+        match &mut self.held {
+            Held::Here(links) => links.prepare(wanted),
+            // That it has ended is told when something is placed.
+            Held::Apart(holder) => drop(holder.prepare(wanted)),
+        }
+    }
+
     /// Takes out the probes that are not wanted and sets those that are. What the kernel refuses is
     /// left out and named. With multi links a probe that goes takes its group with it for a moment.
     ///

@@ -53,6 +53,7 @@ impl Session {
     /// # Errors
     /// As [`Session::start`]. What was in place before may then be gone.
     pub fn place(&mut self, wanted: &ProbeSet, open: bool) -> Result<Placed, AttachError> {
+        self.probes.prepare(wanted);
         self.set_window(0)?;
         let from = monotonic_ns();
         self.probes.place(wanted)?;

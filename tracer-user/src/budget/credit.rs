@@ -6,12 +6,17 @@ use crate::attach::Measured;
 /// not be watched.
 const FLOOR: f64 = 0.001;
 
+/// Of the share that may be taken, this part is: what a hit costs is an estimate, the first second's
+/// credit is given and not earned, and a budget is kept by staying below it.
+const AIM: f64 = 0.9;
+
 /// Credit is kept for this long, nanoseconds.
 const KEPT: f64 = 2e9;
 
 /// The account.
 #[derive(Debug)]
 pub(super) struct Credit {
+    /// Of the target's own CPU time, what may be taken.
     share: f64,
     /// CPU time that may still be taken, nanoseconds; negative when too much was.
     pub(super) balance: f64,
@@ -27,7 +32,7 @@ impl Credit {
     /// target can be looked at at all.
     pub(super) fn new(share: f64, start: Measured) -> Self {
         Self {
-            share,
+            share: AIM * share,
             balance: share * 1e9,
             last: start,
             own: 0.0,

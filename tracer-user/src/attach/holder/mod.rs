@@ -97,6 +97,14 @@ impl Holder {
         }
     }
 
+    /// See [`Links::prepare`](super::links::Links::prepare).
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(super) fn prepare(&mut self, wanted: &ProbeSet) -> io::Result<()> {
+        self.ask(&Request::Prepare(wanted.clone())).map(drop)
+    }
+
     /// Takes out the probes that are not wanted and sets those that are.
     ///
     /// # Errors

@@ -78,10 +78,14 @@ fn hold() -> io::Result<()> {
     }
     send(&mut stream, &ready)?;
     while let Some(request) = receive(&mut stream)? {
-        let Request::Place(wanted) = request else {
-            return Err(io::Error::other("it has begun"));
+        let answer = match request {
+            Request::Begin(_) => return Err(io::Error::other("it has begun")),
+            Request::Prepare(wanted) => {
+                links.prepare(&wanted);
+                Answer::default()
+            }
+            Request::Place(wanted) => links.place(&wanted),
         };
-        let answer = links.place(&wanted);
         send(&mut stream, &answer)?;
     }
     drop(links);

@@ -17,6 +17,8 @@ const LONGEST: u32 = 64 << 20;
 pub(super) enum Request {
     /// The first one, and only that.
     Begin(Begin),
+    /// To be ready to have no others than these in place.
+    Prepare(ProbeSet),
     /// To have these probes in place and no others.
     Place(ProbeSet),
 }
