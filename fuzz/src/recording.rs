@@ -1,12 +1,16 @@
 //! A recording: its reader, then everything that is made of what it says.
 //!
 //! Input: a byte that chooses, then either a whole file (bit 0), or packets, each with its length in
-//! two bytes, that are framed here: no mutation finds a checksum.
+//! two bytes, that are framed here: no mutation finds a checksum. Parts of snapshots are compressed
+//! (bit 2): few mutations of what is compressed can be inflated.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::Cursor;
+use std::io::{Cursor, Write as _};
 use std::path::Path;
 
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
 use tracer_user::analyse::activity::Collector;
 use tracer_user::analyse::critical_path::{Question, walk};
 use tracer_user::analyse::findings::{Thresholds, coverage, find, graph};
@@ -29,14 +33,20 @@ use crate::outlets::{assert_no_controls, assert_safe};
 /// The first bytes of a recording and its frames: docs/recording-format.md.
 const MAGIC: &[u8; 8] = b"\x89ATRC\r\n\x1a";
 
+/// The first byte of a part of a snapshot in a packet, and of a compressed one: the field's
+/// number, and that it has a length (proto/asynctrace.proto).
+const SNAPSHOT: u8 = 8 << 3 | 2;
+const DEFLATED_SNAPSHOT: u8 = 14 << 3 | 2;
+
 /// Items of one input at most.
 const ITEMS: usize = 2_000;
 
 /// A recording whose packets are these.
 #[must_use]
-pub fn framed<'p>(packets: impl IntoIterator<Item = &'p [u8]>) -> Vec<u8> {
+pub fn framed<'p>(packets: impl IntoIterator<Item = Cow<'p, [u8]>>) -> Vec<u8> {
     let mut file = MAGIC.to_vec();
     for payload in packets {
+        let payload = payload.as_ref();
         let length = u32::try_from(payload.len())
             .unwrap_or(u32::MAX)
             .to_le_bytes();
@@ -61,6 +71,56 @@ fn packets(mut bytes: &[u8]) -> Vec<&[u8]> {
     packets
 }
 
+/// The packet with its part of a snapshot compressed, if it has one.
+fn deflated(packet: &[u8]) -> Vec<u8> {
+    let (mut changed, mut rest) = (Vec::new(), packet);
+    while let Some((field, after)) = field(rest) {
+        let (tag, content) = field;
+        if tag == SNAPSHOT {
+            let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
+            let written = encoder.write_all(content).and_then(|()| encoder.finish());
+            push(
+                DEFLATED_SNAPSHOT,
+                &written.expect("memory takes every write"),
+                &mut changed,
+            );
+        } else {
+            push(tag, content, &mut changed);
+        }
+        rest = after;
+    }
+    // What is no field with a length stays as it is.
+    changed.extend(rest);
+    changed
+}
+
+/// A field with a length: its first byte and its content, and what follows.
+fn field(bytes: &[u8]) -> Option<((u8, &[u8]), &[u8])> {
+    let (tag, mut rest) = bytes.split_first().filter(|(tag, _)| *tag & 7 == 2)?;
+    let mut length = 0;
+    for shift in [0, 7, 14] {
+        let (byte, after) = rest.split_first()?;
+        length |= usize::from(byte & 0x7f) << shift;
+        rest = after;
+        if byte & 0x80 == 0 {
+            let (content, after) = rest.split_at_checked(length)?;
+            return Some(((*tag, content), after));
+        }
+    }
+    None
+}
+
+fn push(tag: u8, content: &[u8], into: &mut Vec<u8>) {
+    into.push(tag);
+    let mut length = content.len();
+    while length >= 0x80 {
+        into.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    into.push(length as u8);
+    into.extend(content);
+}
+
 /// Reads it.
 pub fn run(bytes: &[u8]) {
     let Some((choice, rest)) = bytes.split_first() else {
@@ -69,7 +129,11 @@ pub fn run(bytes: &[u8]) {
     let file = if choice & 1 == 1 {
         rest.to_vec()
     } else {
-        framed(packets(rest))
+        let packets = packets(rest).into_iter();
+        framed(packets.map(|packet| match choice & 4 {
+            0 => Cow::Borrowed(packet),
+            _ => Cow::Owned(deflated(packet)),
+        }))
     };
     jump(&file, u64::from(*choice));
     let Some(read) = read(&file) else {

@@ -63,6 +63,109 @@ fn pauses(watching: &[Watching]) -> Vec<(u64, u64)> {
     pauses
 }
 
+/// What a recording takes that may take everything, in percent of what the target uses for itself.
+fn taken(pid: &str, more: &[&str]) -> f64 {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.astrace");
+    let always = ["record", "--pid", pid, "-d", "3", "--max-overhead", "100"];
+    let path = ["-o", file.to_str().unwrap()];
+    let recorded = run(&[&always[..], more, &path].concat());
+    let said = &recorded.stderr;
+    let taken = said
+        .split("took about ")
+        .nth(1)
+        .and_then(|rest| rest.split('%').next());
+    taken.unwrap_or_else(|| panic!("{said}")).parse().unwrap()
+}
+
+/// What is asked for beside polls goes before them, alone and for the whole of the time, where that
+/// is enough.
+fn is_given_up_alone(build: Build, more: &[&str], words: &str, left: impl Fn(&Watching) -> bool) {
+    let load = [
+        "--compute",
+        "--pairs",
+        "1",
+        "--yielders",
+        "8",
+        "--sleepers",
+        "2",
+    ];
+    let rate = ["--rate", "1000"];
+    let mut target = Fixture::start(build, "busy", &[&load[..], &rate].concat());
+    let pid = target.pid().to_string();
+    // Enough for what is taken without it, and not enough with it. Nine tenths of a budget are used,
+    // and things are given up until what is left takes nine tenths of these.
+    let (without, with) = (taken(&pid, &[]), taken(&pid, more));
+    assert!(with > 1.2 * without, "{without} {with}");
+    let budget = f64::midpoint(without / 0.81, with / 0.9).min(100.0);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.astrace");
+    let budget = format!("{budget:.1}");
+    let path = file.to_str().unwrap();
+    let always = [
+        "record",
+        "--pid",
+        &pid,
+        "-d",
+        "8",
+        "--max-overhead",
+        &budget,
+    ];
+    let recorded = run(&[&always[..], more, &["-o", path]].concat());
+    assert_eq!(recorded.code, Some(0), "{}", recorded.stderr);
+    let said = &recorded.stderr;
+    assert!(
+        said.contains(&format!("left out   {words}")),
+        "{without} {with} {said}"
+    );
+    assert!(said.contains("not watched: "), "{said}");
+
+    let (history, watching) = read(&file);
+    let step = watching.iter().find(|told| told.polls && !left(told));
+    let step = step.unwrap_or_else(|| panic!("{watching:?} {said}"));
+    assert!(step.left_out.is_empty(), "{watching:?}");
+    // Polls go on being seen all the time, but for the moment of the change.
+    let late = |from: u64| {
+        let seen = history.polls.iter();
+        seen.filter(|poll| poll.begin >= from && poll.begin < from + 100_000_000)
+            .count()
+    };
+    let last = history.polls.iter().map(|poll| poll.begin).max().unwrap();
+    let (mut silent, mut all) = (0, 0);
+    let mut from = step.time;
+    while from + 100_000_000 < last {
+        silent += u64::from(late(from) < 20);
+        all += 1;
+        from += 100_000_000;
+    }
+    assert!(all > 20 && silent * 5 < all, "{silent} of {all}: {said}");
+    assert!(target.is_alive());
+}
+
+#[test]
+fn live_nested_futures_are_given_up_before_polls() {
+    if permitted() {
+        is_given_up_alone(
+            Build::Dev,
+            &["--futures", "*"],
+            "polls of nested futures",
+            |told| told.nested,
+        );
+    }
+}
+
+#[test]
+fn live_exact_ends_are_given_up_before_polls() {
+    if permitted() {
+        is_given_up_alone(
+            Build::Release,
+            &["--exact-polls"],
+            "exact ends of polls",
+            |told| told.ends,
+        );
+    }
+}
+
 #[test]
 fn live_a_budget_is_kept_by_windows_and_everything_that_was_not_watched_is_told() {
     if !permitted() {

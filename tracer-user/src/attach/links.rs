@@ -172,10 +172,7 @@ impl Links {
     }
 
     fn try_to_place(&mut self, wanted: &ProbeSet) -> Result<(), Failed> {
-        let (kept, gone) = self
-            .groups
-            .drain(..)
-            .partition(|group| group.is_in(wanted));
+        let (kept, gone) = self.groups.drain(..).partition(|group| group.is_in(wanted));
         self.groups = kept;
         self.let_go(gone);
         let placed: HashSet<u32> = self

@@ -9,8 +9,9 @@
 //!
 //! 1. clones and drops of wakers;
 //! 2. polls of nested futures;
-//! 3. polls of the task types that cost most, which are then watched in windows;
-//! 4. everything but panics, which is then watched in windows.
+//! 3. exact ends of polls;
+//! 4. polls of the task types that cost most, which are then watched in windows;
+//! 5. everything but panics, which is then watched in windows.
 //!
 //! A window is opened when there is credit for it, after a pause whose length varies a little, so
 //! that it does not fall in step with what the target does. What it takes is measured and is the

@@ -21,6 +21,8 @@ pub struct Shed {
     pub waker_counts: bool,
     /// Polls of nested futures.
     pub nested: bool,
+    /// Exact ends of polls.
+    pub ends: bool,
     /// Probes of polls of types that are watched in windows only.
     pub types: BTreeSet<u32>,
     /// Everything but panics is watched in windows only.
@@ -53,6 +55,7 @@ impl Shed {
         for (class, flag) in [
             (ProbeClass::WakerCounts, &mut shed.waker_counts),
             (ProbeClass::NestedPolls, &mut shed.nested),
+            (ProbeClass::PollEnds, &mut shed.ends),
         ] {
             let rate = of(class);
             // What takes next to nothing is no help.
@@ -108,6 +111,7 @@ impl Shed {
         match class {
             ProbeClass::WakerCounts => !self.waker_counts,
             ProbeClass::NestedPolls => !self.nested,
+            ProbeClass::PollEnds => !self.ends,
             _ => true,
         }
     }

@@ -6,9 +6,9 @@ use clap::Args;
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BudgetArguments {
     /// Keep what tracing costs below this percentage of the CPU time that the target uses for
-    /// itself, by watching less where it has to, first clones of wakers, then nested futures, then
-    /// the hottest task types, then everything in short windows; `none` for no limit. With `--sample`
-    /// there are no probes, and nothing to bound
+    /// itself, by watching less where it has to, first clones of wakers, then nested futures, exact
+    /// ends of polls, the hottest task types, then everything in short windows; `none` for no limit.
+    /// With `--sample` there are no probes, and nothing to bound
     #[arg(
         long,
         value_name = "PERCENT",

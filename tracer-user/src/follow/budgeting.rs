@@ -112,6 +112,7 @@ impl Budgeting {
             polls,
             waker_counts: !shed.waker_counts,
             nested: !shed.nested,
+            ends: !shed.ends,
             left_out: if change.full {
                 Vec::new()
             } else {
@@ -173,6 +174,9 @@ impl Budgeting {
         }
         if shed.nested {
             left_out.push("polls of nested futures".to_owned());
+        }
+        if shed.ends {
+            left_out.push("exact ends of polls".to_owned());
         }
         for future in self.futures(shed) {
             left_out.push(format!("polls of {future} outside windows"));

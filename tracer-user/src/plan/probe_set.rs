@@ -14,7 +14,7 @@ pub struct ProbeSet(Vec<bool>);
 pub enum ProbeClass {
     /// Panics: rare, and what comes before the end of everything.
     Panics,
-    /// Polls of tasks, and their exits.
+    /// Polls of tasks.
     Polls,
     /// Wake-ups, spawns, aborts, and what the drivers do.
     Causes,
@@ -22,6 +22,8 @@ pub enum ProbeClass {
     WakerCounts,
     /// Polls of nested futures.
     NestedPolls,
+    /// Exact ends of polls of tasks. Without them a poll ends with what is seen next.
+    PollEnds,
 }
 
 impl ProbeClass {
@@ -30,7 +32,8 @@ impl ProbeClass {
     pub const fn of(kind: ProbeKind) -> Self {
         match kind {
             ProbeKind::Panic | ProbeKind::PanicBegin => Self::Panics,
-            ProbeKind::TaskPoll | ProbeKind::PollExit => Self::Polls,
+            ProbeKind::TaskPoll => Self::Polls,
+            ProbeKind::PollExit => Self::PollEnds,
             ProbeKind::WakerClone | ProbeKind::WakerDrop => Self::WakerCounts,
             ProbeKind::FuturePoll => Self::NestedPolls,
             ProbeKind::WakeByValue

@@ -15,6 +15,9 @@ pub struct Watching {
     pub waker_counts: bool,
     /// Polls of nested futures, where they were asked for.
     pub nested: bool,
+    /// Exact ends of polls, where they were asked for. Without them a poll ends with what is seen
+    /// next.
+    pub ends: bool,
     /// Futures of the tasks whose polls are not watched although those of others are.
     pub left_out: Vec<Arc<str>>,
 }
@@ -28,6 +31,7 @@ impl Watching {
             polls: true,
             waker_counts: true,
             nested: true,
+            ends: true,
             left_out: Vec::new(),
         }
     }
@@ -35,6 +39,6 @@ impl Watching {
     /// Whether nothing is left out.
     #[must_use]
     pub fn is_everything(&self) -> bool {
-        self.polls && self.waker_counts && self.nested && self.left_out.is_empty()
+        self.polls && self.waker_counts && self.nested && self.ends && self.left_out.is_empty()
     }
 }

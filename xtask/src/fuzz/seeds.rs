@@ -273,7 +273,11 @@ fn recordings(folders: &Folders, work: &Path, into: &Path) -> Result<()> {
         target.wait()?;
         recorded?;
         let bytes = fs::read(&file)?;
-        fs::write(into.join(format!("{name}-packets")), packets(&bytes)?)?;
+        let mut packets = packets(&bytes)?;
+        fs::write(into.join(format!("{name}-packets")), &packets)?;
+        // The target compresses what is a part of a snapshot.
+        packets[0] |= 4;
+        fs::write(into.join(format!("{name}-deflated")), packets)?;
         let mut whole = vec![1];
         whole.extend(&bytes[..bytes.len().min(4 << 10)]);
         fs::write(into.join(format!("{name}-file")), whole)?;

@@ -13,6 +13,7 @@ pub(super) fn watching_to_proto(watching: &Watching, tables: &mut Interner) -> p
         without_polls: !watching.polls,
         without_waker_counts: !watching.waker_counts,
         without_nested: !watching.nested,
+        without_ends: !watching.ends,
         left_out: watching
             .left_out
             .iter()
@@ -32,6 +33,7 @@ pub(super) fn watching_from_proto(
         polls: !from.without_polls,
         waker_counts: !from.without_waker_counts,
         nested: !from.without_nested,
+        ends: !from.without_ends,
         left_out: left_out?,
     })
 }
@@ -55,6 +57,7 @@ mod tests {
         let again = Watching {
             left_out: vec!["app::hot".into(), "app::hotter".into()],
             waker_counts: false,
+            ends: false,
             ..Watching::everything(last + 110)
         };
         let mut bytes = Vec::new();
