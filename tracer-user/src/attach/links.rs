@@ -145,13 +145,12 @@ impl Links {
     /// they cost, and nobody would look. So a link is made that changes nothing: to one of these
     /// sites, but in this process, which does not run that program.
     pub(super) fn prepare(&mut self, wanted: &ProbeSet) {
-        let goes = self.groups.iter().any(|group| !group.is_in(wanted));
-        let Some(site) = self.sites.first() else {
+        let goes = self.groups.iter().find(|group| !group.is_in(wanted));
+        let probe = goes.and_then(|group| group.probes.first());
+        let site = self.sites.iter().find(|site| Some(&site.index) == probe);
+        let Some(site) = site.filter(|_| self.kind == LinkKind::Multi) else {
             return;
         };
-        if self.kind == LinkKind::Perf || !goes {
-            return;
-        }
         let file = self.files.get(site.file as usize);
         let path = file.map_or(Path::new(""), PathBuf::as_path);
         let (program, own) = (self.program.as_fd(), std::process::id());

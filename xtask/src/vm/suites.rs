@@ -67,6 +67,26 @@ pub(crate) const SUITES: &[Suite] = &[
         programs: &["release/busy"],
         sources: &[],
     },
+    Suite {
+        binary: "live_flight",
+        programs: &[
+            "release/busy",
+            "release/service",
+            "release/faults",
+            "release/panics",
+        ],
+        sources: &["fixtures/src"],
+    },
+    Suite {
+        binary: "live_daemon",
+        programs: &["release/busy"],
+        sources: &[],
+    },
+    Suite {
+        binary: "live_budget",
+        programs: &["release/busy", "debug/busy"],
+        sources: &[],
+    },
 ];
 
 /// A healthy poll takes 10 to 70 ms in the emulated machine.
@@ -86,6 +106,18 @@ pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
     (
         "live_many_probes_are_quick_and_impossible_ones_are_named",
         "holds 300 probes to a second; as perf links they take half a minute to take out",
+    ),
+    (
+        "live_flight_keeps_what_a_full_disk_refused",
+        "unshare is not in the image",
+    ),
+    (
+        "live_what_cannot_be_traced_is_told_and_tried_again",
+        "it runs /bin/sleep under another name, and there that is busybox, which goes by its name",
+    ),
+    (
+        "everything_that_was_not_watched_is_told",
+        "holds the first 8 s to a budget; perf links take 0.1 s each to take out, in which they cost",
     ),
     ("live_growth_is_found", TOLD_FROM_TIMES),
     ("found_by_what_blocks_them", TOLD_FROM_TIMES),
