@@ -152,11 +152,10 @@ fn obstacle(
     }
     let missing = &case.history.missing;
     if missing.pauses > 0 && needs.events {
-        let all = (case.end().saturating_sub(case.history.span.start)).max(1) as f64;
-        let watched = 100.0 * (1.0 - missing.unwatched_ns as f64 / all).clamp(0.0, 1.0);
         return Some(format!(
-            "events were watched {watched:.1} % of the time, so that tracing kept its budget: what \
-             there was may have been missed"
+            "events were watched {:.1} % of the time, so that tracing kept its budget: what there was \
+             may have been missed",
+            100.0 * case.watched()
         ));
     }
     if case.events_are_missing() && needs.events {

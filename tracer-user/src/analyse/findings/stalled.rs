@@ -23,8 +23,11 @@ use crate::rebuild::tree::{AwaitNode, WaitsFor};
 struct Stalled {
     subject: Subject,
     place: Option<Place>,
-    /// Nanoseconds without a poll.
+    /// Nanoseconds without a poll, as far as is known.
     length: u64,
+    /// The part of the trace that was watched, where there were pauses in these: then it may have
+    /// been polled.
+    watched: Option<f64>,
     /// When its last poll ended; `None` when that was before anybody looked.
     since: Option<u64>,
     /// What it waits for, with details.
@@ -121,6 +124,7 @@ fn of_unit(
         subject: place::subject(task),
         place: None,
         length: history.span.end.saturating_sub(from),
+        watched: (!history.is_watched_since(from)).then(|| case.watched()),
         since,
         waits: told.map(describe),
         because: None,
@@ -132,6 +136,7 @@ fn of_unit(
             return None;
         }
         (one.length, one.because) = (age.0, Some(age.1));
+        one.watched = None;
     }
     let open = last_leaf(history, index);
     one.place = match tree {
@@ -156,6 +161,7 @@ fn of_memory(case: &Case<'_>, info: &TaskInfo) -> Option<Stalled> {
         },
         place: Some(place::of_tree(tree)),
         length,
+        watched: None,
         since: None,
         waits: Some(describe(waits_for)),
         because: Some(because),
@@ -271,7 +277,9 @@ fn report(
                 tasks: vec![one.subject],
                 sites,
                 evidence,
-                began: one.since.filter(|since| *since <= end),
+                began: one
+                    .since
+                    .filter(|since| *since <= end && one.watched.is_none()),
                 ended: None,
                 advice: "look at who should make ready what it waits for; put a timeout around it if nobody must".to_owned(),
                 weight,
@@ -297,8 +305,12 @@ fn summary(first: &Stalled, count: u64) -> String {
         1 => format!("a task of {future} was"),
         count => format!("{count} tasks of {future} were"),
     };
+    let as_far = match first.watched {
+        Some(_) => ", as far as that was watched",
+        None => "",
+    };
     format!(
-        "{who} not polled for {} and more{at}",
+        "{who} not polled for {} and more{as_far}{at}",
         duration(first.length)
     )
 }
@@ -313,7 +325,8 @@ fn evidence(
     let mut evidence = vec![match (first.since, &first.because) {
         (_, Some(because)) => because.clone(),
         (Some(_), None) => format!(
-            "its last poll ended {} before the end",
+            "its last poll{} ended {} before the end",
+            first.watched.map_or("", |_| " that was seen"),
             duration(first.length)
         ),
         (None, None) => format!(
@@ -321,6 +334,12 @@ fn evidence(
             duration(first.length)
         ),
     }];
+    if let Some(watched) = first.watched {
+        evidence.push(format!(
+            "tracing watched {:.1} % of the time, to keep its budget: polls in between were not seen",
+            100.0 * watched
+        ));
+    }
     if group.len() > 1 {
         let shortest = group.last().map_or(0, |one| one.length);
         evidence.push(format!(
@@ -430,6 +449,28 @@ mod tests {
                 .any(|line| line.contains("of 200 tasks with this future 199")),
             "{sighting:?}"
         );
+    }
+
+    #[test]
+    fn polls_in_pauses_were_not_seen_and_that_is_said() {
+        let mut sample = tasks(1, 199);
+        sample.history.missing.pauses = 40;
+        sample.history.missing.unwatched_ns = 95 * SECOND;
+        sample.history.watched_since = 98 * SECOND;
+        let paused = found(&sample);
+        let [sighting] = &paused[..] else {
+            panic!("{paused:?}");
+        };
+        assert!(sighting.summary.contains("as far as that was watched"));
+        let says = |words| sighting.evidence.iter().any(|line| line.contains(words));
+        assert!(says("its last poll that was seen ended"), "{sighting:?}");
+        assert!(says("tracing watched 5.0 % of the time"), "{sighting:?}");
+        assert_eq!(sighting.began, None);
+        // Pauses before its last poll change nothing.
+        sample.history.watched_since = SECOND;
+        let whole = found(&sample);
+        assert!(!whole[0].summary.contains("watched"), "{whole:?}");
+        assert_eq!(whole[0].began, Some(SECOND + 5));
     }
 
     #[test]

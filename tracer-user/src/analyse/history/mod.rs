@@ -78,6 +78,9 @@ pub struct History {
     pub wakes: Vec<Wake>,
     /// What did not fit into the limits, or was lost: what is known is right, not complete.
     pub missing: Missing,
+    /// When the last pause ended in which nothing but panics was watched, CLOCK_MONOTONIC in
+    /// nanoseconds; `u64::MAX` when one goes on at the end, 0 without any.
+    pub watched_since: u64,
     /// Wakers, counted.
     pub wakers: Wakers,
     /// By poll: the last time at which something happened inside it; see [`History::known_until`].
@@ -384,6 +387,12 @@ index!(AwaitIndex, awaits, Await);
 index!(WakeIndex, wakes, Wake);
 
 impl History {
+    /// Whether there was no pause at this time or later. Else what was not seen since may have been.
+    #[must_use]
+    pub const fn is_watched_since(&self, time: u64) -> bool {
+        self.watched_since <= time
+    }
+
     /// Until when a poll is known to have gone on: its end where that is exact, otherwise the last
     /// thing that happened inside it. Its true end lies between this and [`Poll::end`].
     #[must_use]

@@ -48,6 +48,7 @@ impl Builder {
         match (watching.polls, self.watched.pause) {
             (false, None) => {
                 self.watched.pause = Some(watching.time);
+                self.history.watched_since = u64::MAX;
                 if self.showing {
                     self.history.missing.pauses += 1;
                 }
@@ -55,6 +56,7 @@ impl Builder {
             }
             (true, Some(since)) => {
                 self.watched.pause = None;
+                self.history.watched_since = watching.time;
                 self.unwatched(since, watching.time);
                 // What a probe that was hit just before told just after, in the pause, is past too.
                 self.nothing_is_known(|_| true, TaskState::is_watched_again);

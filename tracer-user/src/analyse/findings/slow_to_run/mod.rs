@@ -152,6 +152,14 @@ fn still(
     if task.end.is_some() || free == u64::MAX {
         return None;
     }
+    let left_out = &history.missing.left_out;
+    if task
+        .future
+        .as_ref()
+        .is_some_and(|future| left_out.contains(future))
+    {
+        return None;
+    }
     let woken = row.woken.last().map(|wake| &history[*wake]);
     let from = match (woken, row.polls.last()) {
         (Some(wake), _) if wake.effect == WakeEffect::Scheduled && wake.time >= free => wake.time,
@@ -166,7 +174,8 @@ fn still(
     if is_slow && queued.denies(task, from) {
         return None;
     }
-    (is_slow && !has_gap(&row.gaps, from, to)).then_some(Delay {
+    let is_known = history.is_watched_since(from) && !has_gap(&row.gaps, from, to);
+    (is_slow && is_known).then_some(Delay {
         task: unit,
         from,
         to,

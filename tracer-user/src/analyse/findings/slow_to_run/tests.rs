@@ -194,6 +194,30 @@ fn one_that_still_waits_is_told_and_a_gap_hides_it() {
 }
 
 #[test]
+fn one_may_have_been_polled_while_nothing_was_watched() {
+    let mut made = Made::new();
+    let hog = made.sample.task("app::hog");
+    made.poll(hog, 5 * MS, 300 * MS);
+    let wake = made.victim(300 * MS);
+    let task = made.sample.history[wake].task;
+    made.sample.history.polls.pop();
+    made.sample.history.units[task.0 as usize].polls.clear();
+    made.sample.history.wakes[wake.0 as usize].poll = None;
+    let woken = made.sample.history[wake].time;
+    // A pause that was over before says nothing.
+    made.sample.history.watched_since = woken - 1;
+    assert_eq!(made.surest(), Some(Certainty::Likely));
+    made.sample.history.watched_since = woken + 1;
+    assert_eq!(made.surest(), None);
+    made.sample.history.watched_since = 0;
+    let future = made.sample.history[task]
+        .task()
+        .and_then(|task| task.future.clone());
+    made.sample.history.missing.left_out = future.into_iter().collect();
+    assert_eq!(made.surest(), None);
+}
+
+#[test]
 fn lost_events_leave_it_possible() {
     let mut made = Made::new();
     let hog = made.sample.task("app::hog");
