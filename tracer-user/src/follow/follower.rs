@@ -389,13 +389,7 @@ impl Follower {
             },
             sampling: None,
         };
-        // What goes on at `now` is known up to here only: when records come late, a poll that seems
-        // to go on may have ended since.
-        let known = if now.saturating_sub(self.batch_at) < QUIET_NS {
-            self.newest.min(now)
-        } else {
-            now
-        };
+        let known = self.known_until(now);
         let mut table = self.maker.make(&self.tracker, &self.nested, status, known);
         let shown = self.on_screen.iter().filter_map(|key| {
             let standing = self.tracker.task(key)?.standing();
@@ -408,8 +402,21 @@ impl Follower {
         table
     }
 
+    /// Until when is known what goes on at `now`: when records come late, a poll that seems to go on
+    /// may have ended since, and what is watched less from some moment on shows after that.
+    fn known_until(&self, now: u64) -> u64 {
+        let known = if now.saturating_sub(self.batch_at) < QUIET_NS {
+            self.newest.min(now)
+        } else {
+            now
+        };
+        let change = self.changes.front();
+        change.map_or(known, |change| known.min(change.time))
+    }
+
     /// Puts the counts of this moment (CLOCK_MONOTONIC, nanoseconds) into the recording.
-    pub fn record_statistics(&mut self, time: u64) {
+    pub fn record_statistics(&mut self, now: u64) {
+        let time = self.known_until(now);
         for recorder in [&mut self.recorder, &mut self.judging]
             .into_iter()
             .flatten()

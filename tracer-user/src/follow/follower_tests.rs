@@ -18,6 +18,7 @@ struct Remember {
     lost: Vec<(u32, u64, u64)>,
     snapshots: usize,
     watching: Vec<Watching>,
+    statistics: Vec<u64>,
     all: Vec<Event>,
 }
 
@@ -31,7 +32,8 @@ impl Sink for Remember {
             Entry::Lost { cpu, count, until } => self.lost.push((*cpu, *count, *until)),
             Entry::Snapshot { .. } => self.snapshots += 1,
             Entry::Watching(watching) => self.watching.push(watching.clone()),
-            Entry::Dropped { .. } | Entry::Statistics { .. } => {}
+            Entry::Statistics { time, .. } => self.statistics.push(*time),
+            Entry::Dropped { .. } => {}
         }
         Ok(())
     }
@@ -153,6 +155,25 @@ fn a_pause_cuts_the_polls_that_were_open_and_comes_between_the_records() {
             .any(|event| matches!(event.kind, EventKind::Gap { .. })),
         "nothing was lost"
     );
+}
+
+#[test]
+fn nothing_is_told_of_a_pause_before_the_pause_is() {
+    let (mut follower, writer) = follower();
+    follower.take_batch(&[poll_begin(1, START + 10)], &[], START + 11);
+    let pause = Watching {
+        polls: false,
+        ..Watching::everything(START + 20)
+    };
+    follower.take_watching(pause, None);
+    // Records come no more, and the pause waits for those that may be late.
+    follower.record_statistics(START + 15 + SETTLE_NS);
+    follower.settle(START + 20 + SETTLE_NS);
+    follower.record_statistics(START + 30 + SETTLE_NS);
+    follower.end_recording();
+    let told = writer.run();
+    assert_eq!(told.watching.len(), 1);
+    assert_eq!(told.statistics, [START + 20, START + 30 + SETTLE_NS]);
 }
 
 #[test]
