@@ -92,7 +92,7 @@ struct Task {
     /// When the first of its futures will be too slow.
     due: u64,
     /// It was polled in the stretch that is watched, or was watched last. If it was not, it stands
-    /// still in the pause, too, for all that is seen.
+    /// where it stood before, for all that is seen; pauses count for nothing even so.
     polled: bool,
     /// Polls of it may be missing since it was told where it stands.
     missed: bool,
@@ -129,12 +129,10 @@ impl Watcher {
         for task in self.tasks.values_mut() {
             // What memory tells in the pause is of one moment of it.
             task.missed = task.polled;
-            if task.polled {
-                for node in task.nodes.iter_mut().skip(1) {
-                    node.unwatched = node.unwatched.saturating_add(length);
-                }
-                task.due = due(&task.nodes);
+            for node in task.nodes.iter_mut().skip(1) {
+                node.unwatched = node.unwatched.saturating_add(length);
             }
+            task.due = due(&task.nodes);
             task.polled &= !watched;
         }
     }
@@ -288,11 +286,7 @@ impl Watcher {
     ) {
         let before = std::mem::take(&mut task.nodes);
         let missed = std::mem::take(&mut task.missed);
-        let proved = if missed {
-            proved(&before, suspension, marks)
-        } else {
-            vec![true; before.len()]
-        };
+        let proved = proved(&before, suspension, marks);
         let (begin, end, polled) = match task.poll {
             Some((begin, Some(end))) => (begin, end, true),
             // An end that was not told is before the next begin.
@@ -337,7 +331,7 @@ impl Watcher {
                 Some((now, Some(then))) => {
                     let at = places.get(&(future.place, &*future.state.future)).copied();
                     at.filter(|at| {
-                        proved[*at]
+                        (proved[*at] || !missed)
                             && is_same(&before, *at, then, mark)
                             && !moved_on(&before[then].state, &nodes[now].state)
                     })
@@ -351,7 +345,7 @@ impl Watcher {
                     depth: future.depth,
                     mark: mark.or(before[at].mark),
                     state,
-                    unwatched: 0,
+                    unwatched: if proved[at] { 0 } else { before[at].unwatched },
                     ..before[at].clone()
                 }
             } else {

@@ -218,9 +218,15 @@ fn what_hangs_over_pauses_is_told() {
         watcher.look((window * 1_000 + 900) * MS, &mut found);
         watcher.polls_are_watched(true, (window * 1_000 + 950) * MS);
         watcher.look((window * 1_000 + 1_050) * MS, &mut found);
+        // Less than 300 ms were watched in the first second: what looks the same may be another.
+        assert_eq!(found.is_empty(), window == 1, "{found:?}");
     }
     assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].why.contains("more than 300ms"), "{found:?}");
+    let why = &found[0].why;
+    assert!(
+        why.contains("of what was watched, more than 300ms"),
+        "{why}"
+    );
 }
 
 /// Polls are not watched for most of the time: a connection that answers one request in a millisecond

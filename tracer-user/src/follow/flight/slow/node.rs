@@ -27,7 +27,8 @@ pub(super) struct Node {
     pub(super) state: Arc<FutureState>,
     pub(super) since: u64,
     /// Time since then that was not watched, in which it may have become another that looks the
-    /// same: it counts for nothing until a deadline says that it is the one.
+    /// same, polled or not in the windows around: it counts for nothing until a deadline says that
+    /// it is the one.
     pub(super) unwatched: u64,
     /// Its beginning was seen.
     pub(super) sure: bool,
@@ -77,7 +78,10 @@ impl Node {
         let task = name(unit);
         let future = &self.state.future;
         let span = |nanoseconds| format::duration(Duration::from_nanos(nanoseconds));
-        let took = span(now.saturating_sub(self.counts_from()));
+        let mut took = span(now.saturating_sub(self.counts_from()));
+        if self.unwatched > 0 {
+            took += " of what was watched";
+        }
         if !self.told.0 && self.counts_from().saturating_add(self.limits.request) <= now {
             let limit = span(self.limits.request);
             let why = format!("request {future} of {task} took {took}, more than {limit}");
