@@ -96,6 +96,8 @@ struct Task {
     polled: bool,
     /// Polls of it may be missing since it was told where it stands.
     missed: bool,
+    /// The last poll was before a pause: what is there for the first time began in that.
+    after_pause: bool,
 }
 
 impl Watcher {
@@ -115,25 +117,26 @@ impl Watcher {
 
     /// From `time` on polls are watched, or are not (CLOCK_MONOTONIC, nanoseconds).
     pub fn polls_are_watched(&mut self, watched: bool, time: u64) {
-        let length = match (watched, self.pause) {
+        let ended = match (watched, self.pause) {
             (false, None) => {
                 self.pause = Some(time);
-                0
+                None
             }
-            (true, Some(since)) => {
-                self.pause = None;
-                time.saturating_sub(since)
-            }
+            (true, Some(_)) => self.pause.take(),
             _ => return,
         };
         for task in self.tasks.values_mut() {
             // What memory tells in the pause is of one moment of it.
             task.missed = task.polled;
-            for node in task.nodes.iter_mut().skip(1) {
-                node.unwatched = node.unwatched.saturating_add(length);
+            if let Some(pause) = ended {
+                for node in task.nodes.iter_mut().skip(1) {
+                    let length = time.saturating_sub(pause.max(node.since));
+                    node.unwatched = node.unwatched.saturating_add(length);
+                }
+                task.due = due(&task.nodes);
             }
-            task.due = due(&task.nodes);
             task.polled &= !watched;
+            task.after_pause = true;
         }
     }
 
@@ -214,7 +217,7 @@ impl Watcher {
                         task.tell_slow(event.time, found);
                     }
                     task.poll = Some((event.time, None));
-                    (task.idle, task.polled) = (false, true);
+                    (task.idle, task.polled, task.after_pause) = (false, true, false);
                 }
             }
             EventKind::PollEnd { outcome, .. } => {
@@ -258,6 +261,7 @@ impl Watcher {
                 due: u64::MAX,
                 polled: false,
                 missed: false,
+                after_pause: false,
             };
             self.tasks.insert(unit, task);
         }
@@ -293,8 +297,13 @@ impl Watcher {
             Some((begin, None)) => (begin, time, true),
             None => (time, time, false),
         };
-        // What is there for the first time began in the last poll, if all before that is known.
-        let new_is_sure = polled && !missed && (!before.is_empty() || !task.existing);
+        // What is there for the first time began in the last poll, if all before that is known; or in
+        // the pause since then, and counts from now.
+        let new_is_sure = if task.after_pause {
+            !missed && !before.is_empty()
+        } else {
+            polled && !missed && (!before.is_empty() || !task.existing)
+        };
         let mut stayed = vec![false; before.len()];
         let mut places: HashMap<(Place, &str), usize> = HashMap::new();
         for (at, node) in before.iter().enumerate().rev() {
@@ -352,6 +361,7 @@ impl Watcher {
                 let is_root = parent.is_none();
                 let since = match (is_root, is_body(&state)) {
                     (true, _) => task.first,
+                    _ if task.after_pause => time,
                     (false, true) => begin,
                     (false, false) => end,
                 };

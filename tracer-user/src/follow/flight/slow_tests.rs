@@ -284,3 +284,50 @@ fn a_pause_makes_no_request_slow_and_hides_none_that_a_deadline_tells() {
     // The request is the same one in all windows.
     assert_eq!(answers(|mark| sleep(2, 16, mark as u8)), 1);
 }
+
+/// A loop sleeps for half a second again and again, and no window sees its polls: what memory tells
+/// later is another sleep, which did not begin when the last poll was seen.
+#[test]
+fn what_is_new_after_a_pause_did_not_begin_before_it() {
+    let mut trace = Trace::new();
+    let thread = trace.thread(1, "worker", 1);
+    let task = trace.task(1, "app::serve", 2, true);
+    let standing = |mark| [body(0, 0, "app::serve", 5), sleep(1, 8, mark)];
+    for (number, now) in [(1, 1_000 * MS), (2, 1_001 * MS)] {
+        trace.stands(task, now, &standing(number));
+        trace.poll(task, thread, now, now + 1, None);
+    }
+    trace.stands(task, 1_002 * MS, &standing(3));
+    let awaits = Watching {
+        awaits: vec![Slow {
+            which: Patterns::default(),
+            limit: 700 * MS,
+        }],
+        ..Watching::default()
+    };
+    let mut watcher = Watcher::new(awaits);
+    let mut found = Vec::new();
+    watcher.events(&trace.events, &mut found);
+    for window in 1..8_u64 {
+        watcher.polls_are_watched(false, (window * 1_000 + 100) * MS);
+        let mut memory = trace.clone();
+        memory.events.clear();
+        let looked = (window * 1_000 + 500) * MS;
+        memory.stands(task, looked, &standing(3 + window as u8));
+        watcher.events(&memory.events, &mut found);
+        watcher.look((window * 1_000 + 900) * MS, &mut found);
+        watcher.polls_are_watched(true, (window * 1_000 + 950) * MS);
+        watcher.look((window * 1_000 + 1_050) * MS, &mut found);
+    }
+    assert_eq!(found, []);
+    // The one that the last look found stays.
+    watcher.polls_are_watched(false, 8_300 * MS);
+    watcher.look(8_300 * MS, &mut found);
+    assert_eq!(found, [], "350 ms of it were watched");
+    watcher.polls_are_watched(true, 9_000 * MS);
+    watcher.look(9_400 * MS, &mut found);
+    let [slow] = &found[..] else {
+        panic!("{found:?}")
+    };
+    assert!(slow.why.contains("of what was watched"), "{slow:?}");
+}
