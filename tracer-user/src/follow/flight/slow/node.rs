@@ -12,6 +12,11 @@ use crate::rebuild::tree::NodeKind;
 use crate::show::escape::escape;
 use crate::show::live::format;
 
+/// What goes on over pauses and is not proved to be the same has to be watched for so many times what
+/// is still fine. What takes half of that again and again, and ends in the pauses only, would be seen
+/// so long without an end in one of 400 cases: exp(-2 * 3).
+const UNPROVED: u64 = 3;
+
 /// Nanoseconds that are still fine, as a request and as an await.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -53,10 +58,17 @@ impl Node {
             self.limits.wait
         };
         if self.sure {
-            self.counts_from().saturating_add(request.min(wait))
+            self.too_long(request.min(wait))
         } else {
             u64::MAX
         }
+    }
+
+    /// When it will have taken longer than this.
+    fn too_long(&self, limit: u64) -> u64 {
+        let times = if self.unwatched > 0 { UNPROVED } else { 1 };
+        self.counts_from()
+            .saturating_add(limit.saturating_mul(times))
     }
 
     fn counts_from(&self) -> u64 {
@@ -64,7 +76,7 @@ impl Node {
     }
 
     pub(super) fn waited_too_long(&self, now: u64) -> bool {
-        self.sure && self.counts_from().saturating_add(self.limits.wait) <= now
+        self.sure && self.too_long(self.limits.wait) <= now
     }
 
     /// Tells it as what it is too long; `true` when that is an await.
@@ -82,7 +94,7 @@ impl Node {
         if self.unwatched > 0 {
             took += " of what was watched";
         }
-        if !self.told.0 && self.counts_from().saturating_add(self.limits.request) <= now {
+        if !self.told.0 && self.too_long(self.limits.request) <= now {
             let limit = span(self.limits.request);
             let why = format!("request {future} of {task} took {took}, more than {limit}");
             found.push(trigger(Cause::Request, &why, now));
