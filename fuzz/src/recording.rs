@@ -74,8 +74,7 @@ fn packets(mut bytes: &[u8]) -> Vec<&[u8]> {
 /// The packet with its part of a snapshot compressed, if it has one.
 fn deflated(packet: &[u8]) -> Vec<u8> {
     let (mut changed, mut rest) = (Vec::new(), packet);
-    while let Some((field, after)) = field(rest) {
-        let (tag, content) = field;
+    while let Some((tag, content, after)) = field(rest) {
         if tag == SNAPSHOT {
             let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
             let written = encoder.write_all(content).and_then(|()| encoder.finish());
@@ -95,7 +94,7 @@ fn deflated(packet: &[u8]) -> Vec<u8> {
 }
 
 /// A field with a length: its first byte and its content, and what follows.
-fn field(bytes: &[u8]) -> Option<((u8, &[u8]), &[u8])> {
+fn field(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, mut rest) = bytes.split_first().filter(|(tag, _)| *tag & 7 == 2)?;
     let mut length = 0;
     for shift in [0, 7, 14] {
@@ -104,7 +103,7 @@ fn field(bytes: &[u8]) -> Option<((u8, &[u8]), &[u8])> {
         rest = after;
         if byte & 0x80 == 0 {
             let (content, after) = rest.split_at_checked(length)?;
-            return Some(((*tag, content), after));
+            return Some((*tag, content, after));
         }
     }
     None
