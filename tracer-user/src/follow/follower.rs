@@ -414,15 +414,19 @@ impl Follower {
         change.map_or(known, |change| known.min(change.time))
     }
 
-    /// Puts the counts of this moment (CLOCK_MONOTONIC, nanoseconds) into the recording.
+    /// Puts the counts of this moment (CLOCK_MONOTONIC, nanoseconds) into the recording. Who judges
+    /// is not told of more than is known.
     pub fn record_statistics(&mut self, now: u64) {
-        let time = self.known_until(now);
-        for recorder in [&mut self.recorder, &mut self.judging]
-            .into_iter()
-            .flatten()
-        {
-            let counts = self.tracker.statistics();
-            recorder.entry(Entry::Statistics { counts, time });
+        let change = self.changes.front().map_or(now, |change| change.time);
+        let known = self.known_until(now);
+        for (recorder, time) in [
+            (&mut self.recorder, now.min(change)),
+            (&mut self.judging, known),
+        ] {
+            if let Some(recorder) = recorder {
+                let counts = self.tracker.statistics();
+                recorder.entry(Entry::Statistics { counts, time });
+            }
         }
     }
 
