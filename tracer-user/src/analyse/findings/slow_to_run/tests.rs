@@ -172,8 +172,8 @@ fn what_was_woken_while_it_was_polled_waits_from_the_end_of_that() {
     assert_eq!(made.surest(), None);
 }
 
-#[test]
-fn one_that_still_waits_is_told_and_a_gap_hides_it() {
+/// A task that was woken while another held the worker, and was not polled until the end.
+fn still_waits() -> (Made, WakeIndex) {
     let mut made = Made::new();
     let hog = made.sample.task("app::hog");
     made.poll(hog, 5 * MS, 300 * MS);
@@ -182,6 +182,13 @@ fn one_that_still_waits_is_told_and_a_gap_hides_it() {
     made.sample.history.polls.pop();
     made.sample.history.units[task.0 as usize].polls.clear();
     made.sample.history.wakes[wake.0 as usize].poll = None;
+    (made, wake)
+}
+
+#[test]
+fn one_that_still_waits_is_told_and_a_gap_hides_it() {
+    let (mut made, wake) = still_waits();
+    let task = made.sample.history[wake].task;
     let found = made.found();
     assert_eq!(
         (found[0].certainty, found[0].ended),
@@ -195,15 +202,11 @@ fn one_that_still_waits_is_told_and_a_gap_hides_it() {
 
 #[test]
 fn one_may_have_been_polled_while_nothing_was_watched() {
-    let mut made = Made::new();
-    let hog = made.sample.task("app::hog");
-    made.poll(hog, 5 * MS, 300 * MS);
-    let wake = made.victim(300 * MS);
-    let task = made.sample.history[wake].task;
-    made.sample.history.polls.pop();
-    made.sample.history.units[task.0 as usize].polls.clear();
-    made.sample.history.wakes[wake.0 as usize].poll = None;
-    let woken = made.sample.history[wake].time;
+    let (mut made, wake) = still_waits();
+    let (task, woken) = (
+        made.sample.history[wake].task,
+        made.sample.history[wake].time,
+    );
     // A pause that was over before says nothing.
     made.sample.history.watched_since = woken - 1;
     assert_eq!(made.surest(), Some(Certainty::Likely));
