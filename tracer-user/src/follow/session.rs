@@ -292,6 +292,8 @@ async fn follow(
                             Err(error) => return Err(error).context("probes could not be set anew"),
                         }
                     }
+                    // A pause is told soon: until then what waits seems to be watched.
+                    follower.settle(monotonic_ns());
                     let next = tokio::time::Instant::now() + budgeting.next_look();
                     next_look.as_mut().reset(next);
                 }

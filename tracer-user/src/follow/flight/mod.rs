@@ -504,6 +504,10 @@ fn told(error: &RecordingError) -> String {
     source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
+/// Until a pause is told, at most (nanoseconds): probes are taken out in 70 ms, and the pause waits 100
+/// for records from before it.
+const UNTOLD: u64 = 300_000_000;
+
 impl Sink for Flight {
     fn write(&mut self, entry: &Entry) -> io::Result<()> {
         if let Some(requests) = self.options.handle.new_requests() {
@@ -531,7 +535,8 @@ impl Sink for Flight {
         let now = monotonic_ns();
         if self.last_look.elapsed() >= Duration::from_millis(500) {
             self.last_look = Instant::now();
-            self.look(now);
+            // But for a pause that has just begun.
+            self.look(now.saturating_sub(UNTOLD));
         }
         self.ring.flush().map_err(io::Error::other)?;
         self.attend(now);
