@@ -125,16 +125,17 @@ fn is_given_up_alone(build: Build, more: &[&str], words: &str, left: impl Fn(&Wa
     let step = step.unwrap_or_else(|| panic!("{watching:?} {said}"));
     assert!(step.left_out.is_empty(), "{watching:?}");
     // Polls go on being seen all the time, but for the moment of the change.
-    let late = |from: u64| {
-        let seen = history.polls.iter();
-        seen.filter(|poll| poll.begin >= from && poll.begin < from + 100_000_000)
+    let polls_after = |from: u64| {
+        let polls = history.polls.iter();
+        polls
+            .filter(|poll| poll.begin >= from && poll.begin < from + 100_000_000)
             .count()
     };
     let last = history.polls.iter().map(|poll| poll.begin).max().unwrap();
     let (mut silent, mut all) = (0, 0);
     let mut from = step.time;
     while from + 100_000_000 < last {
-        silent += u64::from(late(from) < 20);
+        silent += u64::from(polls_after(from) < 20);
         all += 1;
         from += 100_000_000;
     }

@@ -330,7 +330,8 @@ fn evidence(
             duration(first.length)
         ),
         (None, None) => format!(
-            "it was not polled since the session began, {} before the end; since when is not known",
+            "it was not {}polled since the session began, {} before the end; since when is not known",
+            first.watched.map_or("", |_| "seen "),
             duration(first.length)
         ),
     }];
@@ -466,7 +467,15 @@ mod tests {
         assert!(says("its last poll that was seen ended"), "{sighting:?}");
         assert!(says("tracing watched 5.0 % of the time"), "{sighting:?}");
         assert_eq!(sighting.began, None);
+        sample.history.units[0].polls.clear();
+        let unseen = found(&sample);
+        let says = |words| unseen[0].evidence.iter().any(|line| line.contains(words));
+        assert!(
+            says("it was not seen polled since the session"),
+            "{unseen:?}"
+        );
         // Pauses before its last poll change nothing.
+        let mut sample = tasks(1, 199);
         sample.history.watched_since = SECOND;
         let whole = found(&sample);
         assert!(!whole[0].summary.contains("watched"), "{whole:?}");

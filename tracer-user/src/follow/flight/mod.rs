@@ -505,7 +505,7 @@ fn told(error: &RecordingError) -> String {
 }
 
 /// Until a pause is told, at most (nanoseconds): probes are taken out in 70 ms, and the pause waits 100
-/// for records from before it.
+/// for records from before it. With perf links, which take 0.1 s each to take out, it is told later.
 const UNTOLD: u64 = 300_000_000;
 
 impl Sink for Flight {
