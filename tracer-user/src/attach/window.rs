@@ -69,6 +69,22 @@ impl Session {
         })
     }
 
+    /// As [`Session::place`], for probes that come and go in links of their own (they did so before):
+    /// the others go on being watched. What the others see meanwhile is in order; of what comes and
+    /// goes some is seen between the two moments, and some is not.
+    ///
+    /// # Errors
+    /// As [`Session::start`].
+    pub fn place_beside(&mut self, wanted: &ProbeSet) -> Result<Placed, AttachError> {
+        self.probes.prepare(wanted);
+        let from = monotonic_ns();
+        self.probes.place(wanted)?;
+        Ok(Placed {
+            from,
+            until: monotonic_ns(),
+        })
+    }
+
     pub(super) fn set_window(&mut self, window: u32) -> Result<(), AttachError> {
         let failed = |error: aya::maps::MapError| AttachError::Map {
             map: "SETTINGS".to_owned(),

@@ -45,6 +45,9 @@ pub struct Change {
     pub shed: Shed,
     /// Whether a window is open, or everything that is not left out is watched all the time.
     pub full: bool,
+    /// Whether the probes that were in place and stay so go on being watched meanwhile: they come and
+    /// go apart from the others.
+    pub beside: bool,
 }
 
 /// How much of the time polls were watched.
@@ -74,8 +77,14 @@ impl Share {
 enum Mode {
     /// All the time.
     Continuous,
-    /// In a window that is as long and may take as much as this, nanoseconds.
-    Open { length: f64, expected: f64 },
+    /// In a window that is as long and may take as much as this, nanoseconds; what might be taken
+    /// when it began, as a share of one CPU: in it, a target that uses all of a CPU has little of it
+    /// for itself.
+    Open {
+        length: f64,
+        expected: f64,
+        allowance: f64,
+    },
     /// Between two windows; this much of what the next one takes must be there, as a ratio.
     Closed { jitter: f64 },
 }
@@ -95,6 +104,9 @@ pub struct Controller {
     shed_ratio: f64,
     tries: u32,
     tried: u64,
+    /// How often what was thought to be cheap was not, and when that was last.
+    mistakes: u32,
+    refined: u64,
     started: u64,
     share: Share,
     random: u64,
@@ -114,6 +126,8 @@ impl Controller {
             shed_ratio: 0.0,
             tries: 0,
             tried: start.at,
+            mistakes: 0,
+            refined: start.at,
             started: start.at,
             share: Share::default(),
             random: start.at | 1,
@@ -169,7 +183,11 @@ impl Controller {
                 self.give_up(&rates, rest, now)
             }
             Mode::Continuous => self.try_again(total, now),
-            Mode::Open { length, expected } => {
+            Mode::Open {
+                length,
+                expected,
+                allowance,
+            } => {
                 let taken = total * elapsed;
                 if elapsed < length && taken < TOO_MUCH * expected {
                     return None;
@@ -177,30 +195,37 @@ impl Controller {
                 self.full_rate = (self.full_rate + total) / 2.0;
                 if self.full_rate.max(total) < BACK * self.credit.allowance() {
                     // The load has gone: what is left out stays so until the next try.
+                    let beside = !self.shed.all;
                     self.shed = Shed {
                         types: std::collections::BTreeSet::new(),
+                        wakes: false,
                         all: false,
                         ..self.shed.clone()
                     };
-                    return Some(self.enter(Mode::Continuous, now));
+                    return Some(self.enter(Mode::Continuous, beside, now));
                 }
                 let jitter = self.jitter();
-                Some(self.enter(Mode::Closed { jitter }, now))
+                let beside = !self.refine(&rates, rest, allowance, now) && !self.shed.all;
+                Some(self.enter(Mode::Closed { jitter }, beside, now))
             }
             Mode::Closed { jitter } => {
                 let allowance = self.credit.allowance();
                 if !self.shed.all && self.credit.balance < -self.credit.most() && total > allowance
                 {
                     // What was thought to be cheap is not.
+                    self.mistakes = (self.mistakes + 1).min(10);
+                    self.refined = now.at;
                     self.shed.all = true;
+                    self.shed.wakes = false;
                     self.shed.types.clear();
-                    return Some(self.enter(Mode::Closed { jitter }, now));
+                    return Some(self.enter(Mode::Closed { jitter }, false, now));
                 }
                 let length =
                     (PERIOD * allowance / self.full_rate.max(1e-9)).clamp(SHORTEST, LONGEST);
                 let inside = self.shed.inside(&self.classes).len();
+                let come = inside - self.shed.between(&self.classes).len();
                 #[expect(clippy::cast_precision_loss, reason = "some thousand probes")]
-                let cycle = CYCLE_NS * inside as f64;
+                let cycle = CYCLE_NS * come as f64;
                 let expected = self.full_rate * length;
                 self.credit.goal = (expected + cycle) * jitter;
                 if self.credit.balance < self.credit.goal {
@@ -208,7 +233,13 @@ impl Controller {
                 }
                 self.credit.balance -= cycle;
                 self.share.windows += 1;
-                Some(self.enter(Mode::Open { length, expected }, now))
+                let beside = !self.shed.all;
+                let mode = Mode::Open {
+                    length,
+                    expected,
+                    allowance,
+                };
+                Some(self.enter(mode, beside, now))
             }
         }
     }
@@ -251,7 +282,23 @@ impl Controller {
         } else {
             Mode::Continuous
         };
-        Some(self.enter(mode, now))
+        Some(self.enter(mode, false, now))
+    }
+
+    /// A window closes: less may be left out between windows than until now, as what was given up was
+    /// given up in a hurry. Whether it is.
+    fn refine(&mut self, rates: &[f64], rest: f64, allowance: f64, now: &Measured) -> bool {
+        let wait = match self.mistakes {
+            0 => 0,
+            mistakes => (FIRST_TRY << mistakes).min(LAST_TRY),
+        };
+        let early = now.at.saturating_sub(self.refined) < wait;
+        let shed = Shed::decide(&self.classes, rates, rest, allowance, &self.shed);
+        if early || !shed.has_windows() || !shed.leaves_out_less(&self.shed) {
+            return false;
+        }
+        self.shed = shed;
+        true
     }
 
     /// There is credit: what was given up may be watched again.
@@ -265,10 +312,10 @@ impl Controller {
         self.tried = now.at;
         self.shed = Shed::default();
         self.shed_ratio = 0.0;
-        Some(self.enter(Mode::Continuous, now))
+        Some(self.enter(Mode::Continuous, false, now))
     }
 
-    fn enter(&mut self, mode: Mode, now: &Measured) -> Change {
+    fn enter(&mut self, mode: Mode, beside: bool, now: &Measured) -> Change {
         if !matches!(self.mode, Mode::Closed { .. }) {
             self.share.watched += now.at.saturating_sub(self.since.at);
         }
@@ -284,6 +331,7 @@ impl Controller {
             polls: full || !self.shed.all,
             shed: self.shed.clone(),
             full,
+            beside,
         }
     }
 

@@ -10,7 +10,8 @@
 //! 1. clones and drops of wakers;
 //! 2. polls of nested futures;
 //! 3. exact ends of polls;
-//! 4. polls of the task types that cost most, which are then watched in windows;
+//! 4. polls of the task types that cost most, which are then watched in windows; where that is not
+//!    enough, wake-ups with them, which all types share;
 //! 5. everything but panics, which is then watched in windows.
 //!
 //! A window is opened when there is credit for it, after a pause whose length varies a little, so

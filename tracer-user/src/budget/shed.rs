@@ -25,6 +25,8 @@ pub struct Shed {
     pub ends: bool,
     /// Probes of polls of types that are watched in windows only.
     pub types: BTreeSet<u32>,
+    /// Wake-ups are watched in windows only.
+    pub wakes: bool,
     /// Everything but panics is watched in windows only.
     pub all: bool,
 }
@@ -41,6 +43,7 @@ impl Shed {
     ) -> Self {
         let mut shed = Self {
             types: BTreeSet::new(),
+            wakes: false,
             all: false,
             ..before.clone()
         };
@@ -73,24 +76,35 @@ impl Shed {
             .map(|(probe, (_, rate))| (probe, *rate))
             .collect();
         polls.sort_by(|a, b| b.1.total_cmp(&a.1));
-        for (probe, rate) in polls.iter().take(MOST_TYPES) {
-            if total <= AIM_WITH_WINDOWS * allowance {
-                break;
+        let wakes = of(ProbeClass::Wakes);
+        // What is polled often is woken often, through functions that all types share.
+        for (with_wakes, total) in [(false, total), (true, total - wakes)] {
+            let most = AIM_WITH_WINDOWS * allowance;
+            if let Some(types) = hottest(&polls, total, most) {
+                (shed.types, shed.wakes) = (types, with_wakes);
+                return shed;
             }
-            shed.types.insert(*probe);
-            total -= rate;
         }
-        // Without any polls, wake-ups alone say little.
-        if total > AIM_WITH_WINDOWS * allowance || shed.types.len() == polls.len() {
-            shed.types.clear();
-            shed.all = true;
-        }
+        shed.all = true;
         shed
+    }
+
+    /// Whether less is watched in windows only than by another, and nothing else is.
+    pub(super) fn leaves_out_less(&self, than: &Self) -> bool {
+        let flags = |shed: &Self| (shed.waker_counts, shed.nested, shed.ends);
+        if flags(self) != flags(than) {
+            return false;
+        }
+        if self.all || than.all {
+            return than.all && !self.all;
+        }
+        let less = self.types.len() < than.types.len() || !self.wakes && than.wakes;
+        less && self.types.is_subset(&than.types) && (!self.wakes || than.wakes)
     }
 
     /// Whether something is watched in windows only.
     pub(super) fn has_windows(&self) -> bool {
-        self.all || !self.types.is_empty()
+        self.all || self.wakes || !self.types.is_empty()
     }
 
     /// The probes that are in place between two windows.
@@ -98,7 +112,12 @@ impl Shed {
         ProbeSet::with(classes.len(), |probe| {
             let class = classes[probe];
             let left_out = u32::try_from(probe).is_ok_and(|probe| self.types.contains(&probe));
-            self.is_kept(class) && !left_out && (!self.all || class == ProbeClass::Panics)
+            let stays = match class {
+                ProbeClass::Panics => true,
+                ProbeClass::Wakes => !self.all && !self.wakes,
+                _ => !self.all && !left_out,
+            };
+            self.is_kept(class) && stays
         })
     }
 
@@ -115,4 +134,19 @@ impl Shed {
             _ => true,
         }
     }
+}
+
+/// The types that cost most of these (each with what it takes, the most first), so many of them that
+/// what is left of `total` is at most that. `None` when that is too many, or all: without any polls
+/// the rest says little.
+fn hottest(polls: &[(u32, f64)], mut total: f64, most: f64) -> Option<BTreeSet<u32>> {
+    let mut types = BTreeSet::new();
+    for (probe, rate) in polls.iter().take(MOST_TYPES) {
+        if total <= most {
+            break;
+        }
+        types.insert(*probe);
+        total -= rate;
+    }
+    (total <= most && types.len() < polls.len()).then_some(types)
 }

@@ -43,6 +43,7 @@ impl World {
                 polls: true,
                 shed,
                 full: true,
+                beside: false,
             },
             controller: Controller::new(share, classes, start.clone()),
             probes: probes.to_vec(),
@@ -112,7 +113,7 @@ fn a_target_that_can_afford_it_is_watched_all_the_time() {
         0.8,
         &[
             hot(ProbeClass::Polls, 20_000.0, 1_000.0),
-            hot(ProbeClass::Causes, 20_000.0, 1_000.0),
+            hot(ProbeClass::Wakes, 20_000.0, 1_000.0),
         ],
     );
     world.run(30.0);
@@ -147,7 +148,7 @@ fn one_hot_type_is_watched_in_windows_and_the_others_all_the_time() {
         &[
             hot(ProbeClass::Polls, 500_000.0, 1_000.0),
             hot(ProbeClass::Polls, 5_000.0, 1_000.0),
-            hot(ProbeClass::Causes, 5_000.0, 1_000.0),
+            hot(ProbeClass::Wakes, 5_000.0, 1_000.0),
         ],
     );
     world.run(60.0);
@@ -161,6 +162,57 @@ fn one_hot_type_is_watched_in_windows_and_the_others_all_the_time() {
 }
 
 #[test]
+fn wake_ups_of_a_hot_type_go_with_it_and_polls_of_the_others_stay() {
+    let mut world = World::new(
+        0.05,
+        0.8,
+        &[
+            hot(ProbeClass::Polls, 500_000.0, 1_000.0),
+            hot(ProbeClass::Polls, 5_000.0, 1_000.0),
+            hot(ProbeClass::Wakes, 505_000.0, 1_000.0),
+            hot(ProbeClass::Spawns, 50.0, 1_000.0),
+        ],
+    );
+    world.run(60.0);
+    for (_, change) in &world.changes {
+        assert!(change.polls && change.shed.wakes, "{change:?}");
+        assert!(change.probes.contains(1) && change.probes.contains(3));
+        assert_eq!(change.probes.contains(0), change.full);
+        assert_eq!(change.probes.contains(2), change.full);
+    }
+    // The others are cut once, when the hot ones get a link of their own.
+    let cut: Vec<bool> = world
+        .changes
+        .iter()
+        .map(|(_, change)| !change.beside)
+        .collect();
+    assert!(cut[0] && !cut[1..].contains(&true), "{cut:?}");
+    let share = world.controller.share();
+    assert!(share.windows > 20 && share.part() > 0.01, "{share:?}");
+    assert!(world.overhead() < 0.055, "{}", world.overhead());
+}
+
+#[test]
+fn wake_ups_go_alone_where_that_is_enough() {
+    let mut world = World::new(
+        0.05,
+        0.8,
+        &[
+            hot(ProbeClass::Polls, 10_000.0, 1_000.0),
+            hot(ProbeClass::Polls, 10_000.0, 1_000.0),
+            hot(ProbeClass::Wakes, 300_000.0, 1_000.0),
+        ],
+    );
+    world.run(30.0);
+    assert!(!world.changes.is_empty());
+    for (_, change) in &world.changes {
+        assert!(change.shed.wakes && change.shed.types.is_empty());
+        assert!(change.probes.contains(0) && change.probes.contains(1));
+    }
+    assert!(world.overhead() < 0.055, "{}", world.overhead());
+}
+
+#[test]
 fn the_budget_is_kept_whatever_the_rate() {
     for rate in [3e4, 1e5, 3e5, 1e6, 3e6, 1e7] {
         for busy in [0.1, 1.0] {
@@ -170,7 +222,7 @@ fn the_budget_is_kept_whatever_the_rate() {
                 &[
                     hot(ProbeClass::Panics, 0.0, 1_000.0),
                     hot(ProbeClass::Polls, rate, 1_100.0),
-                    hot(ProbeClass::Causes, rate, 900.0),
+                    hot(ProbeClass::Wakes, rate, 900.0),
                     hot(ProbeClass::WakerCounts, rate, 9_000.0),
                 ],
             );
@@ -195,7 +247,7 @@ fn the_budget_is_kept_whatever_the_rate() {
 fn windows_do_not_come_in_step() {
     let probes = [
         hot(ProbeClass::Polls, 1e6, 1_000.0),
-        hot(ProbeClass::Causes, 1e6, 1_000.0),
+        hot(ProbeClass::Wakes, 1e6, 1_000.0),
     ];
     let mut world = World::new(0.05, 1.0, &probes);
     world.run(60.0);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::follow::recorder::Entry;
-use crate::rebuild::event::{Event, EventKind, Unit, UnitId, WakeEffect};
+use crate::rebuild::event::{EndSeen, Event, EventKind, Unit, UnitId, WakeEffect};
 use crate::show::escape::acts;
 
 /// Tasks of one process that are followed: as many as the tracker follows, and threads.
@@ -197,7 +197,7 @@ pub struct Counting {
     tasks: HashMap<UnitId, Task>,
     /// Until when time was counted: CLOCK_MONOTONIC, nanoseconds.
     until: u64,
-    /// Whether polls are watched since then.
+    /// Whether polls of all tasks are watched since then.
     polls: bool,
 }
 
@@ -247,10 +247,8 @@ impl Counting {
             }
             Entry::Watching(watching) => {
                 self.reached(watching.time, totals);
-                self.polls = watching.polls;
-                if !watching.polls || !watching.left_out.is_empty() {
-                    self.forget_wakes();
-                }
+                self.polls = watching.are_all_polls();
+                self.forget_wakes();
             }
             Entry::Statistics { time, .. } => self.reached(*time, totals),
             Entry::Snapshot { .. } => {}
@@ -277,11 +275,17 @@ impl Counting {
                     totals.of(task.of.as_ref()).delay.take(delay);
                 }
             }
-            EventKind::PollEnd { outcome, began, .. } => {
+            EventKind::PollEnd {
+                outcome,
+                seen,
+                began,
+            } => {
                 let task = self.tasks.get_mut(&unit);
                 let counts = totals.of(task.as_ref().and_then(|task| task.of.as_ref()));
                 counts.polls += 1;
-                if let Some(began) = began {
+                if let Some(began) = began
+                    && *seen != EndSeen::NotWatched
+                {
                     counts.poll_time.take(event.time.saturating_sub(*began));
                 }
                 if let Some(task) = task {

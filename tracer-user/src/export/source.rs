@@ -11,7 +11,7 @@ use crate::analyse::history::{
 };
 use crate::analyse::requests::Request;
 use crate::analyse::sampled::Sampled;
-use crate::rebuild::event::{Origin, Outcome};
+use crate::rebuild::event::{EndSeen, Origin, Outcome};
 
 /// A recording, read and joined.
 #[derive(Clone, Copy, Debug)]
@@ -163,6 +163,9 @@ impl<'a> Source<'a> {
             .unit(poll.task)
             .is_some_and(|unit| unit.polls.last() == Some(&index));
         match poll.end {
+            Some(_) if poll.seen == EndSeen::NotWatched && poll.begin_known => {
+                PollTime::EndNotSeen(poll.begin)
+            }
             Some(end) if poll.begin_known => PollTime::Known(Interval {
                 start: poll.begin,
                 end: end.max(poll.begin),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::rebuild::event::{EndSeen, Event, EventId, EventKind, Outcome, Unit, UnitId};
 use crate::rebuild::suspension::{Marks, Suspension};
+use crate::rebuild::watching::Watching;
 
 /// Units that are remembered: some 100 MB.
 const MAX_UNITS: usize = 300_000;
@@ -87,9 +88,18 @@ impl Before {
         }
     }
 
-    /// From here on nothing is watched for a while: where units stand is not known any more.
-    pub fn pause(&mut self) {
-        self.units.values_mut().for_each(Known::lose_sight);
+    /// From here on polls are not watched for a while, of all tasks or of those that are left out:
+    /// where these stand is not known any more.
+    pub fn pause(&mut self, watching: &Watching) {
+        for known in self.units.values_mut() {
+            let future = match known.described.as_ref().map(|(_, unit)| &**unit) {
+                Some(Unit::Task(task)) => task.future.as_ref(),
+                _ => None,
+            };
+            if !watching.polls || watching.leaves_out(future) {
+                known.lose_sight();
+            }
+        }
     }
 
     fn has_room_for(&mut self, unit: UnitId) -> bool {

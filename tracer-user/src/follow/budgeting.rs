@@ -103,13 +103,18 @@ impl Budgeting {
         session: &mut Session,
         change: &Change,
     ) -> Result<Changed, AttachError> {
-        let placed = session.place(&change.probes, change.polls)?;
+        let placed = if change.beside {
+            session.place_beside(&change.probes)?
+        } else {
+            session.place(&change.probes, change.polls)?
+        };
         self.last = session.measure();
         self.controller.changed(self.last.clone());
         let shed = &change.shed;
         let watching = |time: u64, polls: bool| Watching {
             time,
             polls,
+            wakes: polls && (change.full || !shed.wakes),
             waker_counts: !shed.waker_counts,
             nested: !shed.nested,
             ends: !shed.ends,
@@ -119,9 +124,20 @@ impl Budgeting {
                 self.futures(shed)
             },
         };
-        let mut told = vec![watching(placed.from, false)];
-        if change.polls {
-            told.push(watching(placed.until, true));
+        let mut told = Vec::new();
+        if change.beside {
+            // What comes is watched once it is all there, and what goes until it begins to go.
+            let time = if change.full {
+                placed.until
+            } else {
+                placed.from
+            };
+            told.push(watching(time, true));
+        } else {
+            told.push(watching(placed.from, false));
+            if change.polls {
+                told.push(watching(placed.until, true));
+            }
         }
         // Windows come and go: only what stays is worth a line.
         let note = (*shed != self.shed).then(|| {
@@ -180,6 +196,9 @@ impl Budgeting {
         }
         for future in self.futures(shed) {
             left_out.push(format!("polls of {future} outside windows"));
+        }
+        if shed.wakes {
+            left_out.push("wake-ups outside windows".to_owned());
         }
         if shed.all {
             left_out.push("everything but panics outside windows".to_owned());

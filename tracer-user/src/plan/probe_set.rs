@@ -16,8 +16,10 @@ pub enum ProbeClass {
     Panics,
     /// Polls of tasks.
     Polls,
-    /// Wake-ups, spawns, aborts, and what the drivers do.
-    Causes,
+    /// Wake-ups, and what the drivers do.
+    Wakes,
+    /// Spawns and aborts.
+    Spawns,
     /// Clones and drops of wakers.
     WakerCounts,
     /// Polls of nested futures.
@@ -38,10 +40,9 @@ impl ProbeClass {
             ProbeKind::FuturePoll => Self::NestedPolls,
             ProbeKind::WakeByValue
             | ProbeKind::WakeByReference
-            | ProbeKind::Spawn
             | ProbeKind::IoReady
-            | ProbeKind::TimerFired
-            | ProbeKind::Abort => Self::Causes,
+            | ProbeKind::TimerFired => Self::Wakes,
+            ProbeKind::Spawn | ProbeKind::Abort => Self::Spawns,
         }
     }
 }

@@ -157,10 +157,14 @@ pub enum EndSeen {
     ThreadExit,
     /// By a later event of the task, while its own record is missing.
     Inferred,
+    /// It was not: polls of other tasks were not watched, to keep a budget, and what came next on its
+    /// thread came later. The time is that of the last thing that is known to have happened inside it.
+    NotWatched,
 }
 
 impl EndSeen {
-    /// Whether the time is the end's own; otherwise it is an upper bound.
+    /// Whether the time is the end's own; otherwise it is an upper bound, but for
+    /// [`EndSeen::NotWatched`].
     #[must_use]
     pub const fn is_exact(self) -> bool {
         matches!(self, Self::ExitProbe)

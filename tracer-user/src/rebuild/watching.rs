@@ -8,9 +8,11 @@ use std::sync::Arc;
 pub struct Watching {
     /// The moment, CLOCK_MONOTONIC in nanoseconds.
     pub time: u64,
-    /// Polls of tasks, wake-ups and spawns. Without them, only panics are watched, and what tasks
-    /// do is not known.
+    /// Polls of tasks and spawns. Without them, only panics are watched, and what tasks do is not
+    /// known.
     pub polls: bool,
+    /// Wake-ups, where polls are. Without them it is not known why tasks are polled.
+    pub wakes: bool,
     /// Clones and drops of wakers.
     pub waker_counts: bool,
     /// Polls of nested futures, where they were asked for.
@@ -29,6 +31,7 @@ impl Watching {
         Self {
             time,
             polls: true,
+            wakes: true,
             waker_counts: true,
             nested: true,
             ends: true,
@@ -39,6 +42,18 @@ impl Watching {
     /// Whether nothing is left out.
     #[must_use]
     pub fn is_everything(&self) -> bool {
-        self.polls && self.waker_counts && self.nested && self.ends && self.left_out.is_empty()
+        self.are_all_polls() && self.wakes && self.waker_counts && self.nested && self.ends
+    }
+
+    /// Whether polls of all tasks are watched.
+    #[must_use]
+    pub fn are_all_polls(&self) -> bool {
+        self.polls && self.left_out.is_empty()
+    }
+
+    /// Whether polls of the tasks with this future are left out, although those of others are not.
+    #[must_use]
+    pub fn leaves_out(&self, future: Option<&Arc<str>>) -> bool {
+        future.is_some_and(|future| self.left_out.contains(future))
     }
 }

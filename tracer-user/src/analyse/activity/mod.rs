@@ -23,7 +23,7 @@ pub use self::wakes::{WakePair, Waker, Wakes};
 use self::open::Snapshots;
 use self::units::{Off, TaskRow, Units};
 use self::wakes::WakeCounts;
-use crate::rebuild::event::{Event, EventKind, Unit, UnitId};
+use crate::rebuild::event::{EndSeen, Event, EventKind, Unit, UnitId};
 use crate::rebuild::snapshot::TaskInfo;
 
 /// Polls that are named as the longest.
@@ -258,7 +258,7 @@ impl Collector {
                     task.off = Off::default();
                 }
             }
-            EventKind::PollEnd { began, seen, .. } => self.poll_end(event, *began, seen.is_exact()),
+            EventKind::PollEnd { began, seen, .. } => self.poll_end(event, *began, *seen),
             EventKind::Blocked { preempted, .. } => {
                 if let Some(task) = self.task(unit, event.time) {
                     task.off.since = Some((event.time, *preempted));
@@ -338,7 +338,7 @@ impl Collector {
         let _ = self.task(unit, time);
     }
 
-    fn poll_end(&mut self, event: &Event, began: Option<u64>, exact: bool) {
+    fn poll_end(&mut self, event: &Event, began: Option<u64>, end: EndSeen) {
         let started = self.started;
         let worst = match self.longest.last() {
             Some(last) if self.longest.len() == LONGEST => last.length_ns,
@@ -352,7 +352,8 @@ impl Collector {
         task.off.end(event.time);
         let off = std::mem::take(&mut task.off);
         task.counts.polls += 1;
-        let Some(began) = began.or(seen) else {
+        let is_known = end != EndSeen::NotWatched;
+        let Some(began) = began.or(seen).filter(|_| is_known) else {
             task.counts.polls_of_unknown_length += 1;
             return;
         };
@@ -370,7 +371,7 @@ impl Collector {
                 length_ns: length,
                 blocked_ns: off.blocked.min(length),
                 preempted_ns: off.preempted.min(length),
-                exact,
+                exact: end.is_exact(),
                 thread: thread.and_then(|thread| self.units.tid(thread)),
             };
             let at = self

@@ -112,12 +112,14 @@ impl<'a> Case<'a> {
         Some(known.next_back()?.saturating_sub(before))
     }
 
-    /// The part of the trace in which events were watched, 0 to 1.
+    /// The part of the trace in which all events were watched, 0 to 1.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     pub fn watched(&self) -> f64 {
         let all = self.end().saturating_sub(self.history.span.start).max(1);
-        (1.0 - self.history.missing.unwatched_ns as f64 / all as f64).clamp(0.0, 1.0)
+        let missing = &self.history.missing;
+        let less = missing.unwatched_ns.saturating_add(missing.partly_ns);
+        (1.0 - less as f64 / all as f64).clamp(0.0, 1.0)
     }
 
     /// Whether anything of the events is missing: what did not happen cannot be concluded from
@@ -131,5 +133,6 @@ impl<'a> Case<'a> {
             || missing.beyond_limits > 0
             || missing.pauses > 0
             || !missing.left_out.is_empty()
+            || missing.wakes_left_out
     }
 }

@@ -151,9 +151,9 @@ fn obstacle(
         ));
     }
     let missing = &case.history.missing;
-    if missing.pauses > 0 && needs.events {
+    if (missing.pauses > 0 || missing.partly_ns > 0) && needs.events {
         return Some(format!(
-            "events were watched {:.1} % of the time, so that tracing kept its budget: what there was \
+            "all events were watched {:.1} % of the time, so that tracing kept its budget: what there was \
              may have been missed",
             100.0 * case.watched()
         ));

@@ -13,6 +13,9 @@
 //! - a sleep is told by its deadline, so an unchanged one is the same; where the deadline is not
 //!   known, a timer that woke the task tells.
 //!
+//! While wake-ups are not watched, a poll is taken to be for the only leaf there is: else a loop that
+//! receives would look like one long wait.
+//!
 //! Then the leaf is another instance, and so are the runtime's own futures around it (`recv` of a
 //! channel, `tick` of an interval): they await one thing once. Of the program's own functions around
 //! these it is not known whether they were called again, and they count as the same.
@@ -28,8 +31,9 @@ pub(super) fn came_round(tree: &Tree, evidence: Evidence) -> Option<usize> {
     let node = &tree.nodes[leaf];
     let waits_for = node.state.waits_for.as_deref();
     // Where its deadline could not be read, the timer tells.
+    let may_be_timer = matches!(evidence, Evidence::Timer | Evidence::Unseen);
     let is_ready = is_ready_once_woken(waits_for, evidence)
-        || (waits_for == Some("sleep") && node.mark.is_none() && evidence == Evidence::Timer);
+        || (waits_for == Some("sleep") && node.mark.is_none() && may_be_timer);
     if node.parent.is_none() || !is_ready {
         return None;
     }
@@ -51,6 +55,9 @@ fn is_ready_once_woken(waits_for: Option<&str>, evidence: Evidence) -> bool {
             waits_for,
             Some("channel" | "oneshot" | "notify" | "lock" | "semaphore" | "join")
         ),
+        Evidence::Unseen => [Evidence::Timer, Evidence::Io, Evidence::Other]
+            .into_iter()
+            .any(|one| is_ready_once_woken(waits_for, one)),
     }
 }
 
@@ -66,7 +73,7 @@ mod tests {
 
     #[test]
     fn what_a_wake_up_proves_depends_on_the_leaf_and_on_who_woke() {
-        use Evidence::{Io, None as Nothing, Other, Timer};
+        use Evidence::{Io, None as Nothing, Other, Timer, Unseen};
         let proves = |waits_for, evidence| is_ready_once_woken(waits_for, evidence);
         for kind in ["channel", "oneshot", "notify", "lock", "semaphore", "join"] {
             assert!(proves(Some(kind), Other), "{kind}");
@@ -76,8 +83,11 @@ mod tests {
         }
         assert!(proves(Some("io"), Io) && !proves(Some("io"), Other));
         assert!(proves(None, Timer) && !proves(None, Other) && !proves(None, Io));
-        for evidence in [Nothing, Timer, Io, Other] {
+        for evidence in [Nothing, Timer, Io, Other, Unseen] {
             assert!(!proves(Some("sleep"), evidence), "{evidence:?}");
+        }
+        for kind in [Some("channel"), Some("io"), None] {
+            assert!(proves(kind, Unseen), "{kind:?}");
         }
     }
 }

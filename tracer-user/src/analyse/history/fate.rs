@@ -198,7 +198,7 @@ impl Kinds {
     fn may_be(self, evidence: Evidence) -> bool {
         self.silent
             || match evidence {
-                Evidence::None => true,
+                Evidence::None | Evidence::Unseen => true,
                 Evidence::Timer => self.timer,
                 Evidence::Io => self.io,
                 Evidence::Other => self.other,
@@ -244,7 +244,7 @@ impl Arms {
                 AwaitOutcome::Over
             };
         }
-        if evidence == Evidence::None {
+        if matches!(evidence, Evidence::None | Evidence::Unseen) {
             return AwaitOutcome::Over;
         }
         let arms = (0..before.len()).filter(|&arm| before[arm].parent == Some(parent));

@@ -78,8 +78,8 @@ pub struct History {
     pub wakes: Vec<Wake>,
     /// What did not fit into the limits, or was lost: what is known is right, not complete.
     pub missing: Missing,
-    /// When the last pause ended in which nothing but panics was watched, CLOCK_MONOTONIC in
-    /// nanoseconds; `u64::MAX` when one goes on at the end, 0 without any.
+    /// Since when polls of all tasks and wake-ups were watched until the end, CLOCK_MONOTONIC in
+    /// nanoseconds; `u64::MAX` when they were not at the end, 0 when they always were.
     pub watched_since: u64,
     /// Wakers, counted.
     pub wakers: Wakers,
@@ -104,8 +104,13 @@ pub struct Missing {
     pub pauses: u64,
     /// How long that was, nanoseconds.
     pub unwatched_ns: u64,
-    /// Futures of the tasks whose polls were not watched all the time, for the same reason.
+    /// How long polls of some types, or wake-ups, were not watched while others were, for the same
+    /// reason, nanoseconds.
+    pub partly_ns: u64,
+    /// Futures of the tasks whose polls were left out then.
     pub left_out: Vec<std::sync::Arc<str>>,
+    /// Wake-ups were left out then: what had tasks polled is not known.
+    pub wakes_left_out: bool,
 }
 
 /// A unit and what it did.
@@ -219,7 +224,8 @@ pub struct Poll {
     pub begin_known: bool,
     /// End; `None` when it goes on at the end of the trace, or was lost.
     pub end: Option<u64>,
-    /// How the end was seen; when not by a probe at the exit the end is an upper bound.
+    /// How the end was seen; when not by a probe at the exit the end is an upper bound, and with
+    /// [`EndSeen::NotWatched`] a lower one.
     pub seen: EndSeen,
     /// How it ended.
     pub outcome: Outcome,
@@ -232,6 +238,16 @@ pub struct Poll {
     /// The leaves that the task waited in before this poll (instances that were going on and had no
     /// child), since the poll before.
     pub waited_in: Vec<AwaitIndex>,
+}
+
+impl Poll {
+    /// Its length in nanoseconds, at most where its end is not exact; `None` when nothing says when it
+    /// ended.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        let end = self.end.filter(|_| self.seen != EndSeen::NotWatched)?;
+        Some(end.saturating_sub(self.begin))
+    }
 }
 
 /// A while of a poll off the CPU.
@@ -387,7 +403,8 @@ index!(AwaitIndex, awaits, Await);
 index!(WakeIndex, wakes, Wake);
 
 impl History {
-    /// Whether there was no pause at this time or later. Else what was not seen since may have been.
+    /// Whether everything was watched at this time and later. Else what was not seen since may have
+    /// been.
     #[must_use]
     pub const fn is_watched_since(&self, time: u64) -> bool {
         self.watched_since <= time
@@ -405,6 +422,17 @@ impl History {
                 until.unwrap_or(row.begin).max(row.begin)
             }
         }
+    }
+
+    /// When a poll ended. One that goes on ends with the trace, where that would have been seen, and
+    /// otherwise with the last thing that is known of it.
+    #[must_use]
+    pub fn end_of(&self, poll: PollIndex) -> u64 {
+        let goes_on = || match self.watched_since {
+            u64::MAX => self.known_until(poll),
+            _ => self.span.end,
+        };
+        self[poll].end.unwrap_or_else(goes_on)
     }
 
     /// The whiles that a poll was off the CPU, in order.

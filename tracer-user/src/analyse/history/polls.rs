@@ -24,7 +24,10 @@ impl Builder {
         let cause = event
             .cause
             .and_then(|cause| self.cause(task, &state, cause, begin.time));
-        let evidence = self.evidence(task, cause);
+        let evidence = match cause {
+            None if self.may_be_woken_unseen(&state) => Evidence::Unseen,
+            cause => self.evidence(task, cause),
+        };
         let waited_in = self.leaves_of(&state);
         let leaves = state.known.then_some(&waited_in[..]);
         self.count_wakers_of_next_poll(task, &mut state, leaves);
@@ -310,6 +313,15 @@ impl Builder {
         }
         let spawned = self.history.units.get(task.0 as usize)?.task()?.spawned?;
         (spawned.event == cause && spawned.time <= begin).then_some(PollCause::Spawn)
+    }
+
+    /// Whether wake-ups were not watched at some time since its last poll.
+    fn may_be_woken_unseen(&self, state: &TaskState) -> bool {
+        let last = state
+            .last_poll
+            .and_then(|(poll, _)| self.history.polls.get(poll.0 as usize));
+        last.and_then(|poll| poll.end)
+            .is_some_and(|end| end < self.watched.wakes_since)
     }
 
     /// What the cause of a poll tells about the leaf that was ready.

@@ -97,6 +97,8 @@ pub(super) enum Evidence {
     Io,
     /// Another task, or a thread that no driver moved.
     Other,
+    /// Something that was not watched: it was polled while wake-ups were not.
+    Unseen,
 }
 
 /// Since when a tree has stood as it does.

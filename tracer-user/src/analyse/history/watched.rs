@@ -1,5 +1,8 @@
 //! What was watched, and when not: events of a time in which nothing was watched are missing for
-//! every unit, and none of them says so.
+//! every unit, and none of them says so. Where only polls of some types or wake-ups were not, the
+//! other units' polls are all there.
+
+use std::sync::Arc;
 
 use super::builder::Builder;
 use super::task::TaskState;
@@ -11,30 +14,54 @@ use crate::rebuild::watching::Watching;
 pub(super) struct Watched {
     /// Since when polls are not, CLOCK_MONOTONIC in nanoseconds.
     pause: Option<u64>,
+    /// Since when some polls or wake-ups are not, while others are.
+    partly: Option<u64>,
+    /// Futures of the tasks whose polls are not.
+    left_out: Vec<Arc<str>>,
+    /// Since when wake-ups are watched again; [`u64::MAX`] when they are not.
+    pub(super) wakes_since: u64,
 }
 
 impl Missing {
     /// What was not watched in a trace of so many nanoseconds, so that tracing kept its budget, as
     /// a sentence; `None` when everything was.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
     pub fn not_watched(&self, span: u64) -> Option<String> {
-        if self.pauses == 0 && self.left_out.is_empty() {
+        if self.pauses == 0 && self.left_out.is_empty() && !self.wakes_left_out {
             return None;
         }
-        let watched = 1.0 - self.unwatched_ns as f64 / span.max(1) as f64;
         let mut text = format!(
-            "to keep its budget, tracing watched {:.1} % of the time, with {} pauses: counts and \
-             rates are of that part, and what happened in a pause is not known",
-            100.0 * watched.clamp(0.0, 1.0),
-            self.pauses
+            "to keep its budget, tracing watched {:.1} % of the time, with {}: counts and rates are \
+             of that part, and what happened in a pause is not known",
+            share(span, self.unwatched_ns),
+            match self.pauses {
+                1 => "1 pause".to_owned(),
+                pauses => format!("{pauses} pauses"),
+            }
         );
-        if !self.left_out.is_empty() {
-            text.push_str("; the polls of these even less: ");
-            text.push_str(&self.left_out.join(", "));
+        let mut less: Vec<String> = self
+            .left_out
+            .iter()
+            .map(|future| format!("polls of {future}"))
+            .collect();
+        if self.wakes_left_out {
+            less.push("wake-ups".to_owned());
+        }
+        if !less.is_empty() {
+            text.push_str(&format!(
+                "; {:.1} % of the time: {}",
+                share(span, self.unwatched_ns.saturating_add(self.partly_ns)),
+                less.join(", ")
+            ));
         }
         Some(text)
     }
+}
+
+/// What is left of a span without so many nanoseconds, in percent.
+#[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+fn share(span: u64, without: u64) -> f64 {
+    100.0 * (1.0 - without as f64 / span.max(1) as f64).clamp(0.0, 1.0)
 }
 
 impl Builder {
@@ -45,10 +72,34 @@ impl Builder {
             self.history.wakers.probed.clones = Some(false);
             self.history.wakers.probed.drops = Some(false);
         }
+        self.history.missing.wakes_left_out |= watching.polls && !watching.wakes;
+        for future in &watching.left_out {
+            if !self.history.missing.left_out.contains(future) {
+                self.history.missing.left_out.push(Arc::clone(future));
+            }
+        }
+        let watches_all = watching.are_all_polls() && watching.wakes;
+        let watched_all = self.watched.pause.is_none() && self.watched.partly.is_none();
+        if !watches_all {
+            self.history.watched_since = u64::MAX;
+        } else if !watched_all {
+            self.history.watched_since = watching.time;
+        }
+        if !(watching.polls && watching.wakes) {
+            self.watched.wakes_since = u64::MAX;
+        } else if self.watched.wakes_since == u64::MAX {
+            self.watched.wakes_since = watching.time;
+        }
+        if !watching.wakes {
+            self.nothing_is_known(|_| true, |_| ());
+        }
+
+        let before = std::mem::replace(&mut self.watched.left_out, watching.left_out.clone());
+        let was_left_out = |kind: &UnitKind| leaves_out(&before, kind);
+        let is_left_out = |kind: &UnitKind| leaves_out(&watching.left_out, kind);
         match (watching.polls, self.watched.pause) {
             (false, None) => {
                 self.watched.pause = Some(watching.time);
-                self.history.watched_since = u64::MAX;
                 if self.showing {
                     self.history.missing.pauses += 1;
                 }
@@ -56,44 +107,45 @@ impl Builder {
             }
             (true, Some(since)) => {
                 self.watched.pause = None;
-                self.history.watched_since = watching.time;
-                self.unwatched(since, watching.time);
+                let length = self.shown(since, watching.time);
+                self.history.missing.unwatched_ns += length;
                 // What a probe that was hit just before told just after, in the pause, is past too.
-                self.nothing_is_known(|_| true, TaskState::is_watched_again);
+                self.nothing_is_known(|kind| !is_left_out(kind), TaskState::is_watched_again);
             }
-            _ => {}
+            (true, None) => {
+                let begins = |kind: &UnitKind| is_left_out(kind) && !was_left_out(kind);
+                self.nothing_is_known(begins, TaskState::pauses);
+                let ends = |kind: &UnitKind| was_left_out(kind) && !is_left_out(kind);
+                self.nothing_is_known(ends, TaskState::is_watched_again);
+            }
+            (false, Some(_)) => {}
         }
-        if watching.polls && !watching.left_out.is_empty() {
-            let left_out = &watching.left_out;
-            for future in left_out {
-                if !self.history.missing.left_out.contains(future) {
-                    self.history.missing.left_out.push(future.clone());
-                }
-            }
-            let is_left_out = |kind: &UnitKind| match kind {
-                UnitKind::Task(task) => task
-                    .future
-                    .as_ref()
-                    .is_some_and(|future| left_out.contains(future)),
-                _ => false,
-            };
-            self.nothing_is_known(is_left_out, |state| state.gap(true));
+        if let Some(since) = self.watched.partly.take() {
+            let length = self.shown(since, watching.time);
+            self.history.missing.partly_ns += length;
+        }
+        if watching.polls && !watches_all {
+            self.watched.partly = Some(watching.time);
         }
     }
 
     /// The history ends: so does the pause that goes on.
     pub(super) fn end_pause(&mut self) {
+        let end = self.history.span.end;
         if let Some(since) = self.watched.pause.take() {
-            let end = self.history.span.end;
-            self.unwatched(since, end);
+            self.history.missing.unwatched_ns += self.shown(since, end);
+        }
+        if let Some(since) = self.watched.partly.take() {
+            self.history.missing.partly_ns += self.shown(since, end);
         }
     }
 
-    fn unwatched(&mut self, since: u64, until: u64) {
-        if self.showing {
-            let since = since.max(self.history.span.start);
-            self.history.missing.unwatched_ns += until.saturating_sub(since);
+    /// How much of this is in what the history shows, nanoseconds.
+    fn shown(&self, since: u64, until: u64) -> u64 {
+        if !self.showing {
+            return 0;
         }
+        until.saturating_sub(since.max(self.history.span.start))
     }
 
     /// What these units do from now on is not known.
@@ -118,5 +170,16 @@ impl Builder {
                 note(state);
             }
         }
+    }
+}
+
+/// Whether a unit is a task with one of these futures.
+fn leaves_out(futures: &[Arc<str>], kind: &UnitKind) -> bool {
+    match kind {
+        UnitKind::Task(task) => task
+            .future
+            .as_ref()
+            .is_some_and(|future| futures.contains(future)),
+        _ => false,
     }
 }

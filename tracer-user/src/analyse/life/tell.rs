@@ -75,7 +75,7 @@ impl Teller<'_> {
             Moment::Poll(poll) => {
                 let poll = &history[poll];
                 What::Poll {
-                    length_ns: poll.end.map(|end| end.saturating_sub(poll.begin)),
+                    length_ns: poll.length(),
                     at_most: poll.end.is_some() && is_upper_bound(poll.seen),
                     blocked_ns: poll.blocked,
                     preempted_ns: poll.preempted,

@@ -82,7 +82,7 @@ mod tests {
             pid: 7,
             sites: vec![Site {
                 index: 3,
-                class: ProbeClass::Causes,
+                class: ProbeClass::Wakes,
                 file: 0,
                 offset: 0x1234,
                 cookie: u64::MAX,

@@ -275,6 +275,7 @@ fn seen(seen: EndSeen) -> &'static str {
         EndSeen::ExitProbe => "exit_probe",
         EndSeen::ThreadExit => "thread_exit",
         EndSeen::Inferred => "inferred",
+        EndSeen::NotWatched => "not_watched",
     }
 }
 

@@ -352,6 +352,7 @@ fn seen_word(seen: EndSeen) -> &'static str {
         EndSeen::ExitProbe => "a probe at its exit",
         EndSeen::ThreadExit => "the end of its thread, at the latest",
         EndSeen::Inferred => "a later event of the task, at the latest",
+        EndSeen::NotWatched => "nothing: the polls of others were not watched",
     }
 }
 

@@ -126,6 +126,7 @@ table!(
         LeftCpu = LeftCpu,
         ExitProbe = ExitProbe,
         ThreadExit = ThreadExit,
+        NotWatched = NotWatched,
     ]
 );
 

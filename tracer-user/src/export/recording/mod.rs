@@ -50,4 +50,4 @@ pub use self::writer::{Writer, Written};
 pub const MAJOR: u32 = 1;
 
 /// Minor version of the format: a reader skips what a later one added.
-pub const MINOR: u32 = 4;
+pub const MINOR: u32 = 5;

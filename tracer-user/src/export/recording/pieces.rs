@@ -8,8 +8,10 @@ use prost::Message as _;
 use super::decode;
 use super::frame::{self, Frame};
 use super::tables::Tables;
+use super::watching::watching_from_proto;
 use crate::proto::{self, packet::Content};
 use crate::rebuild::event::Event;
+use crate::rebuild::watching::Watching;
 
 /// A segment of a recording, encoded.
 #[derive(Clone, Debug)]
@@ -29,8 +31,8 @@ pub struct Piece {
 pub enum Told<'a> {
     /// Events.
     Events(&'a [Event]),
-    /// From here on nothing is watched for a while.
-    Paused,
+    /// From here on polls of all tasks, or of some, are not watched.
+    Unwatched(Watching),
 }
 
 impl Piece {
@@ -62,7 +64,12 @@ impl Piece {
                 Some(Content::Events(events)) => {
                     take(Told::Events(&decode::events(events, &tables)?));
                 }
-                Some(Content::Watching(watching)) if watching.without_polls => take(Told::Paused),
+                Some(Content::Watching(watching)) => {
+                    let watching = watching_from_proto(&watching, &tables.strings)?;
+                    if !watching.are_all_polls() {
+                        take(Told::Unwatched(watching));
+                    }
+                }
                 _ => {}
             }
         }

@@ -14,6 +14,7 @@ pub(super) fn watching_to_proto(watching: &Watching, tables: &mut Interner) -> p
         without_waker_counts: !watching.waker_counts,
         without_nested: !watching.nested,
         without_ends: !watching.ends,
+        without_wakes: !watching.wakes,
         left_out: watching
             .left_out
             .iter()
@@ -31,6 +32,7 @@ pub(super) fn watching_from_proto(
     Ok(Watching {
         time: from.time,
         polls: !from.without_polls,
+        wakes: !from.without_wakes,
         waker_counts: !from.without_waker_counts,
         nested: !from.without_nested,
         ends: !from.without_ends,
@@ -57,6 +59,7 @@ mod tests {
         let again = Watching {
             left_out: vec!["app::hot".into(), "app::hotter".into()],
             waker_counts: false,
+            wakes: false,
             ends: false,
             ..Watching::everything(last + 110)
         };
@@ -87,6 +90,7 @@ mod tests {
             (1, 100)
         );
         assert_eq!(history.missing.left_out, again.left_out);
+        assert!(history.missing.wakes_left_out);
         assert_eq!(history.wakers.probed.clones, Some(false));
     }
 }

@@ -515,10 +515,7 @@ impl Sink for Flight {
         }
         match entry {
             Entry::Events(events) => self.watcher.events(events, &mut self.found),
-            Entry::Watching(watching) => {
-                self.watcher
-                    .polls_are_watched(watching.polls, watching.time);
-            }
+            Entry::Watching(watching) => self.watcher.watching(watching),
             Entry::Statistics { counts, time } => {
                 self.statistics.clone_from(counts);
                 self.look(*time);

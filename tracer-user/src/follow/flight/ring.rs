@@ -233,7 +233,7 @@ impl Ring {
         let before = &mut self.before;
         let read = piece.read(|told| match told {
             Told::Events(events) => events.iter().for_each(|event| before.take(event)),
-            Told::Paused => before.pause(),
+            Told::Unwatched(watching) => before.pause(&watching),
         });
         if let Err(reason) = read {
             tracing::error!("a kept piece cannot be read: {reason}");

@@ -17,6 +17,7 @@ use crate::analyse::requests::Patterns;
 use crate::rebuild::event::{Event, EventKind, PanicLocation, TaskUnit, Unit, UnitId};
 use crate::rebuild::suspension::{Marks, Place, Suspension};
 use crate::rebuild::tree::NodeState;
+use crate::rebuild::watching;
 
 /// Tasks that are followed at most: some 100 MB.
 const MAX_TASKS: usize = 300_000;
@@ -74,8 +75,8 @@ pub struct Watcher {
     panics: Vec<(UnitId, u64, Option<Arc<PanicLocation>>)>,
     /// Tasks that were not followed.
     beyond: u64,
-    /// Since when polls are not watched, to keep a budget.
-    pause: Option<u64>,
+    /// What is watched, as the budget lets it.
+    told: watching::Watching,
 }
 
 #[derive(Debug)]
@@ -98,6 +99,8 @@ struct Task {
     missed: bool,
     /// The last poll was before a pause: what is there for the first time began in that.
     after_pause: bool,
+    /// Since when its polls are not watched, to keep a budget.
+    pause: Option<u64>,
 }
 
 impl Watcher {
@@ -111,21 +114,24 @@ impl Watcher {
             requests: Vec::new(),
             panics: Vec::new(),
             beyond: 0,
-            pause: None,
+            told: watching::Watching::everything(0),
         }
     }
 
-    /// From `time` on polls are watched, or are not (CLOCK_MONOTONIC, nanoseconds).
-    pub fn polls_are_watched(&mut self, watched: bool, time: u64) {
-        let ended = match (watched, self.pause) {
-            (false, None) => {
-                self.pause = Some(time);
-                None
-            }
-            (true, Some(_)) => self.pause.take(),
-            _ => return,
-        };
+    /// Takes note of whose polls are watched from now on.
+    pub fn watching(&mut self, told: &watching::Watching) {
+        let time = told.time;
+        self.told = told.clone();
         for task in self.tasks.values_mut() {
+            let watched = is_watched(told, &task.what);
+            let ended = match (watched, task.pause) {
+                (false, None) => {
+                    task.pause = Some(time);
+                    None
+                }
+                (true, Some(_)) => task.pause.take(),
+                _ => continue,
+            };
             // What memory tells in the pause is of one moment of it.
             task.missed = task.polled;
             if let Some(pause) = ended {
@@ -172,8 +178,8 @@ impl Watcher {
 
     /// Looks at what waits while nothing happens, at `now` (CLOCK_MONOTONIC, nanoseconds).
     pub fn look(&mut self, now: u64, found: &mut Vec<Trigger>) {
-        let seen = self.watched_until(now);
         for task in self.tasks.values_mut() {
+            let seen = task.watched_until(now);
             if task.idle && task.due <= seen {
                 task.tell_slow(seen, found);
             }
@@ -188,14 +194,8 @@ impl Watcher {
         }
     }
 
-    /// This time, or when the pause began that goes on: what is later counts for nothing.
-    fn watched_until(&self, time: u64) -> u64 {
-        self.pause.map_or(time, |pause| time.min(pause))
-    }
-
     fn event(&mut self, event: &Event, found: &mut Vec<Trigger>) {
         let unit = event.id.unit;
-        let seen = self.watched_until(event.time);
         match &event.kind {
             EventKind::Described(what) => {
                 if let Unit::Task(task) = &**what {
@@ -205,6 +205,7 @@ impl Watcher {
             EventKind::AwaitChanged { suspension, marks } if self.watched.follows_awaits() => {
                 if let Some(mut task) = self.tasks.remove(&unit) {
                     self.stands(&mut task, suspension, *marks, event.time, found);
+                    let seen = task.watched_until(event.time);
                     if task.due <= seen {
                         task.tell_slow(seen, found);
                     }
@@ -262,6 +263,7 @@ impl Watcher {
                 polled: false,
                 missed: false,
                 after_pause: false,
+                pause: (!is_watched(&self.told, what)).then_some(time),
             };
             self.tasks.insert(unit, task);
         }
@@ -466,7 +468,21 @@ impl Watcher {
     }
 }
 
+/// Whether polls of a unit, if it is a task, are watched.
+fn is_watched(told: &watching::Watching, unit: &Unit) -> bool {
+    let future = match unit {
+        Unit::Task(task) => task.future.as_ref(),
+        _ => None,
+    };
+    told.polls && !told.leaves_out(future)
+}
+
 impl Task {
+    /// This time, or when the pause began that goes on: what is later counts for nothing.
+    fn watched_until(&self, time: u64) -> u64 {
+        self.pause.map_or(time, |pause| time.min(pause))
+    }
+
     /// Tells what has taken too long by `now`.
     fn tell_slow(&mut self, now: u64, found: &mut Vec<Trigger>) {
         // The innermost first: what holds it has waited as long.

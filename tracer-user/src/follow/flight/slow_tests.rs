@@ -27,6 +27,13 @@ fn of_awaits(pattern: Option<&str>, limit: u64) -> Watching {
     }
 }
 
+fn polls(polls: bool, time: u64) -> watching::Watching {
+    watching::Watching {
+        polls,
+        ..watching::Watching::everything(time)
+    }
+}
+
 fn found(watching: Watching, trace: &Trace, look: u64) -> Vec<Trigger> {
     let mut watcher = Watcher::new(watching);
     let mut found = Vec::new();
@@ -214,9 +221,9 @@ fn what_hangs_over_pauses_is_told() {
     let mut found = Vec::new();
     watcher.events(&trace.events, &mut found);
     for window in 1..8 {
-        watcher.polls_are_watched(false, (window * 1_000 + 100) * MS);
+        watcher.watching(&polls(false, (window * 1_000 + 100) * MS));
         watcher.look((window * 1_000 + 900) * MS, &mut found);
-        watcher.polls_are_watched(true, (window * 1_000 + 950) * MS);
+        watcher.watching(&polls(true, (window * 1_000 + 950) * MS));
         watcher.look((window * 1_000 + 1_050) * MS, &mut found);
         // Less than three times 300 ms were watched: what looks the same may be another.
         assert_eq!(found.is_empty(), window < 6, "{window}: {found:?}");
@@ -257,9 +264,9 @@ fn a_pause_makes_no_request_slow_and_hides_none_that_a_deadline_tells() {
         let mut watcher = Watcher::new(of_requests(Some("app::handle"), 100 * MS));
         let (mut found, mut from) = (Vec::new(), 0);
         for (until, end) in told {
-            watcher.polls_are_watched(true, end - 3 * MS);
+            watcher.watching(&polls(true, end - 3 * MS));
             watcher.events(&trace.events[from..until], &mut found);
-            watcher.polls_are_watched(false, end);
+            watcher.watching(&polls(false, end));
             // As memory tells it in the pause.
             let looked = end + 500 * MS;
             let mut memory = trace.clone();
@@ -309,22 +316,22 @@ fn what_is_new_after_a_pause_did_not_begin_before_it() {
     let mut found = Vec::new();
     watcher.events(&trace.events, &mut found);
     for window in 1..8_u64 {
-        watcher.polls_are_watched(false, (window * 1_000 + 100) * MS);
+        watcher.watching(&polls(false, (window * 1_000 + 100) * MS));
         let mut memory = trace.clone();
         memory.events.clear();
         let looked = (window * 1_000 + 500) * MS;
         memory.stands(task, looked, &standing(3 + window as u8));
         watcher.events(&memory.events, &mut found);
         watcher.look((window * 1_000 + 900) * MS, &mut found);
-        watcher.polls_are_watched(true, (window * 1_000 + 950) * MS);
+        watcher.watching(&polls(true, (window * 1_000 + 950) * MS));
         watcher.look((window * 1_000 + 1_050) * MS, &mut found);
     }
     assert_eq!(found, []);
     // The one that the last look found stays.
-    watcher.polls_are_watched(false, 8_300 * MS);
+    watcher.watching(&polls(false, 8_300 * MS));
     watcher.look(8_300 * MS, &mut found);
     assert_eq!(found, [], "350 ms of it were watched");
-    watcher.polls_are_watched(true, 9_000 * MS);
+    watcher.watching(&polls(true, 9_000 * MS));
     watcher.look(10_700 * MS, &mut found);
     assert_eq!(found, [], "2,050 ms");
     watcher.look(10_800 * MS, &mut found);

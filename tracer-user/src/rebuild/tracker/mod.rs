@@ -52,6 +52,7 @@ use self::trees::Trees;
 use super::event::{EndSeen, Event, EventKind, Outcome, UnitId};
 use super::snapshot::TaskState;
 use super::suspension::{Marks, Suspension};
+use super::watching::Watching;
 use crate::address::Address;
 
 /// Losses are kept for this many CPUs each; those of further ones are added to the last.
@@ -145,10 +146,10 @@ pub struct Tracker {
     now: u64,
     /// Records up to this time may be missing.
     clean_since: u64,
-    /// Since when nothing but panics is watched.
-    paused: Option<u64>,
-    /// Since when polls are watched again, after they were not; 0 when they always were.
-    watched_since: u64,
+    /// What is watched.
+    watching: Watching,
+    /// Since when polls of all tasks are watched; [`u64::MAX`] when they are not.
+    all_polls_since: u64,
     counts: Statistics,
 }
 
@@ -170,8 +171,8 @@ impl Tracker {
             next_unit: 0,
             now: 0,
             clean_since: 0,
-            paused: None,
-            watched_since: 0,
+            watching: Watching::everything(0),
+            all_polls_since: 0,
             counts: Statistics::default(),
         }
     }
@@ -221,7 +222,7 @@ impl Tracker {
             // so, and that may never come.
             let again = task.is_untold();
             let time = time.max(task.last_event);
-            task.stands_at(suspension, marks, self.watched_since, again, time, into);
+            task.stands_at(suspension, marks, again, time, into);
         }
         self.counts.events += (into.len() - before) as u64;
     }

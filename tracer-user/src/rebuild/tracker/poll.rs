@@ -12,6 +12,10 @@ use crate::rebuild::event::{EndSeen, Event, EventKind, Outcome};
 use crate::rebuild::snapshot::TaskState;
 use crate::rebuild::suspension::{Marks, Suspension};
 
+/// While not all polls are watched, an end that is noticed so soon after the begin is as good as any
+/// other, nanoseconds.
+const SOON_NS: u64 = 20_000;
+
 /// Ends the poll that was open: accounts for it and appends its end.
 pub(super) fn close(
     task: &mut Task,
@@ -95,7 +99,6 @@ impl Tracker {
         let cancelled = self.word.is_cancelled(record.state);
         let clean_since = self.clean_since;
         let stood = self.stood(record);
-        let watched_since = self.watched_since;
         let task = self.table.get_mut(&key)?;
         if let Some(open) = task.open.take() {
             // One thread at a time polls a task, so the poll before has ended and the task was not
@@ -114,7 +117,7 @@ impl Tracker {
             self.counts.polls += 1;
         }
         if let Some((suspension, marks)) = stood {
-            task.stands_at(&suspension, marks, watched_since, false, record.time, into);
+            task.stands_at(&suspension, marks, false, record.time, into);
         }
         task.last_polled = record.time;
         let cause = match task.scheduled_by {
@@ -191,6 +194,7 @@ impl Tracker {
         let (clean_since, started) = (self.clean_since, self.started);
         let sees_panics = self.sees_panics;
         let seen = seen_by(record.aux);
+        let all_polls_since = self.all_polls_since;
         let task = self.table.get_mut(&key)?;
         let outcome;
         if let Some(open) = task.poll_of(record.tid, poll, clean_since).copied() {
@@ -201,7 +205,14 @@ impl Tracker {
                 outcome => outcome,
             };
             task.open = None;
-            close(task, open, record.time, outcome, seen, into);
+            let late = record.time.saturating_sub(open.began) > SOON_NS;
+            if open.began < all_polls_since && late && !seen.is_exact() {
+                // Others may have been polled since it ended, unseen.
+                let end = task.last_event.max(open.began);
+                close(task, open, end, outcome, EndSeen::NotWatched, into);
+            } else {
+                close(task, open, record.time, outcome, seen, into);
+            }
         } else {
             match task.open {
                 // Without the poll's name, an end on another thread may be that of an older poll.

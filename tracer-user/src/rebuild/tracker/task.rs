@@ -128,6 +128,8 @@ pub struct Task {
     pub(super) since: Vec<Since>,
     /// When that was.
     pub(super) told: u64,
+    /// Polls of it were not watched for a while since that was told.
+    pub(super) missed: bool,
 }
 
 /// A poll that goes on.
@@ -197,6 +199,7 @@ impl Task {
             suspended: None,
             since: Vec::new(),
             told: 0,
+            missed: false,
         }
     }
 
@@ -279,13 +282,12 @@ impl Task {
     }
 
     /// Says where it has stood since its last poll, if that is elsewhere than before, or `again` is
-    /// set, or it was told last before `watched_since`: what was not watched may have changed it, and
-    /// changed it back.
+    /// set, or polls of it were not watched since that was told: they may have changed it, and changed
+    /// it back.
     pub(super) fn stands_at(
         &mut self,
         suspension: &Arc<Suspension>,
         marks: Marks,
-        watched_since: u64,
         again: bool,
         time: u64,
         into: &mut Vec<Event>,
@@ -293,7 +295,7 @@ impl Task {
         let same = self.suspended.as_ref().is_some_and(|(known, before)| {
             *before == marks && (Arc::ptr_eq(known, suspension) || known == suspension)
         });
-        let missed = self.told < watched_since;
+        let missed = std::mem::take(&mut self.missed);
         if same && !again && !missed {
             return;
         }

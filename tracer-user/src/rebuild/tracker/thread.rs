@@ -212,10 +212,10 @@ impl Threads {
         thread
     }
 
-    /// Which polls are stacked on the threads is not known any more.
-    pub(super) fn forget_frames(&mut self) {
+    /// Whether these tasks' polls are still stacked on the threads is not known any more.
+    pub(super) fn forget_frames(&mut self, of: impl Fn(&TaskKey) -> bool) {
         for thread in self.threads.values_mut() {
-            thread.frames.clear();
+            thread.frames.retain(|frame| !of(&frame.key));
         }
     }
 

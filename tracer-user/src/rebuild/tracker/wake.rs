@@ -58,6 +58,10 @@ impl Tracker {
             self.clean_since = clean_since.max(now);
             return Some(());
         }
+        // A probe that was hit on its way out, or in; what its task does about it is not seen.
+        if self.watching.leaves_out(target.future.as_ref()) {
+            return Some(());
+        }
         target.schedule(effect, event, record.time, clean_since);
         if target.open.is_none() {
             target.state = TaskState::Scheduled;
@@ -119,6 +123,9 @@ impl Tracker {
         self.counts.spawned += 1;
         let child = self.table.get_mut(&key)?;
         child.spawned_by = Some(actor);
+        if self.watching.leaves_out(child.future.as_ref()) {
+            return Some(());
+        }
         if child.began.is_none() && child.scheduled_by == Pending::None {
             child.scheduled_by = Pending::By(event, record.time);
             child.state = TaskState::Scheduled;

@@ -1,39 +1,62 @@
-//! Watching ends and begins again: what was open then is cut, and no cause reaches across.
+//! Watching ends and begins again: what was open then is cut, and no cause reaches across. Where only
+//! polls of some types are left out, that is so for their tasks alone.
 
-use super::{Tracker, poll};
+use super::{Task, Tracker, poll};
 use crate::rebuild::event::{EndSeen, Event, Outcome};
 use crate::rebuild::snapshot::TaskState;
+use crate::rebuild::tracker::task::Pending;
 use crate::rebuild::watching::Watching;
 
 impl Tracker {
     /// Takes note of what is watched from now on. The records from before must have been applied,
     /// and none from later.
     pub fn watching(&mut self, watching: &Watching, into: &mut Vec<Event>) {
-        let before = into.len();
+        let events = into.len();
         let time = watching.time;
-        self.clean_since = self.clean_since.max(time);
-        // A probe that was hit just before may have told so just after: what is open is cut at both
-        // ends of the pause, at the moment where it began.
-        let cut = *self.paused.get_or_insert(time);
-        self.threads.forget_frames();
-        for task in self.table.iter_mut() {
+        let before = std::mem::replace(&mut self.watching, watching.clone());
+        if !watching.are_all_polls() {
+            self.all_polls_since = u64::MAX;
+        } else if !before.are_all_polls() {
+            self.all_polls_since = time;
+        }
+        let all = !(watching.polls && before.polls);
+        let is_watched = |by: &Watching, task: &Task| by.polls && !by.leaves_out(task.future.as_ref());
+        let is_cut =
+            |task: &Task| all || !is_watched(watching, task) || !is_watched(&before, task);
+        if all {
+            self.clean_since = self.clean_since.max(time);
+            self.threads.forget_frames(|_| true);
+        } else {
+            let table = &self.table;
+            self.threads
+                .forget_frames(|key| table.get(key).is_some_and(is_cut));
+        }
+        for task in self.table.iter_mut().filter(|task| is_cut(task)) {
+            // A probe that was hit just before may have told so just after: what is open is cut at
+            // both ends of the pause, at the moment where it began.
+            let cut = if is_watched(&before, task) {
+                time
+            } else {
+                before.time
+            };
             if let Some(open) = task.open.take() {
                 let end = cut.max(task.last_event);
                 poll::close(task, open, end, Outcome::Unknown, EndSeen::Inferred, into);
                 self.counts.polls += 1;
             }
-            if !watching.polls && task.state == TaskState::Scheduled {
-                // It will be polled in the pause.
+            // What had it scheduled will have had its poll in the pause.
+            task.scheduled_by = Pending::None;
+            if is_watched(watching, task) {
+                task.missed = true;
+            } else if task.state == TaskState::Scheduled {
                 task.state = TaskState::Unknown;
             }
         }
         if watching.polls {
-            self.paused = None;
-            self.watched_since = time;
             // A poll that began before was not lost.
             self.started = self.started.max(time);
         }
-        self.counts.events += (into.len() - before) as u64;
+        self.counts.events += (into.len() - events) as u64;
     }
 }
 
@@ -43,6 +66,7 @@ mod tests {
 
     use super::super::{Options, TaskKey};
     use super::*;
+    use crate::rebuild::event::EventKind;
 
     #[test]
     fn a_task_that_was_scheduled_before_a_pause_is_so_no_more() {
@@ -68,5 +92,71 @@ mod tests {
         assert_eq!(state(&tracker), TaskState::Unknown);
         tracker.watching(&Watching::everything(300), &mut events);
         assert_eq!(state(&tracker), TaskState::Unknown);
+    }
+
+    #[test]
+    fn only_the_polls_of_those_that_are_left_out_are_cut() {
+        let names = [Some("app::hot".into()), Some("app::cool".into())];
+        let mut tracker = Tracker::new(Options {
+            probe_names: names.to_vec(),
+            ..Options::default()
+        });
+        let mut events = Vec::new();
+        let begin = |probe: u32, time: u64| Record {
+            time,
+            task: 0x7f00_0000_1000 + u64::from(probe) * 0x1000,
+            task_id: 7 + u64::from(probe),
+            state: 0xc5,
+            stack_pointer: 0x7000 - u64::from(probe) * 0x100,
+            probe,
+            tid: 1 + probe,
+            kind: RecordKind::PollBegin as u8,
+            ..Record::default()
+        };
+        let end = |probe: u32, poll: u64, time: u64| Record {
+            time,
+            poll,
+            state: 0xc4,
+            kind: RecordKind::PollEnd as u8,
+            ..begin(probe, time)
+        };
+        let ends = |events: &[Event], from: usize| -> Vec<(u64, Outcome)> {
+            events[from..]
+                .iter()
+                .filter_map(|event| match &event.kind {
+                    EventKind::PollEnd { outcome, .. } => Some((event.time, *outcome)),
+                    _ => None,
+                })
+                .collect()
+        };
+        tracker.apply(&begin(0, 100), &mut events);
+        tracker.apply(&begin(1, 110), &mut events);
+        let partly = Watching {
+            wakes: false,
+            left_out: vec!["app::hot".into()],
+            ..Watching::everything(200)
+        };
+        tracker.watching(&partly, &mut events);
+        assert_eq!(ends(&events, 0), [(200, Outcome::Unknown)]);
+
+        // A probe of the one that was hit on its way out; the other goes on as if nothing was.
+        let told = events.len();
+        tracker.apply(&begin(0, 210), &mut events);
+        tracker.apply(&end(1, 110, 220), &mut events);
+        assert_eq!(ends(&events, told), [(220, Outcome::Pending)]);
+        let told = events.len();
+        tracker.watching(&Watching::everything(300), &mut events);
+        assert_eq!(ends(&events, told), [(210, Outcome::Unknown)]);
+        assert_eq!(tracker.statistics().lost.len(), 0);
+        // Its end is told when it does not matter any more.
+        let told = events.len();
+        tracker.apply(&end(0, 210, 310), &mut events);
+        tracker.apply(&begin(0, 320), &mut events);
+        tracker.apply(&end(0, 320, 330), &mut events);
+        assert_eq!(ends(&events, told), [(330, Outcome::Pending)]);
+        let gaps = events
+            .iter()
+            .filter(|event| matches!(event.kind, EventKind::Gap { .. }));
+        assert_eq!(gaps.count(), 0);
     }
 }

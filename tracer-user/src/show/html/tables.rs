@@ -185,8 +185,7 @@ impl Maker<'_> {
         columns.woken.push(unit.woken.len() as i64);
         columns.gaps.push(unit.gaps.len() as i64);
         let lengths = unit.polls.iter().filter_map(|poll| {
-            let poll = self.history.polls.get(poll.0 as usize)?;
-            Some(poll.end?.saturating_sub(poll.begin))
+            self.history.polls.get(poll.0 as usize)?.length()
         });
         let (sum, longest) = lengths.fold((0_u64, 0), |(sum, longest), length| {
             (sum.saturating_add(length), length.max(longest))
@@ -230,7 +229,7 @@ impl Maker<'_> {
             let thread = poll.thread.map(|thread| thread.0);
             columns.thread.push(renumbered(&self.units, thread));
             columns.begin.push(self.time(poll.begin));
-            columns.length.push(length(poll.begin, poll.end));
+            columns.length.push(poll.length().map_or(NONE, nanoseconds));
             columns.begin_known.push(i64::from(poll.begin_known));
             columns.exact.push(i64::from(poll.seen.is_exact()));
             columns.outcome.push(code::poll(poll.outcome));

@@ -199,10 +199,7 @@ impl Material<'_> {
         let poll = self.history.polls.get(poll.0 as usize)?;
         Some(PollView {
             start_ns: since(request.start, poll.begin),
-            duration_ns: poll
-                .end
-                .filter(|_| poll.begin_known)
-                .map(|end| end.saturating_sub(poll.begin)),
+            duration_ns: poll.length().filter(|_| poll.begin_known),
             exact: poll.seen.is_exact(),
             off_cpu_ns: poll.blocked.saturating_add(poll.preempted),
             cause: match poll.cause {

@@ -190,11 +190,10 @@ pub(super) fn of(
         .task()
         .is_some_and(|task| task.end.is_some());
     // A task that is over is in no poll: the end of this one was lost.
-    let end = match poll.end {
-        Some(end) => end,
-        None if over => return None,
-        None => history.span.end,
-    };
+    if poll.end.is_none() && over {
+        return None;
+    }
+    let end = history.end_of(index);
     let whole = end.saturating_sub(poll.begin);
     if !poll.begin_known || whole.saturating_sub(poll.preempted) <= threshold {
         return None;

@@ -15,9 +15,9 @@ const MAX_WAKES: usize = 100_000;
 pub(super) fn meanwhile(history: &History, polls: &[PollIndex]) -> Option<String> {
     let mut tasks: Vec<UnitIndex> = Vec::new();
     let (mut waits, mut total) = (0_u64, 0_u64);
-    for poll in polls.iter().take(MAX_POLLS) {
-        let poll = &history[*poll];
-        let end = poll.end.unwrap_or(history.span.end);
+    for index in polls.iter().take(MAX_POLLS) {
+        let poll = &history[*index];
+        let end = history.end_of(*index);
         let from = history.wakes.partition_point(|wake| wake.time < poll.begin);
         let woken = history.wakes.iter().skip(from).take(MAX_WAKES);
         for wake in woken.take_while(|wake| wake.time < end) {

@@ -99,8 +99,7 @@ pub(super) fn idle_polls(history: &History, unit: UnitIndex) -> Vec<Found> {
 
 /// Nanoseconds of a poll that the scheduler did not take.
 fn length(poll: &Poll) -> Option<u64> {
-    let length = poll.end?.saturating_sub(poll.begin);
-    Some(length.saturating_sub(poll.preempted))
+    Some(poll.length()?.saturating_sub(poll.preempted))
 }
 
 /// How the second poll came about, when that was by the first, which did not change where the task

@@ -88,8 +88,7 @@ fn sighting(case: &Case<'_>, one: UnitIndex, other: UnitIndex, woken: u64) -> Op
         .iter()
         .filter_map(|poll| {
             let poll = &history[*poll];
-            let length = poll.end?.saturating_sub(poll.begin);
-            Some(length.saturating_sub(poll.preempted))
+            Some(poll.length()?.saturating_sub(poll.preempted))
         })
         .collect();
     let lengths = Spread::of(&mut lengths);

@@ -101,7 +101,7 @@ impl<'h> Busy<'h> {
             let end = if foreign.is_root(history, poll) {
                 history.known_until(PollIndex(number))
             } else {
-                poll.end.unwrap_or(history.span.end)
+                history.end_of(PollIndex(number))
             };
             let end = end.max(begin);
             let others = slept_for_others(history, PollIndex(number));
