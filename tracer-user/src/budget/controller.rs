@@ -21,6 +21,13 @@ const PERIOD: f64 = 1e9;
 /// A window that took this many times of what was expected is closed early.
 const TOO_MUCH: f64 = 2.0;
 
+/// Windows after which is decided what may be watched between them.
+const TELLING_WINDOWS: u32 = 3;
+/// What is watched between windows has taken this many times the allowance for so many nanoseconds:
+/// nothing but panics is, from then on.
+const TOO_DEAR: f64 = 0.95;
+const LONG: f64 = 1e9;
+
 /// Everything is watched again when that is expected to take this part of the allowance.
 const BACK: f64 = 0.7;
 /// It is tried again after this long, and after twice as long each time that it was too much.
@@ -106,7 +113,10 @@ pub struct Controller {
     tried: u64,
     /// How often what was thought to be cheap was not, and when that was last.
     mistakes: u32,
-    refined: u64,
+    mistaken: u64,
+    /// What probes and the rest took in the last windows, each window half as much as the next one, and
+    /// their number.
+    seen: (Vec<f64>, f64, u32),
     started: u64,
     share: Share,
     random: u64,
@@ -127,7 +137,8 @@ impl Controller {
             tries: 0,
             tried: start.at,
             mistakes: 0,
-            refined: start.at,
+            mistaken: start.at,
+            seen: (Vec::new(), 0.0, 0),
             started: start.at,
             share: Share::default(),
             random: start.at | 1,
@@ -205,19 +216,18 @@ impl Controller {
                     return Some(self.enter(Mode::Continuous, beside, now));
                 }
                 let jitter = self.jitter();
-                let beside = !self.refine(&rates, rest, allowance, now) && !self.shed.all;
+                self.see(rates, rest);
+                let beside = !self.refine(allowance, now) && !self.shed.all;
                 Some(self.enter(Mode::Closed { jitter }, beside, now))
             }
             Mode::Closed { jitter } => {
                 let allowance = self.credit.allowance();
-                if !self.shed.all && self.credit.balance < -self.credit.most() && total > allowance
-                {
+                if !self.shed.all && elapsed > LONG && total > TOO_DEAR * allowance {
                     // What was thought to be cheap is not.
                     self.mistakes = (self.mistakes + 1).min(10);
-                    self.refined = now.at;
-                    self.shed.all = true;
-                    self.shed.wakes = false;
-                    self.shed.types.clear();
+                    self.mistaken = now.at;
+                    self.shed = self.shed.clone().of_everything();
+                    self.seen.2 = 0;
                     return Some(self.enter(Mode::Closed { jitter }, false, now));
                 }
                 let length =
@@ -265,6 +275,13 @@ impl Controller {
             self.tries = (self.tries + 1).min(10);
         }
         self.tried = now.at;
+        // What has made it so dear was seen for a moment: which types it is shows in some windows.
+        let shed = if shed.has_windows() {
+            self.seen.2 = 0;
+            shed.of_everything()
+        } else {
+            shed
+        };
         let given: f64 = (0..)
             .zip(rates)
             .filter(|(probe, _)| !shed.inside(&self.classes).contains(*probe))
@@ -285,16 +302,31 @@ impl Controller {
         Some(self.enter(mode, false, now))
     }
 
-    /// A window closes: less may be left out between windows than until now, as what was given up was
-    /// given up in a hurry. Whether it is.
-    fn refine(&mut self, rates: &[f64], rest: f64, allowance: f64, now: &Measured) -> bool {
-        let wait = match self.mistakes {
-            0 => 0,
-            mistakes => (FIRST_TRY << mistakes).min(LAST_TRY),
-        };
-        let early = now.at.saturating_sub(self.refined) < wait;
-        let shed = Shed::decide(&self.classes, rates, rest, allowance, &self.shed);
-        if early || !shed.has_windows() || !shed.leaves_out_less(&self.shed) {
+    /// Takes note of what was taken in a window.
+    fn see(&mut self, rates: Vec<f64>, rest: f64) {
+        let (known, known_rest, windows) = &mut self.seen;
+        if *windows == 0 || known.len() != rates.len() {
+            (*known, *known_rest, *windows) = (rates, rest, 1);
+            return;
+        }
+        for (known, now) in known.iter_mut().zip(rates) {
+            *known = f64::midpoint(*known, now);
+        }
+        *known_rest = f64::midpoint(*known_rest, rest);
+        *windows += 1;
+    }
+
+    /// A window closes. Once some have been seen, less may be left out between them: single types
+    /// instead of everything. Whether it is.
+    fn refine(&mut self, allowance: f64, now: &Measured) -> bool {
+        let (rates, rest, windows) = &self.seen;
+        let early = self.mistakes > 0
+            && now.at.saturating_sub(self.mistaken) < (FIRST_TRY << self.mistakes).min(LAST_TRY);
+        if early || *windows < TELLING_WINDOWS {
+            return false;
+        }
+        let shed = Shed::decide(&self.classes, rates, *rest, allowance, &self.shed);
+        if !shed.has_windows() || !shed.leaves_out_less(&self.shed) {
             return false;
         }
         self.shed = shed;

@@ -89,6 +89,16 @@ impl Shed {
         shed
     }
 
+    /// The same, and everything but panics in windows.
+    pub(super) fn of_everything(self) -> Self {
+        Self {
+            types: BTreeSet::new(),
+            wakes: false,
+            all: true,
+            ..self
+        }
+    }
+
     /// Whether less is watched in windows only than by another, and nothing else is.
     pub(super) fn leaves_out_less(&self, than: &Self) -> bool {
         let flags = |shed: &Self| (shed.waker_counts, shed.nested, shed.ends);

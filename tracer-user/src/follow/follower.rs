@@ -26,10 +26,6 @@ use crate::show::live::table::{RecordingStatus, Status, Table};
 use crate::stream::{PanicTold, Tree};
 use crate::walk::flat::{Decoder, Told};
 
-/// A snapshot waits this long, so that the records from before it have come (nanoseconds). They
-/// are passed on within 15 ms, see [`crate::stream`].
-const SETTLE_NS: u64 = 100_000_000;
-
 /// What the view says of the target, and of what the session itself knows.
 #[derive(Clone, Debug, Default)]
 pub struct About {
@@ -70,13 +66,11 @@ pub struct Follower {
     /// What is watched from some moment on whose records have not all come.
     changes: VecDeque<Watching>,
     watched: Option<String>,
-    /// Time of the newest record, and when its batch came.
-    newest: u64,
-    batch_at: u64,
+    /// When counts are to be recorded, once everything from before is.
+    counting: VecDeque<u64>,
+    /// All records from before this time have been taken.
+    released: u64,
 }
-
-/// Without a batch for this long, there is nothing on its way (nanoseconds).
-const QUIET_NS: u64 = 100_000_000;
 
 impl Follower {
     /// Starts with what is known at the attach.
@@ -110,8 +104,8 @@ impl Follower {
             overhead: None,
             changes: VecDeque::new(),
             watched: None,
-            newest: started,
-            batch_at: started,
+            counting: VecDeque::new(),
+            released: started,
         }
     }
 
@@ -161,10 +155,6 @@ impl Follower {
     /// nanoseconds) and before the records were.
     pub fn take_batch(&mut self, records: &[Record], losses: &[u64], until: u64) {
         self.take_losses(losses, until);
-        self.batch_at = until;
-        if let Some(last) = records.last() {
-            self.newest = self.newest.max(last.time);
-        }
         let mut events = Vec::with_capacity(records.len() * 2);
         for record in records {
             while let Some(change) = self.change_until(record.time) {
@@ -314,20 +304,31 @@ impl Follower {
         }
     }
 
-    /// Applies the readings that have waited long enough by `now`.
-    pub fn settle(&mut self, now: u64) {
-        while let Some(change) = self.change_until(now.saturating_sub(SETTLE_NS)) {
+    /// All records from before `released` have been taken (CLOCK_MONOTONIC, nanoseconds): applies what
+    /// has waited for them.
+    pub fn settle(&mut self, released: u64) {
+        self.released = self.released.max(released);
+        while let Some(time) = self.counting.front().copied()
+            && time <= released
+        {
+            self.counting.pop_front();
+            while let Some(change) = self.change_until(time) {
+                self.apply_watching(&change);
+            }
+            self.count(time);
+        }
+        while let Some(change) = self.change_until(released) {
             self.apply_watching(&change);
         }
         for (time, suspensions) in std::mem::take(&mut self.suspensions) {
-            if time.saturating_add(SETTLE_NS) <= now {
+            if time <= released {
                 self.apply_suspensions(suspensions, time);
             } else {
                 self.suspensions.push((time, suspensions));
             }
         }
         for reading in std::mem::take(&mut self.waiting) {
-            if reading.time.saturating_add(SETTLE_NS) <= now {
+            if reading.time <= released {
                 self.apply_reading(reading);
             } else {
                 self.waiting.push(reading);
@@ -402,31 +403,26 @@ impl Follower {
         table
     }
 
-    /// Until when is known what goes on at `now`: when records come late, a poll that seems to go on
-    /// may have ended since, and what is watched less from some moment on shows after that.
+    /// Until when is known what goes on at `now`: records come some time after they were made, and what
+    /// is watched less from some moment on shows after that.
     fn known_until(&self, now: u64) -> u64 {
-        let known = if now.saturating_sub(self.batch_at) < QUIET_NS {
-            self.newest.min(now)
-        } else {
-            now
-        };
-        let change = self.changes.front();
-        change.map_or(known, |change| known.min(change.time))
+        let change = self.changes.front().map_or(now, |change| change.time);
+        self.released.min(change).min(now)
     }
 
-    /// Puts the counts of this moment (CLOCK_MONOTONIC, nanoseconds) into the recording. Who judges
-    /// is not told of more than is known.
+    /// Puts the counts of this moment (CLOCK_MONOTONIC, nanoseconds) into the recording, once everything
+    /// from before it is there: nobody is told of a time of which events are still to come.
     pub fn record_statistics(&mut self, now: u64) {
-        let change = self.changes.front().map_or(now, |change| change.time);
-        let known = self.known_until(now);
-        for (recorder, time) in [
-            (&mut self.recorder, now.min(change)),
-            (&mut self.judging, known),
-        ] {
-            if let Some(recorder) = recorder {
-                let counts = self.tracker.statistics();
-                recorder.entry(Entry::Statistics { counts, time });
-            }
+        self.counting.push_back(now);
+    }
+
+    fn count(&mut self, time: u64) {
+        for recorder in [&mut self.recorder, &mut self.judging]
+            .into_iter()
+            .flatten()
+        {
+            let counts = self.tracker.statistics();
+            recorder.entry(Entry::Statistics { counts, time });
         }
     }
 

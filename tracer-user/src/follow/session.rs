@@ -263,6 +263,7 @@ async fn follow(
                 follower.take_panics(panics);
                 // After the records: what was lost before this may be missing among them.
                 follower.take_batch(&records, &session.losses(), monotonic_ns());
+                follower.settle(session.released());
                 if session.target_has_ended() {
                     break Ending::TargetExited(None);
                 }
@@ -293,14 +294,14 @@ async fn follow(
                         }
                     }
                     // A pause is told soon: until then what waits seems to be watched.
-                    follower.settle(monotonic_ns());
+                    follower.settle(session.released());
                     let next = tokio::time::Instant::now() + budgeting.next_look();
                     next_look.as_mut().reset(next);
                 }
             }
             () = &mut next_table => {
                 let start = Instant::now();
-                follower.settle(monotonic_ns());
+                follower.settle(session.released());
                 if showing.wants_tables() {
                     follower.take_readings(exchange.take_readings());
                     exchange.put_table(Arc::new(follower.table(monotonic_ns())));

@@ -46,6 +46,13 @@ impl Order {
         out.append(&mut self.pending);
     }
 
+    /// Everything from before this time has been passed on (`CLOCK_MONOTONIC`, ns), but for what comes
+    /// late.
+    #[must_use]
+    pub fn released(&self) -> u64 {
+        self.released
+    }
+
     /// Number of records that are held back.
     #[must_use]
     pub fn held(&self) -> usize {

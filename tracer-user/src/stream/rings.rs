@@ -132,6 +132,12 @@ impl Rings {
         self.entries.take_trees()
     }
 
+    /// As [`Order::released`].
+    #[must_use]
+    pub fn released(&self) -> u64 {
+        self.order.released()
+    }
+
     /// Records read so far.
     #[must_use]
     pub fn records(&self) -> u64 {

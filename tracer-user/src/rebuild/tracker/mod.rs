@@ -282,6 +282,9 @@ impl Tracker {
     }
 
     fn dispatch(&mut self, kind: RecordKind, record: &Record, into: &mut Vec<Event>) {
+        if self.is_left_out(kind, record) {
+            return;
+        }
         let done = match kind {
             RecordKind::PollBegin => self.poll_begin(record, into),
             RecordKind::PollEnd => self.poll_end(record, into),

@@ -197,6 +197,14 @@ impl Tracker {
         let all_polls_since = self.all_polls_since;
         let task = self.table.get_mut(&key)?;
         let outcome;
+        if task.open.is_none() && poll != 0 && poll < all_polls_since {
+            // It was left out when it began: nothing says how long ago it ended.
+            let outcome = word.outcome(record.state, false);
+            if outcome.is_over() {
+                self.finish(&key, record.time, outcome, into);
+            }
+            return Some(());
+        }
         if let Some(open) = task.poll_of(record.tid, poll, clean_since).copied() {
             outcome = match word.outcome(record.state, open.cancelled) {
                 Outcome::Over if task.panicked == Some(open.began) => Outcome::Panicked,

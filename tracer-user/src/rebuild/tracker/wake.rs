@@ -193,7 +193,8 @@ impl Tracker {
                 let cause = task
                     .poll_of(record.tid, record.poll, self.clean_since)
                     .map(|open| open.event);
-                if cause.is_none() {
+                // What is left out is not lost.
+                if cause.is_none() && !self.watching.leaves_out(task.future.as_ref()) {
                     tell_lost_begin(task, record, self.started, into);
                 }
                 Some(task.emit(record.time, kind, cause, into))
