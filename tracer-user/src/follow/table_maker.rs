@@ -95,7 +95,7 @@ impl TableMaker {
         let mut rows: Vec<TaskRow> = tracker
             .tasks()
             .filter(|task| !task.is_over())
-            .map(|task| self.row(task, elapsed, now))
+            .map(|task| self.row(task, tracker, elapsed, now))
             .collect();
         let round = self.round;
         self.kept.retain(|_, kept| kept.round == round);
@@ -127,10 +127,13 @@ impl TableMaker {
         }
     }
 
-    fn row(&mut self, task: &Task, elapsed: Duration, now: u64) -> TaskRow {
-        // The time in the poll that goes on counts as it passes, not when it ends.
+    fn row(&mut self, task: &Task, tracker: &Tracker, elapsed: Duration, now: u64) -> TaskRow {
+        // The time in the poll that goes on counts as it passes, not when it ends; where its end would
+        // not be seen, it may have ended.
+        let ends_are_seen = tracker.all_polls_are_watched();
         let in_poll = task
             .polled_since
+            .filter(|_| ends_are_seen)
             .map_or(0, |began| now.saturating_sub(began));
         let busy = task
             .busy
@@ -165,6 +168,7 @@ impl TableMaker {
             busy_share: kept.busy.per_second() / 1e9,
             last_wake: task.last_wake.map(|wake| LastWake {
                 at: wake.time,
+                at_most: wake.time < tracker.wakes_watched_since(),
                 by: match wake.by {
                     Actor::Task { key, .. } => WokenBy::Task(key.id),
                     Actor::Thread { tid, .. } => WokenBy::Thread(tid),
@@ -177,7 +181,9 @@ impl TableMaker {
             future: task.future.clone().unwrap_or_else(|| "not known".into()),
             state: task.state,
             since: task.state_since(),
-            since_before_attach: task.existing && task.polls == 0 && task.polled_since.is_none(),
+            since_before_attach: task.watched_from().is_some()
+                || task.existing && task.polls == 0 && task.polled_since.is_none(),
+            unwatched: !task.is_watched() || (task.polled_since.is_some() && !ends_are_seen),
             activity,
             awaiting: kept.awaiting.clone(),
         }

@@ -9,6 +9,7 @@ use crate::rebuild::snapshot::{
 };
 use crate::rebuild::tracker::Options;
 use crate::rebuild::tree::{AwaitNode, NodeKind, NodeState, WaitsFor};
+use crate::rebuild::watching::Watching;
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1_000 * SECOND;
@@ -127,6 +128,40 @@ fn tasks_suspended_before_the_attach_are_in_the_first_table() {
 
     assert_eq!(root.label.to_string(), "tokio/block_on/1");
     assert_eq!(root.activity, None, "no probe sees the polls of a root");
+}
+
+#[test]
+fn a_pause_is_no_idleness() {
+    let (mut tracker, mut maker) = seeded(&snapshot(vec![info("tokio/17", HEADER)]));
+    poll(&mut tracker, START + 10, START + 20);
+    let wake = Record {
+        tid: 9,
+        ..record(RecordKind::WakeByReference, START + 30)
+    };
+    tracker.apply(&wake, &mut Vec::new());
+    poll(&mut tracker, START + 40, START + 50);
+    let mut row = |tracker: &Tracker, now| {
+        let status = Status::default();
+        let table = maker.make(tracker, &NestedPolls::default(), status, now);
+        let row = table.rows[0].clone();
+        let at_most = row.activity.unwrap().last_wake.unwrap().at_most;
+        (row.since, row.unwatched, row.since_before_attach, at_most)
+    };
+    assert_eq!(row(&tracker, START + 60), (START + 50, false, false, false));
+    let pause = Watching {
+        polls: false,
+        ..Watching::everything(START + 100)
+    };
+    tracker.watching(&pause, &mut Vec::new());
+    let (_, unwatched, _, at_most) = row(&tracker, START + 150);
+    assert!(unwatched && at_most, "nobody knows what it does");
+    tracker.watching(&Watching::everything(START + 200), &mut Vec::new());
+    assert_eq!(row(&tracker, START + 250), (START + 200, false, true, true));
+    poll(&mut tracker, START + 300, START + 310);
+    assert_eq!(
+        row(&tracker, START + 350),
+        (START + 310, false, false, true)
+    );
 }
 
 #[test]

@@ -53,6 +53,7 @@ fn row(task: &TaskInfo, collector: &Collector, time: u64) -> TaskRow {
         since,
         // Between two looks nobody looks: it has stood there for at least as long.
         since_before_attach: from_before || task.state == TaskState::Idle,
+        unwatched: false,
         // Looks tell of no poll and no wake-up.
         activity: None,
         awaiting: task.tree.as_ref().map(|tree| summarise(tree, 0)),

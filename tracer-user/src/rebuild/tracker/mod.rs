@@ -34,7 +34,7 @@ mod truth_tests;
 #[cfg(test)]
 mod unit_tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tracer_common::{Record, RecordKind};
@@ -146,10 +146,14 @@ pub struct Tracker {
     now: u64,
     /// Records up to this time may be missing.
     clean_since: u64,
+    /// Futures of tasks that snapshots have listed.
+    listed_futures: HashSet<Arc<str>>,
     /// What is watched.
     watching: Watching,
     /// Since when polls of all tasks are watched; [`u64::MAX`] when they are not.
     all_polls_since: u64,
+    /// The same of wake-ups.
+    wakes_since: u64,
     counts: Statistics,
 }
 
@@ -171,8 +175,10 @@ impl Tracker {
             next_unit: 0,
             now: 0,
             clean_since: 0,
+            listed_futures: HashSet::new(),
             watching: Watching::everything(0),
             all_polls_since: 0,
+            wakes_since: 0,
             counts: Statistics::default(),
         }
     }
@@ -246,6 +252,19 @@ impl Tracker {
     #[must_use]
     pub fn task(&self, key: &TaskKey) -> Option<&Task> {
         self.table.get(key)
+    }
+
+    /// Whether polls of all tasks are watched. If not, it is not seen when one ends.
+    #[must_use]
+    pub fn all_polls_are_watched(&self) -> bool {
+        self.watching.are_all_polls()
+    }
+
+    /// Since when wake-ups are watched (CLOCK_MONOTONIC, nanoseconds): 0 when they always were,
+    /// [`u64::MAX`] when they are not.
+    #[must_use]
+    pub const fn wakes_watched_since(&self) -> u64 {
+        self.wakes_since
     }
 
     /// Gives a thread its name, for when it is described.

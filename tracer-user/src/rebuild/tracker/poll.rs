@@ -120,6 +120,7 @@ impl Tracker {
             task.stands_at(&suspension, marks, false, record.time, into);
         }
         task.last_polled = record.time;
+        task.watched_from = None;
         let cause = match task.scheduled_by {
             Pending::By(event, time) if time > clean_since && time <= record.time => Some(event),
             _ => None,

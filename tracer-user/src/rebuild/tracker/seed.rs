@@ -3,10 +3,16 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::Tracker;
 use super::task::TaskKey;
+use super::{Task, Tracker};
 use crate::rebuild::event::{Event, Outcome};
 use crate::rebuild::snapshot::{Snapshot, TaskInfo, TaskState};
+
+/// Futures of tasks that snapshots have listed are remembered up to this many.
+const MAX_FUTURES: usize = 10_000;
+
+/// A task that is spawned is in its runtime's list this soon, nanoseconds, whatever else the machine does.
+const BEING_MADE_NS: u64 = 100_000_000;
 
 impl Tracker {
     /// Takes over the tasks of a snapshot that was taken from `time` on (CLOCK_MONOTONIC,
@@ -21,9 +27,10 @@ impl Tracker {
     }
 
     /// As [`Tracker::seed`], and says of tasks that an earlier snapshot listed and this one does
-    /// not that they are over: a task can end without a poll, when its runtime shuts down. Does
-    /// nothing of the kind after a snapshot that is not complete. The records from before `time`
-    /// must have been applied.
+    /// not that they are over: a task can end without a poll, when its runtime shuts down, or in one
+    /// that was not seen. So it says of tasks that no snapshot listed, but others of their type, where
+    /// not everything was seen since they were seen last. Does nothing of the kind after a snapshot that
+    /// is not complete. The records from before `time` must have been applied.
     pub fn reconcile(&mut self, snapshot: &Snapshot, time: u64, into: &mut Vec<Event>) {
         self.seed(snapshot, time, into);
         let coverage = &snapshot.coverage;
@@ -32,26 +39,39 @@ impl Tracker {
         }
         let before = into.len();
         let listed: HashSet<TaskKey> = snapshot.tasks.iter().map(key_of_listed).collect();
-        let gone: Vec<TaskKey> = self
+        let seen_until = |task: &Task| {
+            let missed = self.all_polls_since.min(time).max(self.clean_since);
+            (task.last_seen < missed).then_some(task.last_event)
+        };
+        let is_listed_type = |task: &Task| {
+            let future = task.future.as_ref();
+            task.key.id.is_some()
+                && future.is_some_and(|future| self.listed_futures.contains(future))
+        };
+        let gone: Vec<(TaskKey, u64)> = self
             .table
             .iter()
-            .filter(|task| {
-                task.listed
-                    && !task.is_over()
-                    && task.open.is_none()
-                    && task.last_seen < time
-                    && !listed.contains(&task.key)
+            .filter(|task| !task.is_over() && task.open.is_none() && !listed.contains(&task.key))
+            .filter_map(|task| match seen_until(task) {
+                // It ended some time after that: nothing is known of it from then on.
+                Some(end) if task.listed || is_listed_type(task) => {
+                    (task.last_seen.saturating_add(BEING_MADE_NS) < time).then_some((task.key, end))
+                }
+                _ if task.listed && task.last_seen < time => Some((task.key, time)),
+                _ => None,
             })
-            .map(|task| task.key)
             .collect();
-        for key in gone {
-            self.finish(&key, time, Outcome::Over, into);
+        for (key, end) in gone {
+            self.finish(&key, end, Outcome::Over, into);
         }
         self.counts.events += (into.len() - before) as u64;
     }
 
     fn seed_task(&mut self, info: &TaskInfo, time: u64, into: &mut Vec<Event>) {
         let key = key_of_listed(info);
+        if self.listed_futures.len() < MAX_FUTURES && !self.listed_futures.contains(&info.future) {
+            self.listed_futures.insert(Arc::clone(&info.future));
+        }
         if let Some(task) = self.table.get_mut(&key) {
             if task.is_over() {
                 return;

@@ -130,6 +130,10 @@ pub struct Task {
     pub(super) told: u64,
     /// Polls of it were not watched for a while since that was told.
     pub(super) missed: bool,
+    /// Its polls are not watched.
+    pub(super) unwatched: bool,
+    /// Since when its polls are watched again, when it was not polled since.
+    pub(super) watched_from: Option<u64>,
 }
 
 /// A poll that goes on.
@@ -200,6 +204,8 @@ impl Task {
             since: Vec::new(),
             told: 0,
             missed: false,
+            unwatched: false,
+            watched_from: None,
         }
     }
 
@@ -215,7 +221,7 @@ impl Task {
     /// When it came into its state, as far as records tell: the begin of the poll that goes on, the
     /// wake-up that scheduled it, or its last own event, which is a poll's end. For a task that was
     /// found in its state (no polls, [`Task::existing`]) it is the first sight, so the task has been
-    /// in it for at least that long.
+    /// in it for at least that long; so it has where its polls were not watched for a while.
     #[must_use]
     pub fn state_since(&self) -> u64 {
         match (self.state, self.last_wake) {
@@ -223,8 +229,21 @@ impl Task {
             (TaskState::Scheduled, Some(wake)) if wake.effect != WakeEffect::PollAgain => {
                 wake.time.max(self.last_event)
             }
-            _ => self.last_event,
+            _ => self.last_event.max(self.watched_from.unwrap_or(0)),
         }
+    }
+
+    /// Whether its polls are watched now. If not, it may be in another state than it was seen in last.
+    #[must_use]
+    pub const fn is_watched(&self) -> bool {
+        !self.unwatched
+    }
+
+    /// Since when its polls are watched, where they were not for a while before and none came since:
+    /// its state may have begun before that.
+    #[must_use]
+    pub const fn watched_from(&self) -> Option<u64> {
+        self.watched_from
     }
 
     /// Whether it is over.

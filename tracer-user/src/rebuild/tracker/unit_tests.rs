@@ -477,6 +477,44 @@ fn tasks_from_memory_are_existing_ones_and_leave_when_memory_says_so() {
 }
 
 #[test]
+fn a_task_that_ended_in_a_pause_is_over_as_soon_as_memory_says_so() {
+    let live = |pause: bool, future: &str| {
+        let mut run = Run::new(Options {
+            probe_names: vec![Some(future.into())],
+            ..Options::default()
+        });
+        let listed = snapshot(&[("tokio/8", HEADER + 0x100)]);
+        run.tracker.seed(&listed, 1_000, &mut run.events);
+        run.apply(&[
+            record(RecordKind::PollBegin, 1_200),
+            end(1_300, 1_200, 0xc8),
+        ]);
+        if pause {
+            let nothing = Watching {
+                polls: false,
+                ..Watching::everything(1_400)
+            };
+            run.tracker.watching(&nothing, &mut run.events);
+            let again = Watching::everything(2_000);
+            run.tracker.watching(&again, &mut run.events);
+        }
+        run.tracker.reconcile(&listed, 50_000_000, &mut run.events);
+        assert_eq!(run.tracker.statistics().live, 2, "it may be on its way");
+        run.tracker.reconcile(&listed, 500_000_000, &mut run.events);
+        let over = run
+            .events
+            .iter()
+            .find(|event| matches!(event.kind, EventKind::Finished { .. }));
+        assert!(over.is_none_or(|over| over.time == 1_300), "{over:?}");
+        run.tracker.statistics().live
+    };
+    assert_eq!(live(true, "app::main"), 1);
+    assert_eq!(live(false, "app::main"), 2, "its end would have been seen");
+    // Memory may not tell such tasks at all: blocking ones, or those of a `LocalSet`.
+    assert_eq!(live(true, "app::local"), 2);
+}
+
+#[test]
 fn the_oldest_tasks_are_forgotten_first_and_counted() {
     let mut run = Run::new(Options {
         max_tasks: 8,

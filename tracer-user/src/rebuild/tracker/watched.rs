@@ -40,6 +40,11 @@ impl Tracker {
         } else if !before.are_all_polls() {
             self.all_polls_since = time;
         }
+        if !(watching.polls && watching.wakes) {
+            self.wakes_since = u64::MAX;
+        } else if self.wakes_since == u64::MAX {
+            self.wakes_since = time;
+        }
         let all = !(watching.polls && before.polls);
         let is_watched =
             |by: &Watching, task: &Task| by.polls && !by.leaves_out(task.future.as_ref());
@@ -67,7 +72,10 @@ impl Tracker {
             }
             // What had it scheduled will have had its poll in the pause.
             task.scheduled_by = Pending::None;
-            if is_watched(watching, task) {
+            task.unwatched = !is_watched(watching, task);
+            task.watched_from = None;
+            if !task.unwatched {
+                task.watched_from = Some(time);
                 task.missed = true;
             } else if task.state == TaskState::Scheduled {
                 task.state = TaskState::Unknown;

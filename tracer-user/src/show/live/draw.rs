@@ -282,6 +282,7 @@ fn words(table: &Table, row: &TaskRow, column: Column) -> String {
         Column::Task => row.label.to_string(),
         Column::Future => row.future.to_string(),
         Column::State => format::state(row.state).to_owned(),
+        Column::Elapsed if row.unwatched => "?".to_owned(),
         Column::Elapsed => {
             // Found so at the attach: it has been so for at least as long.
             let at_least = if row.since_before_attach { ">" } else { "" };
@@ -297,7 +298,9 @@ fn words(table: &Table, row: &TaskRow, column: Column) -> String {
             format!("{busy:<7} {:>5}", format::percent(seen.busy_share))
         }),
         Column::LastWake => wake.map_or(nothing.to_owned(), |wake| {
-            format::duration(format::ago(table.now, wake.at))
+            let at_most = if wake.at_most { "<" } else { "" };
+            let span = format::duration(format::ago(table.now, wake.at));
+            format!("{at_most}{span}")
         }),
         Column::WokenBy => wake.map_or(nothing.to_owned(), |wake| match wake.by {
             WokenBy::Task(None) => "a task".to_owned(),

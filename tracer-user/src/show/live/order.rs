@@ -66,7 +66,9 @@ fn keys(table: &Table, column: Column) -> Option<Vec<Option<u64>>> {
         Column::Task => return None,
         Column::Future => ranks(rows, |row| Some(&*row.future)),
         Column::State => rows.iter().map(|row| Some(row.state as u64)).collect(),
-        Column::Elapsed => numbers(rows, |row| Some(table.now.saturating_sub(row.since))),
+        Column::Elapsed => numbers(rows, |row| {
+            (!row.unwatched).then(|| table.now.saturating_sub(row.since))
+        }),
         Column::Polls => numbers(rows, |row| Some(row.activity?.polls)),
         // Non-negative floating-point numbers are in the order of their bits.
         Column::Rate => numbers(rows, |row| {

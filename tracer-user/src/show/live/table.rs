@@ -54,6 +54,8 @@ pub enum WokenBy {
 pub struct LastWake {
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub at: u64,
+    /// Wake-ups were not watched for a while since then: there may have been later ones.
+    pub at_most: bool,
     /// Who did it.
     pub by: WokenBy,
 }
@@ -99,8 +101,11 @@ pub struct TaskRow {
     pub state: TaskState,
     /// When it came into that state: `CLOCK_MONOTONIC`, nanoseconds.
     pub since: u64,
-    /// It was found in that state at the attach, so it has been in it for at least that long.
+    /// It was found in that state then, at the attach or after a pause, so it has been in it for at least
+    /// that long.
     pub since_before_attach: bool,
+    /// Its polls are not watched now, to keep a budget: it may be in another state since.
+    pub unwatched: bool,
     /// What events told of it; `None` when no probe can see its polls.
     pub activity: Option<Activity>,
     /// Where it waits, where that is known.

@@ -21,6 +21,7 @@ pub(crate) fn row(number: u64, future: &str, state: TaskState) -> TaskRow {
         state,
         since: NOW,
         since_before_attach: false,
+        unwatched: false,
         activity: None,
         awaiting: None,
     }
@@ -46,6 +47,7 @@ pub(crate) fn service() -> Table {
         busy: Duration::from_millis(1_540),
         busy_share: 0.236,
         last_wake: Some(LastWake {
+            at_most: false,
             at: NOW - 20_000,
             by: WokenBy::Thread(4711),
         }),
@@ -64,6 +66,7 @@ pub(crate) fn service() -> Table {
         busy: Duration::from_micros(310),
         busy_share: 0.0002,
         last_wake: Some(LastWake {
+            at_most: false,
             at: NOW - 1_250_000_000,
             by: WokenBy::Task(Some(17)),
         }),
