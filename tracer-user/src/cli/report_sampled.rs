@@ -84,9 +84,9 @@ pub(super) fn run(
     Ok(ExitCode::Done)
 }
 
-fn read(path: &Path, window: WindowArguments) -> Result<SampledReport, RecordingError> {
+fn read(path: &Path, window: WindowArguments) -> Result<SampledReport> {
     let mut evidence: Option<Evidence> = None;
-    let recorded = recorded::go_through(path, |header, item| {
+    let recorded = recorded::go_through(path, window, |header, item| {
         evidence
             .get_or_insert_with(|| Evidence::new(header.clone(), window.window()))
             .item(item);

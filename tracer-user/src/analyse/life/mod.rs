@@ -205,10 +205,7 @@ pub fn life(history: &History, started: u64, index: UnitIndex, limit: usize) -> 
         since_ns: teller.since_start(current.since),
         within: current.within.map(|row| Arc::clone(&history[row].awaited)),
     });
-    let lengths = unit
-        .polls
-        .iter()
-        .filter_map(|poll| history[*poll].length());
+    let lengths = unit.polls.iter().filter_map(|poll| history[*poll].length());
     Some(Life {
         schema: SCHEMA,
         task: Arc::clone(&task.name),

@@ -20,9 +20,9 @@ impl Tracker {
             self.all_polls_since = time;
         }
         let all = !(watching.polls && before.polls);
-        let is_watched = |by: &Watching, task: &Task| by.polls && !by.leaves_out(task.future.as_ref());
-        let is_cut =
-            |task: &Task| all || !is_watched(watching, task) || !is_watched(&before, task);
+        let is_watched =
+            |by: &Watching, task: &Task| by.polls && !by.leaves_out(task.future.as_ref());
+        let is_cut = |task: &Task| all || !is_watched(watching, task) || !is_watched(&before, task);
         if all {
             self.clean_since = self.clean_since.max(time);
             self.threads.forget_frames(|_| true);

@@ -184,9 +184,10 @@ impl Maker<'_> {
         columns.awaits.push(unit.awaits.len() as i64);
         columns.woken.push(unit.woken.len() as i64);
         columns.gaps.push(unit.gaps.len() as i64);
-        let lengths = unit.polls.iter().filter_map(|poll| {
-            self.history.polls.get(poll.0 as usize)?.length()
-        });
+        let lengths = unit
+            .polls
+            .iter()
+            .filter_map(|poll| self.history.polls.get(poll.0 as usize)?.length());
         let (sum, longest) = lengths.fold((0_u64, 0), |(sum, longest), length| {
             (sum.saturating_add(length), length.max(longest))
         });
