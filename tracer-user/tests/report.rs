@@ -171,6 +171,16 @@ fn the_life_of_a_task_is_told_and_a_window_leaves_out_the_rest() {
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&json["polls"], &json["tasks"]), (&0.into(), &1.into()));
     assert_eq!(json["duration_ns"], 250_000_000);
+
+    for (window, says) in [
+        (["--from", "1.5"].as_slice(), "the recording has 1.0 s"),
+        (&["--from", "0.5", "--to", "0.5"], "before --to"),
+    ] {
+        let output = report(&[&[path], window].concat());
+        assert_eq!(output.status.code(), Some(2), "{window:?}");
+        assert!(text(&output.stderr).contains(says), "{window:?}");
+        assert!(output.stdout.is_empty(), "{window:?}");
+    }
 }
 
 #[test]

@@ -177,21 +177,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let mut evidence = None;
     let mut losses = Vec::new();
-    let recorded = recorded::read(
-        &arguments.file,
-        arguments.window.window(),
-        |header, item| {
-            if let Item::Losses(lost) = item {
-                losses.extend_from_slice(lost);
-            }
-            if is_sampled {
-                let window = arguments.window.window();
-                evidence
-                    .get_or_insert_with(|| Evidence::new(header.clone(), window))
-                    .item(item);
-            }
-        },
-    )?;
+    let recorded = recorded::read(&arguments.file, arguments.window, |header, item| {
+        if let Item::Losses(lost) = item {
+            losses.extend_from_slice(lost);
+        }
+        if is_sampled {
+            let window = arguments.window.window();
+            evidence
+                .get_or_insert_with(|| Evidence::new(header.clone(), window))
+                .item(item);
+        }
+    })?;
     let span = recorded.history.span.clone();
     losses.retain(|loss| span.start <= loss.until);
     let patterns = if arguments.request.is_empty() {

@@ -14,7 +14,7 @@ use crate::analyse::findings::{self, Thresholds};
 use crate::analyse::history::{History, UnitIndex};
 use crate::analyse::profile::{open_awaits, profile};
 use crate::error::{ExitCode, Result};
-use crate::export::recording::{Header, Item, MAJOR, RecordingError};
+use crate::export::recording::{Header, Item, MAJOR};
 use crate::follow::evidence::Evidence;
 use crate::rebuild::event::UnitId;
 use crate::show::report::{self, FileInfo, Report, SCHEMA};
@@ -83,10 +83,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Reads a recording to its end, or as far as it is whole.
-fn read(path: &Path, window: WindowArguments) -> Result<(Report, History, Header), RecordingError> {
+fn read(path: &Path, window: WindowArguments) -> Result<(Report, History, Header)> {
     let mut collector = None;
     let mut evidence: Option<Evidence> = None;
-    let recorded = recorded::go_through(path, |header, item| {
+    let recorded = recorded::go_through(path, window, |header, item| {
         let gathering = || Evidence::new(header.clone(), window.window());
         evidence.get_or_insert_with(gathering).item(item);
         let collector = collector.get_or_insert_with(|| {

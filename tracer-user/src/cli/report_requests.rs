@@ -113,7 +113,7 @@ pub(super) fn run(
     arguments: &RequestArguments,
     json: bool,
 ) -> Result<ExitCode> {
-    let recorded = recorded::read(file, window.window(), |_, _| {})?;
+    let recorded = recorded::read(file, window, |_, _| {})?;
     let (header, history) = (&recorded.header, &recorded.history);
     if let [from, to] = arguments.between[..] {
         between(history, from, to, json)?;

@@ -84,9 +84,9 @@ pub(super) fn run(
     Ok(ExitCode::Done)
 }
 
-fn read(path: &Path, window: WindowArguments) -> Result<SampledReport, RecordingError> {
+fn read(path: &Path, window: WindowArguments) -> Result<SampledReport> {
     let mut evidence: Option<Evidence> = None;
-    let recorded = recorded::go_through(path, |header, item| {
+    let recorded = recorded::go_through(path, window, |header, item| {
         evidence
             .get_or_insert_with(|| Evidence::new(header.clone(), window.window()))
             .item(item);
@@ -118,7 +118,11 @@ fn read(path: &Path, window: WindowArguments) -> Result<SampledReport, Recording
         debug_info: header.debug_info,
         events_watched: false,
         unseen: header.unseen,
-        duration_ns: gathered.history.span.end.saturating_sub(header.started),
+        duration_ns: gathered
+            .history
+            .span
+            .end
+            .saturating_sub(gathered.history.span.start),
         findings: findings::find(&gathered.case(Thresholds::default())),
         coverage: last.map(|last| last.snapshot.coverage.clone()),
         warnings: last.map_or_else(Vec::new, |last| last.snapshot.warnings.clone()),

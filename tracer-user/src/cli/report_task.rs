@@ -38,7 +38,7 @@ impl Advice for NoSuchTask {
 /// # Errors
 /// When the file cannot be read, has no such task, or standard output cannot be written.
 pub(super) fn run(path: &Path, window: WindowArguments, id: &str, json: bool) -> Result<ExitCode> {
-    let recorded = recorded::read(path, window.window(), |_, _| {})?;
+    let recorded = recorded::read(path, window, |_, _| {})?;
     let limit = if json { MAX_EVENTS } else { MAX_LINES };
     let lives: Vec<Life> = named(&recorded.history, id)
         .into_iter()

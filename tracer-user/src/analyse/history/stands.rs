@@ -9,8 +9,9 @@ use super::fate::{Circumstances, Fate, fates};
 use super::moment::Moment;
 use super::task::{Evidence, Since, Stood, TaskState};
 use super::tree::{Comparison, Node, Standing, Told, body_around, compare, is_body, is_telling};
-use super::{Await, AwaitIndex, AwaitOutcome, AwaitWakers, Awaited, UnitIndex};
+use super::{Await, AwaitIndex, AwaitOutcome, AwaitWakers, Awaited, UnitHistory, UnitIndex};
 use crate::rebuild::suspension::{FutureState, Marks, Place, Suspension};
+use crate::rebuild::tree::NodeState;
 
 /// Nodes that one task keeps beside those that are told, at most.
 const MAX_KEPT: usize = 256;
@@ -30,10 +31,14 @@ impl Builder {
     ) {
         let now = state.clock.at(time);
         if suspension.futures.is_empty() {
-            self.history.missing.suspensions_unknown += 1;
+            self.count_unknown(task, state);
             state.told = Some((Arc::clone(suspension), marks));
             forget(state);
             return;
+        }
+        if self.has_not_run(task, suspension) {
+            // Its spawn was not seen; nothing of it was before this.
+            state.spawned();
         }
         let missed = state.take_missed();
         let since = state.since.take();
@@ -112,11 +117,23 @@ impl Builder {
             return;
         };
         if since.hole {
-            self.history.missing.suspensions_unknown += u64::from(state.told.is_some());
+            if state.told.is_some() {
+                self.count_unknown(task, state);
+            }
             forget(state);
         } else if let Some((suspension, marks)) = state.told.clone() {
             self.stands(task, state, time, &suspension, marks);
         }
+    }
+
+    /// It is not known where a task stands since its last poll: that counts once. Blocking work
+    /// awaits nothing, so nothing is missing there.
+    fn count_unknown(&mut self, task: UnitIndex, state: &mut TaskState) {
+        let is_told = std::mem::replace(&mut state.told_unknown, true);
+        let unit = self.history.units.get(task.0 as usize);
+        let task = unit.and_then(UnitHistory::task);
+        let counts = self.showing && !is_told && !task.is_some_and(|task| task.blocking);
+        self.history.missing.suspensions_unknown += u64::from(counts);
     }
 
     /// The task is over.
@@ -261,6 +278,16 @@ impl Builder {
             });
         }
         state.tree.nodes = nodes;
+    }
+
+    /// Whether a task stands before its first poll, and was not there before the trace.
+    fn has_not_run(&self, task: UnitIndex, suspension: &Suspension) -> bool {
+        let root = suspension.futures.first();
+        let unit = self.history.units.get(task.0 as usize);
+        root.is_some_and(|root| root.state.state == NodeState::Unresumed)
+            && unit
+                .and_then(|unit| unit.task())
+                .is_some_and(|task| !task.existing && task.spawned.is_none())
     }
 
     /// A node that is told again.

@@ -9,7 +9,7 @@ use super::source::Judged;
 use crate::analyse::findings::{self, Case, Looked, Moment, Moments, WaitGraph};
 use crate::analyse::history::History;
 use crate::cli::look::look;
-use crate::cli::recorded::{self, ending_in_words};
+use crate::cli::recorded::{self, WindowArguments, ending_in_words};
 use crate::error::{Advice, Error, ExitCode, Result};
 use crate::export::recording::{Header, Window};
 use crate::follow::evidence::{Evidence, Gathered};
@@ -116,7 +116,7 @@ impl Seen {
 fn in_file(path: &Path) -> Result<Seen> {
     let mut evidence: Option<Evidence> = None;
     let window = Window::default();
-    let read = recorded::go_through(path, |header, item| {
+    let read = recorded::go_through(path, WindowArguments::default(), |header, item| {
         evidence
             .get_or_insert_with(|| Evidence::new(header.clone(), window))
             .item(item);
