@@ -118,7 +118,11 @@ fn read(path: &Path, window: WindowArguments) -> Result<SampledReport> {
         debug_info: header.debug_info,
         events_watched: false,
         unseen: header.unseen,
-        duration_ns: gathered.history.span.end.saturating_sub(header.started),
+        duration_ns: gathered
+            .history
+            .span
+            .end
+            .saturating_sub(gathered.history.span.start),
         findings: findings::find(&gathered.case(Thresholds::default())),
         coverage: last.map(|last| last.snapshot.coverage.clone()),
         warnings: last.map_or_else(Vec::new, |last| last.snapshot.warnings.clone()),

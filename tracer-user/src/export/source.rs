@@ -88,13 +88,16 @@ impl<'a> Source<'a> {
         self.history.polls.get(index.0 as usize)
     }
 
-    /// Tasks with their index.
+    /// Tasks with their index, but for those that were over before: some of what is shown may name
+    /// them.
     pub(super) fn tasks(
         &self,
     ) -> impl Iterator<Item = (UnitIndex, &'a UnitHistory, &'a TaskHistory)> + use<'a> {
+        let from = self.history.span.start;
         let units = self.history.units.iter();
         units
             .enumerate()
+            .filter(move |(_, unit)| !unit.was_over_before(from))
             .filter_map(|(index, unit)| match &unit.kind {
                 UnitKind::Task(task) => Some((UnitIndex(u32::try_from(index).ok()?), unit, task)),
                 _ => None,

@@ -65,7 +65,8 @@ pub struct Builder {
     /// Tasks without an id, which memory has a name for.
     roots: HashMap<Address, UnitIndex>,
     from: u64,
-    until: u64,
+    /// When what is shown ends, CLOCK_MONOTONIC in nanoseconds.
+    pub(super) until: u64,
     gaps: usize,
     pub(super) watched: Watched,
     /// Rows of panics that are not on their way yet, innermost last.
@@ -116,7 +117,8 @@ impl Builder {
     }
 
     /// Shows only what goes on at or after `from` and at or before `until`, CLOCK_MONOTONIC in
-    /// nanoseconds. What began before keeps its begin; polls and wake-ups from before are left out.
+    /// nanoseconds. What began before keeps its begin; polls and wake-ups from before are left out,
+    /// and so are tasks that were over, unless something that is shown names them.
     /// To be called before any event.
     pub fn window(&mut self, from: u64, until: u64) {
         let started = self.history.span.start;
@@ -189,6 +191,7 @@ impl Builder {
                 self.poll_goes_on(&mut state, end);
             }
         }
+        super::over_before::leave_out(&mut self.history);
         super::outlast::settle(&mut self.history);
         order::settle(&mut self.history);
         self.history
@@ -492,6 +495,7 @@ impl Builder {
 
     /// What goes on gets its rows, as the history shows what happens from now on.
     fn show_what_goes_on(&mut self) {
+        self.show_what_is_not_watched();
         for at in 0..self.known.len() {
             let Ok(unit) = u32::try_from(at).map(UnitIndex) else {
                 break;

@@ -1,15 +1,17 @@
 //! Wake-ups, and who did what in the middle of what.
 
 use super::builder::Builder;
+use super::task::WokenBefore;
 use super::{Doer, PollIndex, UnitIndex, UnitKind, Wake, WakeIndex};
 use crate::rebuild::event::{Event, EventId, UnitId, WakeEffect};
 
 impl Builder {
     pub(super) fn wake(&mut self, by: UnitIndex, task: UnitId, effect: WakeEffect, event: &Event) {
+        let doer = self.doer(by, event.cause);
         if !self.showing {
+            self.woken_before(doer, task, effect, event);
             return;
         }
-        let doer = self.doer(by, event.cause);
         let row = self.unit(task, event.time).and_then(|task| {
             if self.history.wakes.len() >= self.limits.wakes {
                 return None;
@@ -39,6 +41,23 @@ impl Builder {
         {
             state.woken(event.id, index);
             self.give_state(task, state);
+        }
+    }
+
+    /// A wake-up before what the history shows has no row; what it says of the poll that it causes
+    /// is needed all the same.
+    fn woken_before(&mut self, by: Doer, task: UnitId, effect: WakeEffect, event: &Event) {
+        // None is made: what is told of a task from before a kept stretch may come after this.
+        let task = self.index.get(&task).copied();
+        let known = task.and_then(|task| self.known.get_mut(task.0 as usize));
+        let state = known.and_then(|known| known.state.as_mut());
+        if let Some(state) = state.filter(|_| effect == WakeEffect::Scheduled) {
+            state.woken_before = Some(WokenBefore {
+                event: event.id,
+                time: event.time,
+                by: by.unit,
+                origin: by.origin,
+            });
         }
     }
 

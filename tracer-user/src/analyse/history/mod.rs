@@ -15,6 +15,7 @@ mod fate;
 mod moment;
 mod order;
 mod outlast;
+mod over_before;
 mod panics;
 mod polls;
 #[cfg(test)]

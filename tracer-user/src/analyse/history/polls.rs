@@ -24,9 +24,13 @@ impl Builder {
         let cause = event
             .cause
             .and_then(|cause| self.cause(task, &state, cause, begin.time));
-        let evidence = match cause {
-            None if self.may_be_woken_unseen(&state) => Evidence::Unseen,
-            cause => self.evidence(task, cause),
+        let before = state.woken_before.filter(|woken| {
+            cause.is_none() && event.cause == Some(woken.event) && woken.time <= begin.time
+        });
+        let evidence = match (cause, before) {
+            (_, Some(woken)) => self.evidence_of(task, woken.by, woken.origin),
+            (None, None) if self.may_be_woken_unseen(&state) => Evidence::Unseen,
+            (cause, None) => self.evidence(task, cause),
         };
         let waited_in = self.leaves_of(&state);
         let leaves = state.known.then_some(&waited_in[..]);
@@ -58,7 +62,6 @@ impl Builder {
             *polls_tasks = true;
         }
         state.polled(begin, evidence);
-        state.pending.clear();
         state.open = Some(OpenPoll { index, off: None });
         let stood = state.known;
         state.last_poll = index.map(|index| (index, stood));
@@ -111,7 +114,6 @@ impl Builder {
             waited_in: Vec::new(),
         });
         state.polled(begin, Evidence::None);
-        state.pending.clear();
         state.open = Some(OpenPoll { index, off: None });
     }
 
@@ -127,6 +129,7 @@ impl Builder {
             return;
         };
         let end = state.clock.end(time);
+        state.last_end = Some(end.time);
         if let Some(since) = &mut state.since {
             since.end = Some(end);
         }
@@ -317,10 +320,8 @@ impl Builder {
 
     /// Whether wake-ups were not watched at some time since its last poll.
     fn may_be_woken_unseen(&self, state: &TaskState) -> bool {
-        let last = state
-            .last_poll
-            .and_then(|(poll, _)| self.history.polls.get(poll.0 as usize));
-        last.and_then(|poll| poll.end)
+        state
+            .last_end
             .is_some_and(|end| end < self.watched.wakes_since)
     }
 
@@ -332,7 +333,15 @@ impl Builder {
         let Some(wake) = self.history.wakes.get(wake as usize) else {
             return Evidence::None;
         };
-        if wake.effect != WakeEffect::Scheduled || wake.by.unit == task {
+        match wake.effect {
+            WakeEffect::Scheduled => self.evidence_of(task, wake.by.unit, wake.by.origin),
+            _ => Evidence::None,
+        }
+    }
+
+    /// What it tells that a task was scheduled by a unit, which `origin` may have moved.
+    fn evidence_of(&self, task: UnitIndex, by: UnitIndex, origin: Option<UnitIndex>) -> Evidence {
+        if by == task {
             return Evidence::None;
         }
         let kind = |unit: UnitIndex| {
@@ -341,11 +350,11 @@ impl Builder {
                 .get(unit.0 as usize)
                 .map(|unit| &unit.kind)
         };
-        match wake.by.origin.and_then(kind) {
+        match origin.and_then(kind) {
             Some(UnitKind::Origin(Origin::Timer)) => Evidence::Timer,
             Some(UnitKind::Origin(Origin::Io { .. })) => Evidence::Io,
             Some(_) => Evidence::None,
-            None => match kind(wake.by.unit) {
+            None => match kind(by) {
                 Some(UnitKind::Task(_)) => Evidence::Other,
                 Some(UnitKind::Thread { polls_tasks, .. }) if !polls_tasks => Evidence::Other,
                 _ => Evidence::None,

@@ -30,7 +30,7 @@ impl Builder {
     ) {
         let now = state.clock.at(time);
         if suspension.futures.is_empty() {
-            self.history.missing.suspensions_unknown += 1;
+            self.count_unknown(state);
             state.told = Some((Arc::clone(suspension), marks));
             forget(state);
             return;
@@ -112,11 +112,19 @@ impl Builder {
             return;
         };
         if since.hole {
-            self.history.missing.suspensions_unknown += u64::from(state.told.is_some());
+            if state.told.is_some() {
+                self.count_unknown(state);
+            }
             forget(state);
         } else if let Some((suspension, marks)) = state.told.clone() {
             self.stands(task, state, time, &suspension, marks);
         }
+    }
+
+    /// It is not known where a task stands since its last poll: that counts once.
+    fn count_unknown(&mut self, state: &mut TaskState) {
+        let is_told = std::mem::replace(&mut state.told_unknown, true);
+        self.history.missing.suspensions_unknown += u64::from(self.showing && !is_told);
     }
 
     /// The task is over.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::moment::{Clock, Moment};
 use super::tree::Tree;
-use super::{Doer, Poll, PollIndex, WakeIndex};
+use super::{Doer, Poll, PollIndex, UnitIndex, WakeIndex};
 use crate::rebuild::event::EventId;
 use crate::rebuild::suspension::{Marks, Suspension};
 
@@ -30,6 +30,8 @@ pub(super) struct TaskState {
     pub(super) aborts: Vec<(EventId, Doer)>,
     /// The same as it was told, to see at a glance that nothing changed.
     pub(super) told: Option<(Arc<Suspension>, Marks)>,
+    /// It was counted that nothing is known of where it stands since its last poll.
+    pub(super) told_unknown: bool,
     /// Events of it are missing in the recording since it was told where it stands: what looks the
     /// same may be another.
     pub(super) missed: bool,
@@ -46,8 +48,24 @@ pub(super) struct TaskState {
     /// Its last poll, whose clones of wakers are not told for awaits yet, and whether it is known
     /// where it stood before that.
     pub(super) last_poll: Option<(PollIndex, bool)>,
+    /// When its last poll ended, as far as that was seen.
+    pub(super) last_end: Option<u64>,
     /// Wake-ups since its last poll began.
     pub(super) pending: Vec<(EventId, WakeIndex)>,
+    /// What had it scheduled since then, where that was before what is shown.
+    pub(super) woken_before: Option<WokenBefore>,
+}
+
+/// A wake-up that had a task scheduled, before what is shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WokenBefore {
+    pub(super) event: EventId,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub(super) time: u64,
+    /// Who did it.
+    pub(super) by: UnitIndex,
+    /// What moved it to.
+    pub(super) origin: Option<UnitIndex>,
 }
 
 /// A poll that goes on.
@@ -125,6 +143,7 @@ impl TaskState {
             born: None,
             aborts: Vec::new(),
             told: None,
+            told_unknown: false,
             missed: false,
             polled_in_stretch: false,
             quiet: false,
@@ -136,7 +155,9 @@ impl TaskState {
             },
             open_before: None,
             last_poll: None,
+            last_end: None,
             pending: Vec::new(),
+            woken_before: None,
         }
     }
 
@@ -164,6 +185,9 @@ impl TaskState {
     /// A poll began: it may change where the task stands.
     pub(super) fn polled(&mut self, begin: Moment, evidence: Evidence) {
         self.polled_in_stretch = true;
+        self.pending.clear();
+        self.woken_before = None;
+        self.told_unknown = false;
         let since = self.since.get_or_insert(Since {
             first: begin,
             end: None,

@@ -365,6 +365,181 @@ fn a_window_keeps_the_begin_of_what_goes_on_in_it() {
     assert_eq!(history.polls[0].begin, 400);
 }
 
+/// A history of what these events tell from 300 to 500.
+fn from_300_to_500(trace: &Trace) -> History {
+    let mut builder = Builder::new(100);
+    builder.window(300, 500);
+    builder.events(&trace.events);
+    builder.reached(1_000);
+    builder.finish()
+}
+
+/// A loop that receives, woken by another task before the window and in it.
+#[test]
+fn what_woke_a_task_before_a_window_tells_its_rounds_apart() {
+    let (mut trace, worker, task) = started();
+    let (sender, spawn) = trace.spawned(worker, 18, "app::send", 130, None);
+    let poll = trace.begin(sender, worker, 140, Some(spawn));
+    let standing = [
+        body(0, 0, "app::serve", 10),
+        leaf(1, 8, "tokio::sync::mpsc::Receiver", "channel"),
+    ];
+    trace.stands(task, 190, &standing);
+    let wake = trace.wake(sender, task, 195, Some(poll));
+    trace.poll(task, worker, 200, 210, Some(wake));
+    trace.stands(task, 290, &standing);
+    // Woken before the window, polled in it.
+    let wake = trace.wake(sender, task, 295, Some(poll));
+    trace.poll(task, worker, 310, 320, Some(wake));
+    trace.stands(task, 390, &standing);
+    let wake = trace.wake(sender, task, 395, Some(poll));
+    trace.poll(task, worker, 400, 410, Some(wake));
+    let history = from_300_to_500(&trace);
+    let receives = lives(&history, "Receiver");
+    assert_eq!(
+        receives,
+        [(210, Some(310), false), (320, Some(400), false)],
+        "neither merged nor a bound"
+    );
+    assert_eq!(history.wakes.len(), 1, "those before have no row");
+}
+
+/// As a kept stretch tells what was before it: one unit after the other.
+#[test]
+fn a_wake_up_that_is_told_before_its_task_does_not_move_the_task() {
+    let (mut trace, worker, _) = started();
+    let task = trace.task(18, "app::open", 130, true);
+    trace.begin(task, worker, 200, None);
+    trace.wake(worker, task, 250, None);
+    let (of_task, mut events): (Vec<_>, Vec<_>) = trace
+        .events
+        .into_iter()
+        .partition(|event| event.id.unit == task);
+    events.extend(of_task);
+    let mut builder = Builder::new(100);
+    builder.window(300, 500);
+    builder.events(&events);
+    builder.reached(400);
+    assert_eq!(builder.finish().polls[0].begin, 200);
+}
+
+#[test]
+fn wake_ups_that_were_not_watched_before_a_window_tell_rounds_apart_too() {
+    let (mut trace, worker, task) = started();
+    let standing = [
+        body(0, 0, "app::serve", 10),
+        leaf(1, 8, "tokio::sync::mpsc::Receiver", "channel"),
+    ];
+    let mut builder = Builder::new(100);
+    builder.window(300, 500);
+    builder.events(&trace.events);
+    builder.watching(&Watching {
+        wakes: false,
+        ..Watching::everything(150)
+    });
+    let before = trace.events.len();
+    for (told, time) in [(190, 200), (290, 350)] {
+        trace.stands(task, told, &standing);
+        trace.poll(task, worker, time, time + 10, None);
+    }
+    trace.stands(task, 395, &standing);
+    builder.events(&trace.events[before..]);
+    let history = builder.finish();
+    let receives = lives(&history, "Receiver");
+    assert_eq!(receives, [(210, Some(350), false), (360, None, false)]);
+}
+
+#[test]
+fn tasks_that_were_over_before_a_window_are_left_out_unless_they_are_named() {
+    let (mut trace, worker, task) = started();
+    let (parent, _) = trace.spawned(worker, 18, "app::parent", 130, None);
+    let begin = trace.begin(parent, worker, 140, None);
+    let (child, _) = trace.spawned(parent, 19, "app::child", 145, Some(begin));
+    trace.end(parent, 140, 150, Outcome::Ready);
+    let (gone, _) = trace.spawned(worker, 20, "app::gone", 160, None);
+    trace.begin(gone, worker, 170, None);
+    trace.end(gone, 170, 180, Outcome::Ready);
+    let (late, _) = trace.spawned(worker, 21, "app::late", 190, None);
+    trace.begin(late, worker, 310, None);
+    trace.wake(late, child, 315, None);
+    trace.end(late, 310, 320, Outcome::Ready);
+    trace.poll(task, worker, 330, 340, None);
+    let history = from_300_to_500(&trace);
+    let futures: Vec<&str> = history
+        .units
+        .iter()
+        .filter_map(|unit| unit.task()?.future.as_deref())
+        .collect();
+    assert_eq!(
+        futures,
+        ["app::serve", "app::parent", "app::child", "app::late"]
+    );
+    let named = |unit: UnitIndex| history.units[unit.0 as usize].id;
+    let polled: Vec<UnitId> = history.polls.iter().map(|poll| named(poll.task)).collect();
+    assert_eq!(polled, [late, task]);
+    assert_eq!(history.polls[0].thread.map(named), Some(worker));
+    assert_eq!(named(history.wakes[0].task), child);
+    assert_eq!(named(history.wakes[0].by.unit), late);
+    let spawned = history.units[3].task().unwrap().spawned.unwrap();
+    assert_eq!(named(spawned.by.unit), parent);
+}
+
+#[test]
+fn pauses_count_as_far_as_they_are_in_the_window() {
+    let missing = |told: &[Watching]| {
+        let mut builder = Builder::new(100);
+        builder.window(300, 500);
+        told.iter().for_each(|watching| builder.watching(watching));
+        builder.reached(1_000);
+        builder.finish().missing
+    };
+    let everything = Watching::everything;
+    let later = missing(&[pause_from(600), everything(700)]);
+    assert_eq!((later.pauses, later.unwatched_ns), (0, 0));
+    let at_the_end = missing(&[pause_from(450), everything(700)]);
+    assert_eq!((at_the_end.pauses, at_the_end.unwatched_ns), (1, 50));
+    let at_the_begin = missing(&[pause_from(200), everything(350), pause_from(900)]);
+    assert_eq!((at_the_begin.pauses, at_the_begin.unwatched_ns), (1, 50));
+    let all_of_it = missing(&[pause_from(200), everything(700)]);
+    assert_eq!((all_of_it.pauses, all_of_it.unwatched_ns), (1, 200));
+    let before = missing(&[pause_from(200), everything(250)]);
+    assert_eq!((before.pauses, before.unwatched_ns), (0, 0));
+}
+
+#[test]
+fn what_is_left_out_counts_as_far_as_it_is_in_the_window() {
+    let missing = |from, until| {
+        let mut builder = Builder::new(100);
+        builder.window(300, 500);
+        builder.watching(&Watching {
+            wakes: false,
+            left_out: vec!["app::busy".into()],
+            ..Watching::everything(from)
+        });
+        builder.watching(&Watching::everything(until));
+        builder.reached(1_000);
+        builder.finish().missing
+    };
+    let untouched = Missing::default();
+    assert_eq!(missing(200, 250), untouched);
+    assert_eq!(missing(600, 700), untouched);
+    let reaches_in = missing(200, 350);
+    assert!(reaches_in.wakes_left_out);
+    assert_eq!(reaches_in.left_out, ["app::busy".into()]);
+    assert_eq!(reaches_in.partly_ns, 50);
+}
+
+#[test]
+fn where_a_task_stood_is_unknown_only_as_often_as_the_window_shows() {
+    let (mut trace, worker, task) = started();
+    for time in [200, 250, 350, 600] {
+        trace.stands(task, time - 5, &[]);
+        trace.poll(task, worker, time, time + 10, None);
+    }
+    assert_eq!(from_300_to_500(&trace).missing.suspensions_unknown, 1);
+    assert_eq!(trace.history(100, 1_000).missing.suspensions_unknown, 4);
+}
+
 #[test]
 fn a_mark_that_agrees_by_chance_brings_nothing_back_when_the_body_around_is_over() {
     let (mut trace, worker, task) = started();

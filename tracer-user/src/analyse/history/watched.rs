@@ -16,6 +16,8 @@ pub(super) struct Watched {
     pause: Option<u64>,
     /// Since when some polls or wake-ups are not, while others are.
     partly: Option<u64>,
+    /// Wake-ups are among these.
+    without_wakes: bool,
     /// Futures of the tasks whose polls are not.
     left_out: Vec<Arc<str>>,
     /// Since when wake-ups are watched again; [`u64::MAX`] when they are not.
@@ -68,15 +70,16 @@ impl Builder {
     /// Takes note of what is watched from now on.
     pub fn watching(&mut self, watching: &Watching) {
         self.reached(watching.time);
+        // What goes on at the end of what is shown goes on until there, whatever comes later.
+        if watching.time > self.until {
+            return;
+        }
         if !watching.waker_counts {
             self.history.wakers.probed.clones = Some(false);
             self.history.wakers.probed.drops = Some(false);
         }
-        self.history.missing.wakes_left_out |= watching.polls && !watching.wakes;
-        for future in &watching.left_out {
-            if !self.history.missing.left_out.contains(future) {
-                self.history.missing.left_out.push(Arc::clone(future));
-            }
+        if self.showing {
+            self.is_left_out(&watching.left_out, watching.polls && !watching.wakes);
         }
         let watches_all = watching.are_all_polls() && watching.wakes;
         let watched_all = self.watched.pause.is_none() && self.watched.partly.is_none();
@@ -126,6 +129,28 @@ impl Builder {
         }
         if watching.polls && !watches_all {
             self.watched.partly = Some(watching.time);
+            self.watched.without_wakes = !watching.wakes;
+        }
+    }
+
+    /// Polls of these futures are left out in what is shown, and perhaps wake-ups.
+    fn is_left_out(&mut self, futures: &[Arc<str>], wakes: bool) {
+        let missing = &mut self.history.missing;
+        missing.wakes_left_out |= wakes;
+        for future in futures {
+            if !missing.left_out.contains(future) {
+                missing.left_out.push(Arc::clone(future));
+            }
+        }
+    }
+
+    /// The history shows what happens from now on: what is not watched then is missing in it.
+    pub(super) fn show_what_is_not_watched(&mut self) {
+        self.history.missing.pauses += u64::from(self.watched.pause.is_some());
+        if self.watched.partly.is_some() {
+            let left_out = std::mem::take(&mut self.watched.left_out);
+            self.is_left_out(&left_out, self.watched.without_wakes);
+            self.watched.left_out = left_out;
         }
     }
 
