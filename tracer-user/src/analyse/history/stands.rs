@@ -9,7 +9,7 @@ use super::fate::{Circumstances, Fate, fates};
 use super::moment::Moment;
 use super::task::{Evidence, Since, Stood, TaskState};
 use super::tree::{Comparison, Node, Standing, Told, body_around, compare, is_body, is_telling};
-use super::{Await, AwaitIndex, AwaitOutcome, AwaitWakers, Awaited, UnitIndex};
+use super::{Await, AwaitIndex, AwaitOutcome, AwaitWakers, Awaited, UnitHistory, UnitIndex};
 use crate::rebuild::suspension::{FutureState, Marks, Place, Suspension};
 
 /// Nodes that one task keeps beside those that are told, at most.
@@ -30,7 +30,7 @@ impl Builder {
     ) {
         let now = state.clock.at(time);
         if suspension.futures.is_empty() {
-            self.count_unknown(state);
+            self.count_unknown(task, state);
             state.told = Some((Arc::clone(suspension), marks));
             forget(state);
             return;
@@ -113,7 +113,7 @@ impl Builder {
         };
         if since.hole {
             if state.told.is_some() {
-                self.count_unknown(state);
+                self.count_unknown(task, state);
             }
             forget(state);
         } else if let Some((suspension, marks)) = state.told.clone() {
@@ -121,10 +121,14 @@ impl Builder {
         }
     }
 
-    /// It is not known where a task stands since its last poll: that counts once.
-    fn count_unknown(&mut self, state: &mut TaskState) {
+    /// It is not known where a task stands since its last poll: that counts once. Blocking work
+    /// awaits nothing, so nothing is missing there.
+    fn count_unknown(&mut self, task: UnitIndex, state: &mut TaskState) {
         let is_told = std::mem::replace(&mut state.told_unknown, true);
-        self.history.missing.suspensions_unknown += u64::from(self.showing && !is_told);
+        let unit = self.history.units.get(task.0 as usize);
+        let task = unit.and_then(UnitHistory::task);
+        let counts = self.showing && !is_told && !task.is_some_and(|task| task.blocking);
+        self.history.missing.suspensions_unknown += u64::from(counts);
     }
 
     /// The task is over.

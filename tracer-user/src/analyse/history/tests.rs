@@ -541,6 +541,19 @@ fn where_a_task_stood_is_unknown_only_as_often_as_the_window_shows() {
 }
 
 #[test]
+fn blocking_work_stands_nowhere_and_nothing_is_missing() {
+    let (mut trace, worker, task) = started();
+    let future = "tokio::runtime::blocking::task::BlockingTask<app::read>";
+    let (blocking, _) = trace.spawned(worker, 18, future, 130, None);
+    for (unit, time) in [(blocking, 200), (task, 300)] {
+        trace.stands(unit, time, &[]);
+        trace.poll(unit, worker, time, time + 10, None);
+    }
+    let history = trace.history(100, 1_000);
+    assert_eq!(history.missing.suspensions_unknown, 1);
+}
+
+#[test]
 fn a_mark_that_agrees_by_chance_brings_nothing_back_when_the_body_around_is_over() {
     let (mut trace, worker, task) = started();
     let raced = |deadline| {
