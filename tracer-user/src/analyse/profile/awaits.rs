@@ -19,7 +19,8 @@ pub struct AwaitRow {
     /// include those of the awaits inside them.
     pub leaf: bool,
     /// It is the innermost await in the program's own code, outside of dependencies, or a leaf of a
-    /// task that has none: where the program waits, as its author would say it.
+    /// task that has none: where the program waits, as its author would say it. Where that holds of
+    /// some instances only, it does of those that waited for more than half of the time.
     pub innermost: bool,
     /// Durations of its instances; those that are open, or older than the trace, with what is
     /// known of theirs.
@@ -27,6 +28,8 @@ pub struct AwaitRow {
     pub durations: Spread,
     /// Nanoseconds of them outside polls.
     pub waiting_ns: u64,
+    /// Nanoseconds of these in instances that were the innermost.
+    pub innermost_waiting_ns: u64,
     /// Nanoseconds of them inside polls of the task.
     pub polled_ns: u64,
     /// Instances that were open at the end.
@@ -39,13 +42,26 @@ pub struct AwaitRow {
 
 struct Sum {
     leaf: bool,
-    innermost: bool,
     durations: Vec<u64>,
     waiting: u64,
+    /// What of that is in instances that were the innermost, and how many these are.
+    innermost_waiting: u64,
+    innermost: usize,
     polled: u64,
     open: u64,
     at_least: u64,
     cancelled: u64,
+}
+
+impl Sum {
+    /// Whether most of the time that was waited, was waited in instances that were the innermost.
+    /// One of which it is only not known what it held makes no other row.
+    fn is_innermost(&self) -> bool {
+        match self.waiting {
+            0 => self.innermost > self.durations.len() / 2,
+            waiting => self.innermost_waiting > waiting / 2,
+        }
+    }
 }
 
 /// The awaits of a history, those that were waited in for longest first. Futures of tasks are not
@@ -63,9 +79,10 @@ pub fn awaits(history: &History) -> Vec<AwaitRow> {
         let (_, sum) = sums.entry(Arc::as_ptr(&row.awaited)).or_insert_with(|| {
             let sum = Sum {
                 leaf: true,
-                innermost: false,
                 durations: Vec::new(),
                 waiting: 0,
+                innermost_waiting: 0,
+                innermost: 0,
                 polled: 0,
                 open: 0,
                 at_least: 0,
@@ -74,7 +91,10 @@ pub fn awaits(history: &History) -> Vec<AwaitRow> {
             (Arc::clone(&row.awaited), sum)
         });
         sum.leaf &= !holds.any[at];
-        sum.innermost |= holds.is_innermost(at);
+        if holds.is_innermost(at) {
+            sum.innermost += 1;
+            sum.innermost_waiting = sum.innermost_waiting.saturating_add(row.waiting);
+        }
         sum.durations.push(row.duration(now));
         sum.waiting = sum.waiting.saturating_add(row.waiting);
         sum.polled = sum.polled.saturating_add(row.polled);
@@ -88,9 +108,10 @@ pub fn awaits(history: &History) -> Vec<AwaitRow> {
         .map(|(awaited, mut sum)| AwaitRow {
             awaited,
             leaf: sum.leaf,
-            innermost: sum.innermost,
+            innermost: sum.is_innermost(),
             durations: Spread::of(&mut sum.durations),
             waiting_ns: sum.waiting,
+            innermost_waiting_ns: sum.innermost_waiting,
             polled_ns: sum.polled,
             open: sum.open,
             at_least: sum.at_least,

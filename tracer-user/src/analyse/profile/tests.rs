@@ -110,3 +110,29 @@ fn the_innermost_await_of_the_program_is_told_from_those_of_its_libraries() {
     assert_eq!(innermost.len(), 1);
     assert_eq!(&*innermost[0].awaited.future, "tokio::Mutex::lock");
 }
+
+/// One of two instances holds nothing, as where it stood was told before it was first polled.
+#[test]
+fn what_most_of_the_time_was_waited_in_decides_which_await_is_the_innermost() {
+    let innermost = |holding: u64, alone: u64| {
+        let mut trace = Trace::new();
+        trace.thread(7, "worker", 100);
+        let times = [(1, holding), (2, alone)];
+        for (id, from) in times {
+            let task = trace.task(id, "app::serve", from, true);
+            let mut standing = vec![body(0, 0, "app::serve", 20), body(1, 8, "app::read", 5)];
+            if id == 1 {
+                standing.push(leaf(2, 16, "Acquire", "lock"));
+            }
+            trace.stands(task, from, &standing);
+        }
+        let profile = profile(&trace.history(100, 1_000));
+        let row = profile
+            .awaits
+            .iter()
+            .find(|row| &*row.awaited.future == "app::read");
+        row.map(|row| (row.innermost, row.innermost_waiting_ns))
+    };
+    assert_eq!(innermost(200, 900), Some((false, 100)));
+    assert_eq!(innermost(900, 200), Some((true, 800)));
+}

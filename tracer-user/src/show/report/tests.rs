@@ -186,6 +186,7 @@ fn profile() -> Profile {
             max_ns: total_ns / count * 3,
         },
         waiting_ns: total_ns,
+        innermost_waiting_ns: if innermost { total_ns } else { 0 },
         polled_ns: 12_000,
         open: 1,
         at_least: 0,
