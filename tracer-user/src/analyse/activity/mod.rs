@@ -15,7 +15,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 pub use self::open::{AwaitPlace, OpenTask, Waiting};
 pub use self::wakes::{WakePair, Waker, Wakes};
@@ -32,8 +32,8 @@ const LONGEST: usize = 20;
 /// Types of tasks that are told apart.
 const MAX_TYPES: usize = 100_000;
 
-/// Tasks of one type.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+/// Tasks of one type. In JSON what polls would tell is `null` where no poll of any of them is seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TypeActivity {
     /// Path of the future; `None` for tasks whose future is not known.
     pub future: Option<Arc<str>>,
@@ -43,6 +43,8 @@ pub struct TypeActivity {
     pub existing: u64,
     /// Those of them that were not over at its end.
     pub open: u64,
+    /// Those of them that are polled where no probe stands: roots of `block_on`.
+    pub unwatched: u64,
     /// Polls that ended.
     pub polls: u64,
     /// Those of them whose begin was not seen, so that their length is not known.
@@ -55,6 +57,48 @@ pub struct TypeActivity {
     pub longest_poll_ns: u64,
     /// Wake-ups of these tasks.
     pub wakes: u64,
+}
+
+impl TypeActivity {
+    /// Whether polls of some of these tasks would be seen.
+    #[must_use]
+    pub const fn is_watched(&self) -> bool {
+        self.unwatched < self.tasks || self.polls > 0
+    }
+}
+
+impl Serialize for TypeActivity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct View<'a> {
+            future: Option<&'a Arc<str>>,
+            tasks: u64,
+            existing: u64,
+            open: u64,
+            unwatched: u64,
+            polls: Option<u64>,
+            polls_of_unknown_length: Option<u64>,
+            busy_ns: Option<u64>,
+            off_cpu_ns: Option<u64>,
+            longest_poll_ns: Option<u64>,
+            wakes: u64,
+        }
+        let seen = |value: u64| self.is_watched().then_some(value);
+        let view = View {
+            future: self.future.as_ref(),
+            tasks: self.tasks,
+            existing: self.existing,
+            open: self.open,
+            unwatched: self.unwatched,
+            polls: seen(self.polls),
+            polls_of_unknown_length: seen(self.polls_of_unknown_length),
+            busy_ns: seen(self.busy_ns),
+            off_cpu_ns: seen(self.off_cpu_ns),
+            longest_poll_ns: seen(self.longest_poll_ns),
+            wakes: self.wakes,
+        };
+        view.serialize(serializer)
+    }
 }
 
 /// A poll.
@@ -137,6 +181,15 @@ pub struct Activity {
     pub open: Vec<OpenTask>,
     /// What is missing.
     pub missing: Missing,
+}
+
+/// What became of a task until the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Over,
+    Open,
+    /// Open, and polled where no probe stands.
+    OpenUnwatched,
 }
 
 /// Collects [`Activity`].
@@ -253,6 +306,7 @@ impl Collector {
                 self.polls_begun += 1;
                 self.polls_with_cause += u64::from(event.cause.is_some());
                 if let Some(task) = self.task(unit, event.time) {
+                    task.is_seen_polled = true;
                     task.polled_on = Some(*thread);
                     task.polled_since = Some(event.time);
                     task.off = Off::default();
@@ -285,7 +339,7 @@ impl Collector {
             EventKind::Finished { .. } => {
                 if let Some(task) = self.units.remove_task(unit) {
                     self.tasks_over += 1;
-                    self.fold(task, false);
+                    self.fold(task, Fate::Over);
                 }
             }
             EventKind::Gap { lost } => {
@@ -347,6 +401,7 @@ impl Collector {
         let Some(task) = self.task(event.id.unit, event.time) else {
             return;
         };
+        task.is_seen_polled = true;
         let thread = task.polled_on.take();
         let seen = task.polled_since.take();
         task.off.end(event.time);
@@ -386,7 +441,7 @@ impl Collector {
     }
 
     /// Adds a task to its type.
-    fn fold(&mut self, task: TaskRow, open: bool) {
+    fn fold(&mut self, task: TaskRow, fate: Fate) {
         let mut future = task.counts.future;
         if self.types.len() >= MAX_TYPES && !self.types.contains_key(&future) {
             future = Some("(further types)".into());
@@ -395,7 +450,8 @@ impl Collector {
         row.future = future;
         row.tasks += 1;
         row.existing += u64::from(task.existing);
-        row.open += u64::from(open);
+        row.open += u64::from(fate != Fate::Over);
+        row.unwatched += u64::from(fate == Fate::OpenUnwatched);
         row.polls += task.counts.polls;
         row.polls_of_unknown_length += task.counts.polls_of_unknown_length;
         row.busy_ns = row.busy_ns.saturating_add(task.counts.busy_ns);
@@ -411,8 +467,13 @@ impl Collector {
         let rows = self.units.take_tasks();
         let mut open = Vec::with_capacity(rows.len());
         for (unit, task) in rows {
-            open.push(self.snapshots.open_task(unit, &task, self.last));
-            self.fold(task, true);
+            let row = self.snapshots.open_task(unit, &task, self.last);
+            let fate = match row.polls {
+                Some(_) => Fate::Open,
+                None => Fate::OpenUnwatched,
+            };
+            open.push(row);
+            self.fold(task, fate);
         }
         open.sort_by_key(|task| (Reverse(task.quiet_ns), task.task.clone()));
         let mut types: Vec<TypeActivity> = self.types.into_values().collect();

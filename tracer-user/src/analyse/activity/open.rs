@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::units::TaskRow;
+use crate::analyse::is_root_name;
 use crate::analyse::profile::OpenAwait;
 use crate::rebuild::event::UnitId;
 use crate::rebuild::snapshot::{TaskInfo, TaskState};
@@ -56,12 +57,12 @@ pub struct OpenTask {
     pub future: Option<Arc<str>>,
     /// It was there before the trace.
     pub existing: bool,
-    /// Its polls that ended.
-    pub polls: u64,
-    /// Nanoseconds inside them.
-    pub busy_ns: u64,
-    /// Nanoseconds from the last thing it did to the end of the trace.
-    pub quiet_ns: u64,
+    /// Its polls that ended; `None` for a root that is polled where no probe stands.
+    pub polls: Option<u64>,
+    /// Nanoseconds inside them; `None` where these are not seen.
+    pub busy_ns: Option<u64>,
+    /// Nanoseconds from the last thing it did to the end of the trace; `None` where that is not seen.
+    pub quiet_ns: Option<u64>,
     /// Nanoseconds for which it had been polled at the end; `None` when it was not being polled.
     pub polled_for_ns: Option<u64>,
     /// Where it waits, by the last snapshot of memory that has it.
@@ -108,15 +109,17 @@ impl Snapshots {
             awaits: seen.awaits.clone(),
             waits_for: seen.waits_for.clone(),
         });
+        let is_root = seen.map_or(task.key.id.is_none(), |seen| is_root_name(&seen.id));
+        let is_watched = task.is_seen_polled || !is_root;
         OpenTask {
             unit,
             // Memory has a name for roots, which have no id.
             task: seen.map_or(&task.name, |seen| &seen.id).clone(),
             future: task.counts.future.clone(),
             existing: task.existing,
-            polls: task.counts.polls,
-            busy_ns: task.counts.busy_ns,
-            quiet_ns: end.saturating_sub(task.last),
+            polls: is_watched.then_some(task.counts.polls),
+            busy_ns: is_watched.then_some(task.counts.busy_ns),
+            quiet_ns: is_watched.then(|| end.saturating_sub(task.last)),
             polled_for_ns: task.polled_since.map(|since| end.saturating_sub(since)),
             waiting,
             open_awaits: Vec::new(),

@@ -128,7 +128,7 @@ fn polls_are_added_up_by_type_the_busiest_first() {
     assert_eq!(activity.threads[0].busy_ns, 360);
     // The task that did nothing for longest is first.
     assert_eq!(activity.open[0].task, "tokio/1");
-    assert_eq!(activity.open[0].quiet_ns, 800 - 250);
+    assert_eq!(activity.open[0].quiet_ns, Some(800 - 250));
 }
 
 #[test]
@@ -316,7 +316,15 @@ fn open_tasks_wait_where_the_last_snapshot_says() {
     let lines: Vec<u32> = waiting.awaits.iter().map(|place| place.line).collect();
     assert_eq!(lines, [20, 7]);
     assert_eq!(waiting.waits_for.len(), 2);
-    assert!(of("tokio/block_on/1").waiting.is_some());
+    let root = of("tokio/block_on/1");
+    assert!(root.waiting.is_some());
+    // No probe stands where it is polled.
+    assert_eq!(
+        (root.polls, root.busy_ns, root.quiet_ns),
+        (None, None, None)
+    );
+    let task = of("tokio/1");
+    assert_eq!((task.polls, task.quiet_ns), (Some(0), Some(500)));
     assert!(
         of("tokio/3").waiting.is_none(),
         "the new snapshot has it not"
@@ -338,4 +346,27 @@ fn nothing_is_followed_beyond_its_description_and_times_may_be_anything() {
     assert_eq!(activity.tasks, 1);
     assert_eq!(activity.polls, 3);
     assert_eq!(activity.wakes.by_unknown, 1);
+}
+
+#[test]
+fn a_type_of_roots_says_nothing_of_polls_that_no_probe_sees() {
+    let mut trace = Trace::default();
+    trace
+        .task(1, "app::main", None, true)
+        .task(2, "app::serve", Some(2), true);
+    let activity = trace.activity();
+    let told: Vec<(Option<String>, serde_json::Value)> = activity
+        .types
+        .iter()
+        .map(|row| {
+            let json = serde_json::to_value(row).unwrap();
+            let future = row.future.as_deref().map(str::to_owned);
+            (future, json["polls"].clone())
+        })
+        .collect();
+    let expected = [
+        (Some("app::main".to_owned()), serde_json::Value::Null),
+        (Some("app::serve".to_owned()), 0.into()),
+    ];
+    assert_eq!(told, expected);
 }

@@ -20,6 +20,8 @@ pub(super) struct TaskRow {
     pub(super) name: String,
     pub(super) key: TaskKey,
     pub(super) existing: bool,
+    /// Polls of it are seen: there was one, in the window or before.
+    pub(super) is_seen_polled: bool,
     pub(super) last: u64,
     pub(super) polled_on: Option<UnitId>,
     pub(super) polled_since: Option<u64>,
@@ -63,6 +65,7 @@ impl TaskRow {
                 id: unit.task_id,
             },
             existing: unit.existing,
+            is_seen_polled: false,
             last: time,
             polled_on: None,
             polled_since: None,

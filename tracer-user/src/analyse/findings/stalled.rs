@@ -14,6 +14,7 @@ use super::told::{duration, percent, plural};
 use crate::analyse::history::{
     AwaitIndex, AwaitOutcome, History, TaskHistory, UnitHistory, UnitIndex,
 };
+use crate::analyse::is_root_name;
 use crate::analyse::profile::Spread;
 use crate::rebuild::snapshot::{TaskInfo, TaskState};
 use crate::rebuild::tree::{AwaitNode, WaitsFor};
@@ -90,11 +91,6 @@ pub(super) fn find(case: &Case<'_>) -> Vec<Sighting> {
     report(history, end, &equals, stalled)
 }
 
-/// Roots of `block_on` are polled where no probe stands: events tell nothing of them.
-fn is_root(id: &str) -> bool {
-    id.contains("/block_on/")
-}
-
 fn of_unit(
     case: &Case<'_>,
     index: UnitIndex,
@@ -103,7 +99,7 @@ fn of_unit(
     info: Option<&TaskInfo>,
 ) -> Option<Stalled> {
     let history = case.history;
-    if task.end.is_some() || is_root(&task.name) {
+    if task.end.is_some() || is_root_name(&task.name) {
         return None;
     }
     let last = unit.polls.last().map(|poll| &history[*poll]);
@@ -148,7 +144,7 @@ fn of_unit(
 
 /// A task that only memory tells of.
 fn of_memory(case: &Case<'_>, info: &TaskInfo) -> Option<Stalled> {
-    if !is_idle(info) || is_root(&info.id) {
+    if !is_idle(info) || is_root_name(&info.id) {
         return None;
     }
     let tree = info.tree.as_ref()?;

@@ -16,6 +16,7 @@ use super::history::{
     AwaitIndex, AwaitOutcome, Awaited, History, PollCause, PollIndex, TaskHistory, TaskWakers,
     UnitHistory, UnitIndex,
 };
+use super::is_root_name;
 use super::profile::{OpenAwait, open_awaits};
 use crate::rebuild::event::{EndSeen, Outcome, WakeEffect};
 
@@ -33,10 +34,10 @@ pub struct Life {
     pub future: Option<Arc<str>>,
     /// It was there before the recording.
     pub existing: bool,
-    /// How many polls of it there are.
-    pub polls: usize,
-    /// Nanoseconds in polls that ended.
-    pub polled_ns: u64,
+    /// How many polls of it there are; `None` for a root that is polled where no probe stands.
+    pub polls: Option<usize>,
+    /// Nanoseconds in polls that ended; `None` where these are not seen.
+    pub polled_ns: Option<u64>,
     /// Its wakers, counted.
     pub wakers: TaskWakers,
     /// Whether clones of wakers were counted at all; `None` when the recording does not tell.
@@ -205,14 +206,15 @@ pub fn life(history: &History, started: u64, index: UnitIndex, limit: usize) -> 
         since_ns: teller.since_start(current.since),
         within: current.within.map(|row| Arc::clone(&history[row].awaited)),
     });
+    let is_watched = !unit.polls.is_empty() || !is_root_name(&task.name);
     let lengths = unit.polls.iter().filter_map(|poll| history[*poll].length());
     Some(Life {
         schema: SCHEMA,
         task: Arc::clone(&task.name),
         future: task.future.clone(),
         existing: task.existing,
-        polls: unit.polls.len(),
-        polled_ns: lengths.fold(0, u64::saturating_add),
+        polls: is_watched.then_some(unit.polls.len()),
+        polled_ns: is_watched.then(|| lengths.fold(0, u64::saturating_add)),
         wakers: history.wakers(index),
         sees_clones: history.wakers.probed.clones,
         events,

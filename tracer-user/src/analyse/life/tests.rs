@@ -1,6 +1,7 @@
 //! The life of a task of a small trace made by hand.
 
 use super::*;
+use crate::analyse::history::UnitKind;
 use crate::analyse::history::sample::{Trace, body, sleep};
 use crate::rebuild::event::{EventKind, Origin};
 
@@ -73,7 +74,10 @@ fn a_life_is_told_in_order() {
     ];
     let expected: Vec<_> = expected.map(|(at, what)| (at, what.to_owned())).into();
     assert_eq!(kinds, expected);
-    assert_eq!((life.polls, life.polled_ns, life.left_out), (2, 40, 0));
+    assert_eq!(
+        (life.polls, life.polled_ns, life.left_out),
+        (Some(2), Some(40), 0)
+    );
     assert!(life.open_awaits.is_empty() && life.current.is_none());
 
     let What::Spawned { by } = &life.events[0].what else {
@@ -108,4 +112,21 @@ fn a_long_life_is_cut_and_an_unknown_id_names_nobody() {
     assert!(named(&history, "18").is_empty());
     assert!(life(&history, 1_000, UnitIndex(0), 3).is_none(), "a thread");
     assert!(life(&history, 1_000, UnitIndex(9), 3).is_none());
+}
+
+#[test]
+fn polls_of_a_root_are_not_told_where_no_probe_stands() {
+    let mut trace = Trace::new();
+    trace.task(3, "app::main", 10, true);
+    let mut history = trace.history(0, 300);
+    let told = |history: &History| {
+        let life = life(history, 0, UnitIndex(0), 100).unwrap();
+        (life.polls, life.polled_ns)
+    };
+    assert_eq!(told(&history), (Some(0), Some(0)));
+    let UnitKind::Task(task) = &mut history.units[0].kind else {
+        panic!()
+    };
+    task.name = "tokio/block_on/3".into();
+    assert_eq!(told(&history), (None, None));
 }

@@ -17,11 +17,10 @@ pub fn write_life(life: &Life, out: &mut dyn Write) -> io::Result<()> {
     let future = life.future.as_deref().unwrap_or("(future not known)");
     writeln!(
         out,
-        "{STRONG}{}{STRONG:#}  {}  {}, {} in them{}",
+        "{STRONG}{}{STRONG:#}  {}  {}{}",
         escape(&life.task),
         escape(future),
-        plural(life.polls as u64, "poll"),
-        span(life.polled_ns),
+        polls(life),
         if life.existing {
             "; known from before"
         } else {
@@ -65,6 +64,16 @@ pub fn write_life(life: &Life, out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// How often it was polled and for how long, where probes see that.
+fn polls(life: &Life) -> String {
+    match (life.polls, life.polled_ns) {
+        (Some(polls), Some(polled)) => {
+            format!("{}, {} in them", plural(polls as u64, "poll"), span(polled))
+        }
+        _ => "its polls are not seen: no probe stands where block_on polls".to_owned(),
+    }
 }
 
 /// What became of its wakers; `None` when nothing was counted.

@@ -26,6 +26,11 @@ pub(super) fn name(future: Option<&Arc<str>>) -> String {
     )
 }
 
+/// In place of what is not seen.
+fn not_seen() -> String {
+    "-".to_owned()
+}
+
 pub(super) fn more(out: &mut dyn Write, all: usize) -> io::Result<()> {
     if all > ROWS {
         writeln!(
@@ -45,16 +50,17 @@ pub(super) fn types(activity: &Activity, out: &mut dyn Write) -> io::Result<()> 
     heading(out, "Tasks by type, the busiest first")?;
     let rows = activity.types.iter().take(ROWS).map(|row| {
         let timed = row.polls - row.polls_of_unknown_length.min(row.polls);
+        let seen = |text: String| if row.is_watched() { text } else { not_seen() };
         vec![
             row.tasks.to_string(),
             row.open.to_string(),
-            format::count(row.polls),
-            span(row.busy_ns),
-            format::percent(row.busy_ns as f64 / activity.duration_ns.max(1) as f64),
-            row.busy_ns
-                .checked_div(timed)
-                .map_or_else(|| "-".to_owned(), span),
-            span(row.longest_poll_ns),
+            seen(format::count(row.polls)),
+            seen(span(row.busy_ns)),
+            seen(format::percent(
+                row.busy_ns as f64 / activity.duration_ns.max(1) as f64,
+            )),
+            row.busy_ns.checked_div(timed).map_or_else(not_seen, span),
+            seen(span(row.longest_poll_ns)),
             format::count(row.wakes),
             name(row.future.as_ref()),
         ]
@@ -186,7 +192,8 @@ struct Group<'r> {
     place: String,
     waits: String,
     count: u64,
-    quiet: u64,
+    /// For how long the quietest of them did nothing, where that is seen.
+    quiet: Option<u64>,
     /// For how long the innermost await of one of them has gone on, and whether it is older.
     waited: Option<(u64, bool)>,
 }
@@ -215,7 +222,7 @@ pub(super) fn open(report: &Report, out: &mut dyn Write) -> io::Result<()> {
             place,
             waits: waits_for(task),
             count: 0,
-            quiet: 0,
+            quiet: None,
             waited: None,
         });
         group.count += 1;
@@ -228,7 +235,7 @@ pub(super) fn open(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let rows = groups.into_iter().take(ROWS).map(|group| {
         vec![
             group.count.to_string(),
-            span(group.quiet),
+            group.quiet.map_or_else(not_seen, span),
             group.waited.map_or_else(
                 || "-".to_owned(),
                 |(time, more)| format!("{}{}", if more { ">=" } else { "" }, span(time)),
