@@ -221,11 +221,33 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             ));
         }
     }
-    for pattern in &requests.unmatched {
-        said.push(format!("no async function is named {pattern}"));
-    }
+    said.extend(patterns_said(
+        &requests.unmatched,
+        is_sampled,
+        arguments.window.window().is_everything(),
+    ));
     talk(&destination, size, &recorded, &said);
     Ok(ExitCode::Done)
+}
+
+/// What there is to say of patterns that name no request. A part of a recording may be without
+/// instances of a function that the rest has.
+fn patterns_said(unmatched: &[String], is_sampled: bool, is_everything: bool) -> Vec<String> {
+    if unmatched.is_empty() {
+        return Vec::new();
+    }
+    if is_sampled {
+        let said =
+            "--request has no effect: a recording of looks at memory (--sample) has no requests";
+        return vec![said.to_owned()];
+    }
+    let what = if is_everything {
+        "this recording"
+    } else {
+        "this part of the recording"
+    };
+    let said = |pattern| format!("no async function that waited in {what} is named {pattern}");
+    unmatched.iter().map(said).collect()
 }
 
 /// Writes one format; returns what is to be said of it.
@@ -377,5 +399,23 @@ fn talk(destination: &Destination, size: u64, recorded: &Recorded, said: &[Strin
             "what is there is right, but not complete: {}",
             counts.join(", ")
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_patterns_without_requests_only_what_is_known_is_said() {
+        let unmatched = ["app::*".to_owned()];
+        let said = |is_sampled, is_everything| patterns_said(&unmatched, is_sampled, is_everything);
+        assert_eq!(
+            said(false, true),
+            ["no async function that waited in this recording is named app::*"]
+        );
+        assert!(said(false, false)[0].contains("in this part of the recording"));
+        assert!(said(true, true)[0].ends_with("has no requests"));
+        assert!(patterns_said(&[], true, true).is_empty());
     }
 }
