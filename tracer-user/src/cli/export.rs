@@ -211,13 +211,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     })?;
     if let Some(sampled) = &sampled {
         said.push(format!(
-            "{} task-samples of {} looks at memory: times are estimates",
-            sampled.samples.tasks, sampled.looks.count
+            "{} of {} at memory: times are estimates",
+            plural(sampled.samples.tasks, "task-sample"),
+            plural(sampled.looks.count, "look")
         ));
         if sampled.samples.idle_unplaced > 0 {
             said.push(format!(
-                "in {} samples of waiting tasks the place could not be read: they are in no stack",
-                sampled.samples.idle_unplaced
+                "in {} of waiting tasks the place could not be read: that time is in no stack",
+                plural(sampled.samples.idle_unplaced, "sample")
             ));
         }
     }
@@ -287,8 +288,8 @@ fn write(
         Format::Pprof => {
             let totals = pprof::write(source, out)?;
             let mut said = vec![format!(
-                "{} stacks: go tool pprof -http=: FILE",
-                totals.samples
+                "{}: go tool pprof -http=: FILE",
+                plural(totals.samples, "stack")
             )];
             said.extend(stacks_said(totals.cut, totals.tasks_without));
             said
@@ -300,8 +301,8 @@ fn write(
                 folded::write(source, measure, out)?
             };
             let mut said = vec![format!(
-                "{} stacks, {:.3} s together",
-                totals.stacks,
+                "{}, {:.3} s together",
+                plural(totals.stacks, "stack"),
                 totals.nanoseconds as f64 / 1e9
             )];
             said.extend(stacks_said(totals.cut, totals.tasks_without));
@@ -340,6 +341,12 @@ impl From<io::Error> for WriteError {
     }
 }
 
+/// `1 stack`, `2 stacks`.
+fn plural(count: u64, one: &str) -> String {
+    let many = if count == 1 { "" } else { "s" };
+    format!("{count} {one}{many}")
+}
+
 fn stacks_said(cut: u64, tasks_without: u64) -> Vec<String> {
     let mut said = Vec::new();
     if cut > 0 {
@@ -349,7 +356,8 @@ fn stacks_said(cut: u64, tasks_without: u64) -> Vec<String> {
     }
     if tasks_without > 0 {
         said.push(format!(
-            "of {tasks_without} tasks no await is known: their time is in no stack"
+            "of {} no await is known: that time is in no stack",
+            plural(tasks_without, "task")
         ));
     }
     said
@@ -405,6 +413,15 @@ fn talk(destination: &Destination, size: u64, recorded: &Recorded, said: &[Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(
+            stacks_said(0, 1),
+            ["of 1 task no await is known: that time is in no stack"]
+        );
+        assert_eq!(plural(2, "stack"), "2 stacks");
+    }
 
     #[test]
     fn of_patterns_without_requests_only_what_is_known_is_said() {
