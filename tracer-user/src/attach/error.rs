@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::error::{Advice, ExitCode};
-use crate::locate::{Capability, how_to_be_permitted};
+use crate::locate::{Capability, ENDED, how_to_be_permitted};
 
 /// Why a session could not start.
 #[derive(Debug, thiserror::Error)]
@@ -177,7 +177,11 @@ impl Advice for AttachError {
             Self::NoObject => {
                 "run `cargo xtask setup` and build again; `asynctrace dump` works without it".into()
             }
-            Self::MissingCapabilities { missing } => how_to_be_permitted(missing),
+            Self::MissingCapabilities { missing } => format!(
+                "{}\nwithout these rights: --sample HZ attaches no probes and needs no right but to \
+                 read the process; it tells where tasks wait",
+                how_to_be_permitted(missing)
+            ),
             Self::TargetForbidden { .. } => how_to_be_permitted(&[Capability::SysPtrace]),
             Self::Forbidden { .. } => {
                 "run asynctrace outside the container or namespace, as root of the host".into()
@@ -197,11 +201,24 @@ impl Advice for AttachError {
             Self::HolderEnded { .. } => {
                 "no probe is in place; asynctrace ends this process itself, nobody else should".into()
             }
+            Self::TargetGone { .. } => ENDED.into(),
             Self::BadObject(_)
             | Self::Map { .. }
-            | Self::TargetGone { .. }
             | Self::File { .. }
             | Self::System { .. } => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_lacks_the_rights_to_attach_is_told_what_needs_none() {
+        let error = AttachError::MissingCapabilities {
+            missing: vec![Capability::Bpf],
+        };
+        assert!(error.next_step().unwrap().contains("--sample HZ"));
     }
 }

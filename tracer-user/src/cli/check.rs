@@ -161,11 +161,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::Done);
     }
     let check = judge::judge(arguments)?;
-    if arguments.json {
-        output::print_json(&check)?;
+    output::unless_closed(if arguments.json {
+        output::print_json(&check)
     } else {
-        output::print(|out| findings::write(&check, out))?;
-    }
+        output::print(|out| findings::write(&check, out))
+    })?;
     Ok(if check.findings.is_empty() {
         ExitCode::Done
     } else {

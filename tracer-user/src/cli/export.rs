@@ -211,21 +211,44 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     })?;
     if let Some(sampled) = &sampled {
         said.push(format!(
-            "{} task-samples of {} looks at memory: times are estimates",
-            sampled.samples.tasks, sampled.looks.count
+            "{} of {} at memory: times are estimates",
+            plural(sampled.samples.tasks, "task-sample"),
+            plural(sampled.looks.count, "look")
         ));
         if sampled.samples.idle_unplaced > 0 {
             said.push(format!(
-                "in {} samples of waiting tasks the place could not be read: they are in no stack",
-                sampled.samples.idle_unplaced
+                "in {} of waiting tasks the place could not be read: that time is in no stack",
+                plural(sampled.samples.idle_unplaced, "sample")
             ));
         }
     }
-    for pattern in &requests.unmatched {
-        said.push(format!("no async function is named {pattern}"));
-    }
+    said.extend(patterns_said(
+        &requests.unmatched,
+        is_sampled,
+        arguments.window.window().is_everything(),
+    ));
     talk(&destination, size, &recorded, &said);
     Ok(ExitCode::Done)
+}
+
+/// What there is to say of patterns that name no request. A part of a recording may be without
+/// instances of a function that the rest has.
+fn patterns_said(unmatched: &[String], is_sampled: bool, is_everything: bool) -> Vec<String> {
+    if unmatched.is_empty() {
+        return Vec::new();
+    }
+    if is_sampled {
+        let said =
+            "--request has no effect: a recording of looks at memory (--sample) has no requests";
+        return vec![said.to_owned()];
+    }
+    let what = if is_everything {
+        "this recording"
+    } else {
+        "this part of the recording"
+    };
+    let said = |pattern| format!("no async function that waited in {what} is named {pattern}");
+    unmatched.iter().map(said).collect()
 }
 
 /// Writes one format; returns what is to be said of it.
@@ -265,8 +288,8 @@ fn write(
         Format::Pprof => {
             let totals = pprof::write(source, out)?;
             let mut said = vec![format!(
-                "{} stacks: go tool pprof -http=: FILE",
-                totals.samples
+                "{}: go tool pprof -http=: FILE",
+                plural(totals.samples, "stack")
             )];
             said.extend(stacks_said(totals.cut, totals.tasks_without));
             said
@@ -278,8 +301,8 @@ fn write(
                 folded::write(source, measure, out)?
             };
             let mut said = vec![format!(
-                "{} stacks, {:.3} s together",
-                totals.stacks,
+                "{}, {:.3} s together",
+                plural(totals.stacks, "stack"),
                 totals.nanoseconds as f64 / 1e9
             )];
             said.extend(stacks_said(totals.cut, totals.tasks_without));
@@ -318,6 +341,12 @@ impl From<io::Error> for WriteError {
     }
 }
 
+/// `1 stack`, `2 stacks`.
+fn plural(count: u64, one: &str) -> String {
+    let many = if count == 1 { "" } else { "s" };
+    format!("{count} {one}{many}")
+}
+
 fn stacks_said(cut: u64, tasks_without: u64) -> Vec<String> {
     let mut said = Vec::new();
     if cut > 0 {
@@ -327,7 +356,8 @@ fn stacks_said(cut: u64, tasks_without: u64) -> Vec<String> {
     }
     if tasks_without > 0 {
         said.push(format!(
-            "of {tasks_without} tasks no await is known: their time is in no stack"
+            "of {} no await is known: that time is in no stack",
+            plural(tasks_without, "task")
         ));
     }
     said
@@ -377,5 +407,32 @@ fn talk(destination: &Destination, size: u64, recorded: &Recorded, said: &[Strin
             "what is there is right, but not complete: {}",
             counts.join(", ")
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(
+            stacks_said(0, 1),
+            ["of 1 task no await is known: that time is in no stack"]
+        );
+        assert_eq!(plural(2, "stack"), "2 stacks");
+    }
+
+    #[test]
+    fn of_patterns_without_requests_only_what_is_known_is_said() {
+        let unmatched = ["app::*".to_owned()];
+        let said = |is_sampled, is_everything| patterns_said(&unmatched, is_sampled, is_everything);
+        assert_eq!(
+            said(false, true),
+            ["no async function that waited in this recording is named app::*"]
+        );
+        assert!(said(false, false)[0].contains("in this part of the recording"));
+        assert!(said(true, true)[0].ends_with("has no requests"));
+        assert!(patterns_said(&[], true, true).is_empty());
     }
 }

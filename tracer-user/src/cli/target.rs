@@ -30,7 +30,8 @@ struct Selection {
     #[arg(short, long)]
     name: Option<String>,
 
-    /// Command to start and trace; its output goes to standard error
+    /// Command to start and trace; its output goes to standard error. It goes on running when
+    /// asynctrace ends
     #[arg(last = true, num_args = 1.., value_name = "CMD")]
     command: Vec<OsString>,
 }

@@ -327,6 +327,11 @@ pub struct ListedProcess {
     pub failures: Option<u32>,
 }
 
+/// A rate a second as it is told: it fades for ever after the last event, which nobody needs to know.
+fn told_rate(rate: f64) -> f64 {
+    if rate < 0.05 { 0.0 } else { rate }
+}
+
 fn listed(followed: &Followed) -> ListedProcess {
     let (status, since, recording) = followed.status();
     let view = followed.view();
@@ -357,7 +362,7 @@ fn listed(followed: &Followed) -> ListedProcess {
     if let Some(table) = view.table {
         let status = &table.status;
         listed.tasks = Some(table.rows.len() + table.rows_left_out);
-        listed.events_per_second = Some(status.events_per_second);
+        listed.events_per_second = Some(told_rate(status.events_per_second));
         listed.lost = Some(status.lost);
         listed.overhead_percent = status.overhead.map(|share| share * 100.0);
         listed.notice.clone_from(&status.notice);
@@ -374,4 +379,18 @@ fn listed(followed: &Followed) -> ListedProcess {
         listed.failures = Some(failures);
     }
     listed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_that_has_faded_is_none() {
+        let told: Vec<String> = [8.0e-17, 0.049, 0.05, 1_234.5]
+            .iter()
+            .map(|rate| told_rate(*rate).to_string())
+            .collect();
+        assert_eq!(told, ["0", "0", "0.05", "1234.5"]);
+    }
 }

@@ -62,15 +62,31 @@ pub struct Summary {
     pub file: Option<FileSummary>,
 }
 
+/// `1 window`, `2 windows`.
+fn plural(count: u64, one: &str) -> String {
+    let many = if count == 1 { "" } else { "s" };
+    format!("{count} {one}{many}")
+}
+
+/// An estimated share; one that is too small to be told is not about anything.
+fn about(share: f64) -> String {
+    let percent = format::percent(share);
+    if percent.starts_with('<') {
+        percent
+    } else {
+        format!("about {percent}")
+    }
+}
+
 /// What tracing was allowed, what it took, and what was not watched for that.
 fn budget(f: &mut fmt::Formatter<'_>, kept: &Kept) -> fmt::Result {
     let share = format::percent(kept.share);
     match kept.taken {
         Some(taken) => {
-            let taken = format::percent(taken);
+            let taken = about(taken);
             writeln!(
                 f,
-                "budget     {share} of the target's CPU time, took about {taken}"
+                "budget     {share} of the target's CPU time, took {taken}"
             )?;
         }
         None => writeln!(f, "budget     {share} of the target's CPU time")?,
@@ -78,11 +94,12 @@ fn budget(f: &mut fmt::Formatter<'_>, kept: &Kept) -> fmt::Result {
     if kept.watched.windows > 0 {
         writeln!(
             f,
-            "watched    {} of the time, in {} windows; {} of {} live tasks were polled then",
+            "watched    {} of the time, in {}; {} of {} {} polled then",
             format::percent(kept.watched.part()),
-            kept.watched.windows,
+            plural(kept.watched.windows, "window"),
             kept.tasks_seen,
-            kept.tasks
+            plural(kept.tasks, "live task"),
+            if kept.tasks_seen == 1 { "was" } else { "were" }
         )?;
     }
     for left_out in &kept.left_out {
@@ -123,8 +140,7 @@ impl fmt::Display for Summary {
         )?;
         match self.overhead {
             Some(share) => {
-                let share = format::percent(share);
-                writeln!(f, "overhead   about {share} of one CPU (estimate)")?;
+                writeln!(f, "overhead   {} of one CPU (estimate)", about(share))?;
             }
             None => writeln!(f, "overhead   not known")?,
         }
@@ -212,5 +228,13 @@ mod tests {
             also: Vec::new(),
         });
         insta::assert_snapshot!(summary);
+    }
+
+    #[test]
+    fn one_is_no_plural_and_next_to_nothing_is_not_about() {
+        assert_eq!(plural(1, "window"), "1 window");
+        assert_eq!(plural(0, "live task"), "0 live tasks");
+        assert_eq!(about(0.000_2), "<0.1%");
+        assert_eq!(about(0.02), "about 2.0%");
     }
 }

@@ -6,6 +6,10 @@ use super::privilege::{Capability, how_to_be_permitted};
 use crate::error::{Advice, ExitCode};
 use crate::show::escape::escape;
 
+/// What to do where a process ended too early.
+pub const ENDED: &str = "name a process that goes on: what ends within a second or so cannot be \
+                         looked at; a command comes first after `--`";
+
 /// A process that a name could mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
@@ -187,10 +191,21 @@ impl Advice for TargetError {
                 "check the command; a path or a name in $PATH comes first after `--`".to_owned()
             }
             Self::Replaced { .. } => "run the same command again".to_owned(),
-            Self::Zombie { .. }
-            | Self::Gone { .. }
-            | Self::NoExecutableMapping { .. }
-            | Self::Proc { .. } => return None,
+            Self::Zombie { .. } | Self::Gone { .. } => ENDED.to_owned(),
+            Self::NoExecutableMapping { .. } | Self::Proc { .. } => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_traced_what_had_ended_is_told_what_to_do() {
+        for error in [TargetError::Gone { pid: 7 }, TargetError::Zombie { pid: 7 }] {
+            let step = error.next_step().unwrap();
+            assert!(step.contains("a process that goes on"), "{step}");
+        }
     }
 }

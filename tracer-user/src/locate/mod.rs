@@ -21,7 +21,7 @@ pub mod thread_state;
 pub use bias::{LoadSegment, Mapping, load_bias};
 pub use descriptors::{Descriptor, Internet, Sockets, Unix};
 pub use elf_header::{Machine, machine};
-pub use error::{Candidate, TargetError};
+pub use error::{Candidate, ENDED, TargetError};
 pub use module::Module;
 pub use privilege::{Capability, how_to_be_permitted, missing_capabilities, sudo_command};
 pub use process::{Process, Thread};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::find;
 use super::reading::{Opened, with_tasks};
-use super::words::{notice, program_name, quiet_command};
+use super::words::{command_goes_on, notice, program_name, quiet_command};
 use crate::error::Result;
 use crate::export::recording::{Header, Window};
 use crate::follow::ending::Ending;
@@ -73,12 +73,14 @@ pub fn sample(
         ),
         None => (None, None),
     };
+    let mut notes = [notes, ended.notes].concat();
+    notes.extend(command_goes_on(&request.target, ending, process.pid));
     let summary = Summary {
         ending,
         elapsed: ended.elapsed,
         sampled: ended.sampled,
         cpu: ended.cpu,
-        notes: [notes, ended.notes].concat(),
+        notes,
         file,
     };
     Ok((summary, gathered))

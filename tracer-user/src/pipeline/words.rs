@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::rebuild::snapshot::DebugInfoLevel;
 
 /// What cannot be seen is named in the summary up to this many entries.
-const UNSEEN_NAMED: usize = 20;
+const UNSEEN_NAMED: usize = 10;
 
 pub(super) fn open_line(process: &Process, session: &Session) -> String {
     let probes = session.probes();
@@ -62,6 +62,13 @@ pub(super) fn quiet_command(target: &TargetSelector, showing: Showing) -> Option
     })
 }
 
+/// What becomes of a command that we started, and that is there when we end.
+pub(super) fn command_goes_on(target: &TargetSelector, ending: Ending, pid: i32) -> Option<String> {
+    let is_ours = matches!(target, TargetSelector::Command(_));
+    let goes_on = !matches!(ending, Ending::TargetExited(_));
+    (is_ours && goes_on).then(|| format!("the command goes on running: process {pid}"))
+}
+
 /// What the summary says of what is missing, as far as it is known at the attach.
 pub(super) fn what_is_missing(plan: &Plan, session: &Session, with_futures: bool) -> Vec<String> {
     let refused = session
@@ -89,12 +96,19 @@ pub(super) fn what_is_missing(plan: &Plan, session: &Session, with_futures: bool
     );
     let more = plan.unseen.len().saturating_sub(named);
     if more > 0 {
-        notes.push(format!(
-            "not everything can be seen in this binary: `asynctrace probes` lists {} entries",
-            plan.unseen.len()
-        ));
+        notes.push(more_unseen(named, more));
     }
     notes
+}
+
+/// What is said of so many things that cannot be seen and are not named, after those that are.
+fn more_unseen(named: usize, more: usize) -> String {
+    match named {
+        0 => format!(
+            "not everything can be seen in this binary: `asynctrace probes` lists {more} entries"
+        ),
+        _ => format!("not seen: {more} more (`asynctrace probes` lists them)"),
+    }
 }
 
 pub(super) fn summarise(
@@ -138,6 +152,7 @@ pub(super) fn summarise(
         );
     }
     notes.extend(ended.unread);
+    notes.extend(command_goes_on(&request.target, ending, process.pid));
     let statistics = ended.statistics;
     let path = request.output.clone();
     let (file, gathered) = ended.recording.map_or((None, None), |(kept, progress)| {
@@ -160,4 +175,27 @@ pub(super) fn summarise(
         file,
     };
     (summary, gathered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_still_there_is_said_to_go_on() {
+        let command = TargetSelector::Command(vec!["server".into()]);
+        let said = command_goes_on(&command, Ending::TimeUp, 17);
+        assert_eq!(said.unwrap(), "the command goes on running: process 17");
+        assert!(command_goes_on(&command, Ending::TargetExited(None), 17).is_none());
+        assert!(command_goes_on(&TargetSelector::Pid(17), Ending::TimeUp, 17).is_none());
+    }
+
+    #[test]
+    fn what_is_not_named_is_counted() {
+        assert_eq!(
+            more_unseen(10, 52),
+            "not seen: 52 more (`asynctrace probes` lists them)"
+        );
+        assert!(more_unseen(0, 3).ends_with("lists 3 entries"));
+    }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::case::Case;
 use super::model::{Finding, Kind};
 use crate::analyse::history::Missing;
-use crate::rebuild::snapshot::{Coverage as Seen, DebugInfoLevel};
+use crate::rebuild::snapshot::{DebugInfoLevel, Snapshot};
 
 /// What was looked at.
 #[derive(Clone, Debug, Serialize)]
@@ -28,9 +28,39 @@ pub struct Coverage {
     /// How much debug information there is, where that is known.
     pub debug_info: Option<DebugInfoLevel>,
     /// What the last look saw of the tasks.
-    pub memory: Option<Seen>,
+    pub memory: Option<Memory>,
     /// Kinds that could not be judged.
     pub not_judged: Vec<NotJudged>,
+}
+
+/// What a look at memory saw of the tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// How much debug information there is.
+    pub debug_info: DebugInfoLevel,
+    /// Tasks found by walking the runtimes' lists.
+    pub tasks_listed: u64,
+    /// Tasks by the runtimes' own counters; `None` where one of them keeps none.
+    pub tasks_counted: Option<u64>,
+    /// Nodes of trees that could not be decoded.
+    pub opaque_nodes: usize,
+    /// Tasks whose memory changed while it was read, in every retry.
+    pub torn_tasks: u64,
+}
+
+impl Memory {
+    fn of(snapshot: &Snapshot) -> Self {
+        let seen = &snapshot.coverage;
+        let mut runtimes = snapshot.runtimes.iter();
+        let all_count = runtimes.all(|runtime| runtime.tasks_counted.is_some());
+        Self {
+            debug_info: seen.debug_info,
+            tasks_listed: seen.tasks_listed,
+            tasks_counted: all_count.then_some(seen.tasks_counted),
+            opaque_nodes: seen.opaque_nodes,
+            torn_tasks: seen.torn_tasks,
+        }
+    }
 }
 
 /// A kind that could not be judged, or not all of it.
@@ -83,7 +113,7 @@ const fn needs(kind: Kind) -> Needs {
 /// What was looked at in a case, given what was found in it.
 #[must_use]
 pub fn coverage(case: &Case<'_>, looked: Looked, findings: &[Finding]) -> Coverage {
-    let seen = case.now().map(|moment| moment.snapshot.coverage.clone());
+    let seen = case.now().map(|moment| Memory::of(&moment.snapshot));
     let debug_info = looked
         .debug_info
         .or_else(|| seen.as_ref().map(|seen| seen.debug_info));
@@ -125,7 +155,7 @@ fn obstacle(
 ) -> Option<String> {
     let needs = needs(kind);
     if needs.events && !looked.events_watched {
-        return Some("needs events: leave out --now".to_owned());
+        return Some("needs events, which neither --now nor --sample watches".to_owned());
     }
     if needs.types && debug_info.is_some_and(|level| level != DebugInfoLevel::Full) {
         return Some("needs types in the debug information of the binary (debug = 2)".to_owned());
@@ -162,4 +192,30 @@ fn obstacle(
         return Some("events are missing: what there was may have been missed".to_owned());
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Address;
+    use crate::rebuild::snapshot::RuntimeInfo;
+
+    #[test]
+    fn tasks_are_counted_only_where_every_runtime_counts_them() {
+        let runtime = |tasks_counted| RuntimeInfo {
+            runtime: "tokio",
+            scheduler: "multi_thread",
+            address: Address(1),
+            tasks_listed: 3,
+            tasks_counted,
+        };
+        let counted = |runtimes: Vec<RuntimeInfo>| {
+            let mut snapshot = Snapshot::empty(1);
+            snapshot.coverage.tasks_counted = 6;
+            snapshot.runtimes = runtimes;
+            Memory::of(&snapshot).tasks_counted
+        };
+        assert_eq!(counted(vec![runtime(Some(3)), runtime(Some(3))]), Some(6));
+        assert_eq!(counted(vec![runtime(Some(3)), runtime(None)]), None);
+    }
 }

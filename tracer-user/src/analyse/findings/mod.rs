@@ -42,7 +42,7 @@ mod wait_cycle;
 mod watch;
 
 pub use case::{Case, Moment, Thresholds};
-pub use coverage::{Coverage, Looked, NotJudged, coverage};
+pub use coverage::{Coverage, Looked, Memory, NotJudged, coverage};
 pub use graph::{GraphEdge, GraphEdgeKind, GraphNode, GraphNodeKind, Root, WaitGraph, graph};
 pub use group::group;
 pub use model::{Certainty, Finding, Kind, Role, Sighting, Site, Subject};

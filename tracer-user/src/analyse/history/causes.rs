@@ -47,17 +47,17 @@ impl Builder {
     /// A wake-up before what the history shows has no row; what it says of the poll that it causes
     /// is needed all the same.
     fn woken_before(&mut self, by: Doer, task: UnitId, effect: WakeEffect, event: &Event) {
-        if effect == WakeEffect::Scheduled
-            && let Some(task) = self.unit(task, event.time)
-            && let Some(mut state) = self.take_state(task, event.time)
-        {
+        // None is made: what is told of a task from before a kept stretch may come after this.
+        let task = self.index.get(&task).copied();
+        let known = task.and_then(|task| self.known.get_mut(task.0 as usize));
+        let state = known.and_then(|known| known.state.as_mut());
+        if let Some(state) = state.filter(|_| effect == WakeEffect::Scheduled) {
             state.woken_before = Some(WokenBefore {
                 event: event.id,
                 time: event.time,
                 by: by.unit,
                 origin: by.origin,
             });
-            self.give_state(task, state);
         }
     }
 

@@ -428,6 +428,25 @@ fn what_woke_a_task_before_a_window_tells_its_rounds_apart() {
     assert_eq!(history.wakes.len(), 1, "those before have no row");
 }
 
+/// As a kept stretch tells what was before it: one unit after the other.
+#[test]
+fn a_wake_up_that_is_told_before_its_task_does_not_move_the_task() {
+    let (mut trace, worker, _) = started();
+    let task = trace.task(18, "app::open", 130, true);
+    trace.begin(task, worker, 200, None);
+    trace.wake(worker, task, 250, None);
+    let (of_task, mut events): (Vec<_>, Vec<_>) = trace
+        .events
+        .into_iter()
+        .partition(|event| event.id.unit == task);
+    events.extend(of_task);
+    let mut builder = Builder::new(100);
+    builder.window(300, 500);
+    builder.events(&events);
+    builder.reached(400);
+    assert_eq!(builder.finish().polls[0].begin, 200);
+}
+
 #[test]
 fn wake_ups_that_were_not_watched_before_a_window_tell_rounds_apart_too() {
     let (mut trace, worker, task) = started();

@@ -88,6 +88,9 @@ pub enum RecordingError {
     },
 }
 
+/// What to do where a folder was named.
+const IS_A_FOLDER: &str = "name a file that asynctrace attach -o or record -o wrote, not a folder";
+
 impl Advice for RecordingError {
     fn exit_code(&self) -> ExitCode {
         match self {
@@ -118,8 +121,12 @@ impl Advice for RecordingError {
                 io::ErrorKind::PermissionDenied => {
                     "it belongs to someone else: run as its owner, or with sudo"
                 }
+                io::ErrorKind::IsADirectory => IS_A_FOLDER,
                 _ => return None,
             },
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::IsADirectory => {
+                IS_A_FOLDER
+            }
             Self::Read { .. } => return None,
             Self::Empty { .. } | Self::NoHeader { .. } => {
                 "the recorder was stopped before it wrote anything: record again"

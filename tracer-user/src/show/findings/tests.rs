@@ -90,7 +90,7 @@ fn no_findings_say_what_was_looked_at_and_what_was_not() {
         },
         NotJudged {
             kind: Kind::SlowToRun,
-            reason: "needs events: leave out --now".to_owned(),
+            reason: "needs events, which neither --now nor --sample watches".to_owned(),
         },
     ];
     check.warnings = vec!["3 of 42 tasks could be listed".to_owned()];

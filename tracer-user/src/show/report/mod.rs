@@ -232,8 +232,9 @@ fn missing(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     }
     if missing.gaps > 0 {
         notes.push(format!(
-            "at least {} of tasks are missing",
-            plural(missing.gaps, "event")
+            "at least {} of tasks {} missing",
+            plural(missing.gaps, "event"),
+            if missing.gaps == 1 { "is" } else { "are" }
         ));
     }
     if missing.not_followed > 0 {

@@ -102,7 +102,7 @@ fn awaits(
             "entered",
             "now",
             "longest",
-            "by",
+            "longest task",
             "at",
             "awaited",
         ],
