@@ -72,10 +72,12 @@ fn taken(pid: &str, more: &[&str]) -> f64 {
     let recorded = run(&[&always[..], more, &path].concat());
     let said = &recorded.stderr;
     let taken = said
-        .split("took about ")
+        .split(", took ")
         .nth(1)
         .and_then(|rest| rest.split('%').next());
-    taken.unwrap_or_else(|| panic!("{said}")).parse().unwrap()
+    let taken = taken.unwrap_or_else(|| panic!("{said}"));
+    let taken = taken.trim_start_matches("about ").trim_start_matches('<');
+    taken.parse().unwrap()
 }
 
 /// What is asked for beside polls goes before them, alone and for the whole of the time, where that
@@ -291,10 +293,11 @@ fn live_a_budget_is_kept_by_windows_and_everything_that_was_not_watched_is_told(
         "{said}"
     );
     let taken = said
-        .split("took about ")
+        .split(", took ")
         .nth(1)
         .and_then(|rest| rest.split('%').next());
-    let taken: f64 = taken.unwrap().trim_start_matches('<').parse().unwrap();
+    let taken = taken.unwrap().trim_start_matches("about ");
+    let taken: f64 = taken.trim_start_matches('<').parse().unwrap();
     // What the first look takes is paid off by and by.
     assert!(taken < 4.0, "{said}");
 

@@ -248,6 +248,9 @@ impl Collector {
     pub fn events(&mut self, events: &[Event]) {
         for event in events {
             self.reached(event.time);
+            if event.time >= self.from {
+                self.begin();
+            }
             if event.time <= self.until {
                 self.events += 1;
                 self.event(event);
@@ -274,18 +277,20 @@ impl Collector {
         self.snapshots.part(number, time, last, tasks);
     }
 
-    /// Takes note that the trace went on until this time.
+    /// Takes note that the trace went on until this time. Events from before may still come: a
+    /// recording's counts run ahead of its events.
     pub fn reached(&mut self, time: u64) {
-        if time >= self.from && self.started < self.from {
-            self.begin_anew();
-        }
         self.last = self.last.max(time.min(self.until));
     }
 
-    /// Forgets what was counted, and keeps what goes on.
-    fn begin_anew(&mut self) {
+    /// What is to be counted begins, if it has not: what was counted is forgotten, and what goes on
+    /// is kept.
+    fn begin(&mut self) {
+        if self.started >= self.from {
+            return;
+        }
         self.started = self.from;
-        self.last = self.from;
+        self.last = self.last.max(self.from);
         self.events = 0;
         (self.tasks, self.tasks_existing) = self.units.forget_counts();
         self.tasks_over = 0;
@@ -463,6 +468,7 @@ impl Collector {
     /// What there is to say.
     #[must_use]
     pub fn finish(mut self) -> Activity {
+        self.begin();
         let wakes = self.wakes.finish(&self.units);
         let rows = self.units.take_tasks();
         let mut open = Vec::with_capacity(rows.len());

@@ -131,7 +131,7 @@ impl Builder {
     /// Takes events, in the order of the trace.
     pub fn events(&mut self, events: &[Event]) {
         for event in events {
-            self.reached(event.time);
+            self.happens(event.time);
             if event.time <= self.until {
                 self.event(event);
             }
@@ -164,25 +164,34 @@ impl Builder {
         }
     }
 
-    /// Takes note that the trace went on until this time.
+    /// Takes note that the trace went on until this time. Events from before may still come: a
+    /// recording's counts run ahead of its events.
     pub fn reached(&mut self, time: u64) {
         let time = time.min(self.until);
-        if !self.showing && time >= self.from {
+        self.history.span.end = self.history.span.end.max(time);
+    }
+
+    /// Something happens at this time: all that comes is of this time or later.
+    pub(super) fn happens(&mut self, time: u64) {
+        self.reached(time);
+        if time >= self.from {
+            self.begin_to_show();
+        }
+    }
+
+    fn begin_to_show(&mut self) {
+        if !self.showing {
             self.showing = true;
             self.show_what_goes_on();
         }
-        self.history.span.end = self.history.span.end.max(time);
     }
 
     /// The history.
     #[must_use]
     pub fn finish(mut self) -> History {
+        self.begin_to_show();
         self.end_pause();
         let end = self.history.span.end;
-        if !self.showing {
-            self.showing = true;
-            self.show_what_goes_on();
-        }
         for at in 0..self.known.len() {
             if let Some(mut state) = self.known[at].state.take() {
                 let unit = UnitIndex(u32::try_from(at).unwrap_or(u32::MAX));

@@ -508,6 +508,23 @@ fn tasks_that_were_over_before_a_window_are_left_out_unless_they_are_named() {
     assert_eq!(named(spawned.by.unit), parent);
 }
 
+/// As a recording does: what it counted until a time comes before the last events of that time.
+#[test]
+fn counts_that_run_ahead_of_events_show_nothing_from_before_a_window() {
+    let (mut trace, worker, task) = started();
+    let before = trace.events.len();
+    trace.poll(task, worker, 280, 290, None);
+    trace.poll(task, worker, 310, 320, None);
+    let mut builder = Builder::new(100);
+    builder.window(300, 500);
+    builder.events(&trace.events[..before]);
+    builder.reached(350);
+    builder.events(&trace.events[before..]);
+    let history = builder.finish();
+    let begins: Vec<u64> = history.polls.iter().map(|poll| poll.begin).collect();
+    assert_eq!((begins, history.span), (vec![310], 300..350));
+}
+
 #[test]
 fn pauses_count_as_far_as_they_are_in_the_window() {
     let missing = |told: &[Watching]| {

@@ -69,7 +69,7 @@ fn share(span: u64, without: u64) -> f64 {
 impl Builder {
     /// Takes note of what is watched from now on.
     pub fn watching(&mut self, watching: &Watching) {
-        self.reached(watching.time);
+        self.happens(watching.time);
         // What goes on at the end of what is shown goes on until there, whatever comes later.
         if watching.time > self.until {
             return;
