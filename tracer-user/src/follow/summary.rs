@@ -83,10 +83,16 @@ fn budget(f: &mut fmt::Formatter<'_>, kept: &Kept) -> fmt::Result {
     let share = format::percent(kept.share);
     match kept.taken {
         Some(taken) => {
+            // Otherwise it looks like a promise that was broken.
+            let credit = if taken > kept.share {
+                ": there is credit for a second of one CPU to begin with"
+            } else {
+                ""
+            };
             let taken = about(taken);
             writeln!(
                 f,
-                "budget     {share} of the target's CPU time, took {taken}"
+                "budget     {share} of the target's CPU time, took {taken}{credit}"
             )?;
         }
         None => writeln!(f, "budget     {share} of the target's CPU time")?,
@@ -183,6 +189,7 @@ impl fmt::Display for Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Share;
 
     fn summary() -> Summary {
         Summary {
@@ -228,6 +235,26 @@ mod tests {
             also: Vec::new(),
         });
         insta::assert_snapshot!(summary);
+    }
+
+    #[test]
+    fn what_the_first_credit_paid_for_is_no_broken_promise() {
+        let line = |taken| {
+            let mut summary = summary();
+            summary.budget = Some(Kept {
+                share: 0.05,
+                taken: Some(taken),
+                watched: Share::default(),
+                tasks_seen: 0,
+                tasks: 0,
+                left_out: Vec::new(),
+            });
+            let text = summary.to_string();
+            let line = text.lines().find(|line| line.starts_with("budget"));
+            line.unwrap().to_owned()
+        };
+        assert!(line(0.18).ends_with("to begin with"), "{}", line(0.18));
+        assert!(line(0.048).ends_with("took about 4.8%"), "{}", line(0.048));
     }
 
     #[test]

@@ -119,6 +119,10 @@ pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
         "everything_that_was_not_watched_is_told",
         "holds the first 8 s to a budget; perf links take 0.1 s each to take out, in which they cost",
     ),
+    (
+        "live_a_hot_type_goes_into_windows_alone",
+        "counts requests of 20 ms by the second; emulated, a poll alone takes as long",
+    ),
     ("live_growth_is_found", TOLD_FROM_TIMES),
     ("found_by_what_blocks_them", TOLD_FROM_TIMES),
     ("blocked_workers_are_found_in_an_lto_build", TOLD_FROM_TIMES),
