@@ -139,10 +139,15 @@ impl fmt::Display for Summary {
             writeln!(f, " ({})", by_cpu.join(", "))?;
         }
         writeln!(f, "polls      {}, wake-ups {}", self.polls, self.wakes)?;
+        // Without a function that spawns to probe, none is seen, and tasks come and go all the same.
+        let spawned = match (self.spawned, self.over) {
+            (0, 1..) => "no spawn seen".to_owned(),
+            (spawned, _) => format!("{spawned} spawned"),
+        };
         writeln!(
             f,
-            "tasks      {} live, {} spawned, {} ended",
-            self.live, self.spawned, self.over
+            "tasks      {} live, {spawned}, {} ended",
+            self.live, self.over
         )?;
         match self.overhead {
             Some(share) => {
@@ -235,6 +240,15 @@ mod tests {
             also: Vec::new(),
         });
         insta::assert_snapshot!(summary);
+    }
+
+    #[test]
+    fn tasks_that_were_not_seen_to_be_spawned_end_even_so() {
+        let mut summary = summary();
+        summary.spawned = 0;
+        assert!(summary.to_string().contains("live, no spawn seen, 5 ended"));
+        summary.over = 0;
+        assert!(summary.to_string().contains("live, 0 spawned, 0 ended"));
     }
 
     #[test]
