@@ -16,8 +16,8 @@ use crate::shell::say;
 
 /// Seconds of load of one measurement.
 const SECONDS: &str = "1";
-/// The same, where it takes longer to see what is typical.
-const MANY_SECONDS: &str = "3";
+/// The same, where tracing comes and goes every other second, and of what is untraced beside that.
+const MANY_SECONDS: [&str; 2] = ["15", "3"];
 /// Connections of the load generator, each with one request under way.
 const CONNECTIONS: &str = "8";
 
@@ -90,7 +90,7 @@ pub(crate) fn measure(
     };
     let mut table = Table::new(
         format!(
-            "an HTTP service under wrk, {CONNECTIONS} connections, {}, {SECONDS} s a measurement",
+            "an HTTP service under wrk, {CONNECTIONS} connections, {}",
             load.name()
         ),
         &[
@@ -107,8 +107,14 @@ pub(crate) fn measure(
                 table.left_out(name);
                 continue;
             }
+            let [seconds, untraced_seconds] = if variant.is_in_windows() {
+                MANY_SECONDS
+            } else {
+                [SECONDS; 2]
+            };
             targets.plain.run(true);
-            let untraced = run(programs, address(targets.plain.pid())?, SECONDS, script)?;
+            let untraced = address(targets.plain.pid())?;
+            let untraced = run(programs, untraced, untraced_seconds, script)?;
             targets.plain.run(false);
             let target = targets.of(variant);
             target.run(true);
@@ -121,11 +127,6 @@ pub(crate) fn measure(
                 // Under the load.
                 run(programs, address, &settles.to_string(), script)?;
             }
-            let seconds = if variant.is_in_windows() {
-                MANY_SECONDS
-            } else {
-                SECONDS
-            };
             let traced = run(programs, address, seconds, script)?;
             drop(attached);
             target.run(false);

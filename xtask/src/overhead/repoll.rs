@@ -11,8 +11,9 @@ use crate::shell::say;
 
 /// Windows of 100 ms of one measurement.
 const WINDOWS: u32 = 3;
-/// The same, where it takes longer to see what is typical.
-const MANY_WINDOWS: u32 = 30;
+/// The same, where tracing comes and goes every other second: in 3 s there may be one window of it or
+/// three, and what is measured is that.
+const MANY_WINDOWS: u32 = 150;
 
 /// Measures with so many tasks.
 ///
@@ -43,8 +44,13 @@ pub(crate) fn measure(
                 table.left_out(name);
                 continue;
             }
+            let (windows, untraced_windows) = if variant.is_in_windows() {
+                (MANY_WINDOWS, MANY_WINDOWS / 5)
+            } else {
+                (WINDOWS, WINDOWS)
+            };
             targets.plain.run(true);
-            let untraced = window(&mut targets.plain, WINDOWS)?;
+            let untraced = window(&mut targets.plain, untraced_windows)?;
             targets.plain.run(false);
             let target = targets.of(variant);
             target.run(true);
@@ -52,11 +58,6 @@ pub(crate) fn measure(
                 .attach(programs, target.pid())
                 .with_context(|| name.to_owned())?;
             std::thread::sleep(variant.settles());
-            let windows = if variant.is_in_windows() {
-                MANY_WINDOWS
-            } else {
-                WINDOWS
-            };
             let traced = window(target, windows)?;
             drop(attached);
             target.run(false);
