@@ -12,6 +12,7 @@ mod builder;
 mod causes;
 mod current;
 mod fate;
+mod instances;
 mod lifetime;
 mod moment;
 mod order;
