@@ -56,6 +56,7 @@ impl Session {
     }
 }
 
+/// All counts for each CPU; none when the kernel does not tell.
 pub(super) fn counters(loaded: &Loaded) -> Vec<Counters> {
     loaded
         .counters

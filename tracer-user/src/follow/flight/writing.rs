@@ -33,6 +33,7 @@ pub(super) struct Failed {
 }
 
 impl Flight {
+    /// Writes it on a thread of its own. Who asked for it is told what became of it.
     pub(super) fn start(&mut self, job: Arc<Job>, replies: Vec<Sender<Outcome>>, tries: u32) {
         let thread = std::thread::Builder::new().name("asynctrace-file".to_owned());
         let shared = Arc::clone(&job);
@@ -60,6 +61,7 @@ impl Flight {
         }
     }
 
+    /// Waits for the thread that writes, if there is one, and tells what became of its file.
     pub(super) fn join(&mut self) {
         let Some(writing) = self.writing.take() else {
             return;
@@ -105,6 +107,7 @@ impl Flight {
     }
 }
 
+/// An error with its cause, on one line.
 pub(super) fn told(error: &RecordingError) -> String {
     let source = std::error::Error::source(error);
     source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))

@@ -1,4 +1,5 @@
-//! What memory tells between records: it is applied when everything from before it has been.
+//! What memory tells between records. The first reading is applied at once, the others when
+//! everything from before them has been.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -148,6 +148,7 @@ impl Collector {
         Some(stack)
     }
 
+    /// Counts a future that stands there in one look.
     pub(super) fn sample(&mut self, stand: &Stand, id: &Arc<str>, time: u64) {
         let first = self.looks.first_ns;
         let Some(stack) = self.stacks.get_mut(stand.sample.stack as usize) else {
@@ -171,6 +172,7 @@ impl Collector {
         }
     }
 
+    /// Adds the time that a sample stands for.
     pub(super) fn credit(&mut self, sample: Sample, time: u64) {
         let Some(stack) = self.stacks.get_mut(sample.stack as usize) else {
             return;

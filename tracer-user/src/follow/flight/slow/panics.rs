@@ -9,6 +9,7 @@ use crate::rebuild::event::{Event, EventKind, PanicLocation, UnitId};
 const MAX_PANICS: usize = 64;
 
 impl Watcher {
+    /// Takes note of a panic that begins, and tells of one that says what it is about.
     pub(super) fn panic(&mut self, event: &Event, found: &mut Vec<Trigger>) {
         let unit = event.id.unit;
         match &event.kind {
