@@ -12,6 +12,7 @@ mod batches;
 mod calibrate;
 mod configure;
 mod cost;
+mod counts;
 mod error;
 pub mod floor;
 pub mod holder;
@@ -19,13 +20,14 @@ mod kernel_types;
 mod links;
 mod logs;
 mod object;
+mod options;
 pub mod permission;
 mod probes;
+mod programs;
 mod sites;
 mod syscall;
 mod window;
 
-use std::ffi::CStr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -37,55 +39,22 @@ use tracer_common::{Counters, Record};
 pub use cost::{Overhead, ProbeHits, RunTime, TrapCosts};
 pub use error::{AttachError, VerifierLog};
 pub use links::LinkKind;
+pub use options::SessionOptions;
 pub use window::{Measured, Placed};
 
 use crate::plan::{Plan, ProbeSet, Unseen};
 use crate::stream::{PanicTold, Rings, Tree, monotonic_ns};
 use batches::Batches;
 use configure::{configure, ring_bytes, settings};
+use counts::counters;
 use object::{Loaded, Sizes};
-
-/// Names of the programs in the object.
-const PROBE_PROGRAM: &str = "on_probe";
-const SWITCH_PROGRAM: &str = "on_switch";
-const EXEC_PROGRAM: &str = "on_exec";
-const FLUSH_PROGRAM: &str = "on_flush";
+use programs::{
+    EXEC_PROGRAM, FLUSH_PROGRAM, SWITCH_PROGRAM, attach_tracepoint, load_probe_program,
+};
 
 /// How long the kernel measures the programs at the start of a session. Measuring costs about
 /// 40 ns a run, for every BPF program of the machine, so it ends when the mean is known.
 const MEASURED: Duration = Duration::from_secs(2);
-
-/// Settings of a session that are not the plan's.
-#[derive(Clone, Copy, Debug)]
-pub struct SessionOptions {
-    /// The kind of links; `None` takes what the kernel has, or what the environment variable
-    /// `ASYNCTRACE_LINKS` says (`multi` or `perf`, for tests and for kernels that misbehave).
-    pub links: Option<LinkKind>,
-    /// Bytes of each CPU's ring buffer, rounded up to a power of two; `None` for 0.5 to 16 MiB,
-    /// depending on the number of CPUs.
-    pub ring_bytes: Option<u32>,
-    /// Whether to follow threads off the CPU and back: exact ends of polls before a worker sleeps,
-    /// and blocking inside a poll.
-    pub scheduler: bool,
-    /// Whether records go into the rings in batches where the kernel lets the daemon ask for them;
-    /// otherwise each by itself.
-    pub batches: bool,
-    /// Whether a process of its own is to hold the links, see [`holder`]. For programs that are
-    /// asynctrace: it is this process's executable that is started.
-    pub apart: bool,
-}
-
-impl Default for SessionOptions {
-    fn default() -> Self {
-        Self {
-            links: None,
-            ring_bytes: None,
-            scheduler: true,
-            batches: true,
-            apart: false,
-        }
-    }
-}
 
 /// Probes that are in place, and the stream of what they see. Dropping it detaches.
 pub struct Session {
@@ -184,7 +153,7 @@ impl Session {
             &mut without,
         );
 
-        let (probe_program, kind) = load_probe_program(&loaded, wanted_links(options))?;
+        let (probe_program, kind) = load_probe_program(&loaded, options.wanted_links())?;
         let owned = probe_program.try_clone();
         let owned = owned.map_err(|error| AttachError::System {
             what: "could not duplicate a file descriptor",
@@ -352,53 +321,6 @@ impl Session {
         Counters::sum(&self.counters()).executions != 0
     }
 
-    /// Lost records for each CPU.
-    #[must_use]
-    pub fn losses(&self) -> Vec<u64> {
-        cost::losses(&self.counters())
-    }
-
-    /// All counts for each CPU.
-    #[must_use]
-    pub fn counters(&self) -> Vec<Counters> {
-        counters(&self.loaded)
-    }
-
-    /// Hits of each probe, by its index in the plan.
-    #[must_use]
-    pub fn hits(&self) -> Vec<ProbeHits> {
-        (0..count(self.model.probes()))
-            .map(|probe| ProbeHits {
-                probe,
-                per_cpu: self
-                    .loaded
-                    .hits
-                    .get(&probe, 0)
-                    .map(|values| values.to_vec())
-                    .unwrap_or_default(),
-            })
-            .collect()
-    }
-
-    /// What the session has cost the target so far.
-    #[must_use]
-    pub fn overhead(&self) -> Overhead {
-        let measured = |program: &OwnedFd| {
-            let facts = object::facts(program.as_fd());
-            (facts.runs > 0).then_some(RunTime {
-                runs: facts.runs,
-                time_ns: facts.run_time_ns,
-            })
-        };
-        self.model.overhead(
-            &self.hits(),
-            Counters::sum(&self.counters()).switches,
-            self.started.elapsed(),
-            measured(&self.probe_program),
-            self.switch_program.as_ref().and_then(measured),
-        )
-    }
-
     /// How the probes are linked.
     #[must_use]
     pub fn link_kind(&self) -> LinkKind {
@@ -434,14 +356,6 @@ fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
-fn counters(loaded: &Loaded) -> Vec<Counters> {
-    loaded
-        .counters
-        .get(&0, 0)
-        .map(|values| values.iter().map(|value| value.0).collect())
-        .unwrap_or_default()
-}
-
 fn open_target(pid: i32) -> Result<OwnedFd, AttachError> {
     let process = Pid::from_raw(pid)
         .filter(|_| pid > 0)
@@ -453,72 +367,4 @@ fn open_target(pid: i32) -> Result<OwnedFd, AttachError> {
             error: error.into(),
         },
     })
-}
-
-/// Attaches a program to a tracepoint; when that fails the session goes on without and says so.
-fn attach_tracepoint(
-    loaded: &Loaded,
-    program: &'static str,
-    tracepoint: &CStr,
-    what: &str,
-    links: &mut Vec<OwnedFd>,
-    without: &mut Vec<Unseen>,
-) -> Option<OwnedFd> {
-    let attached = loaded.load(program, false).and_then(|program| {
-        let link = syscall::raw_tracepoint(program.as_fd(), tracepoint).map_err(|error| {
-            AttachError::KernelWithout {
-                what: format!("trace {}", tracepoint.to_string_lossy()),
-                error,
-            }
-        })?;
-        Ok((program, link))
-    });
-    match attached {
-        Ok((program, link)) => {
-            links.push(link);
-            Some(program)
-        }
-        Err(error) => {
-            tracing::debug!(%error, program, "the session goes on without");
-            without.push(Unseen {
-                what: what.to_owned(),
-                reason: format!(
-                    "{error}: {}",
-                    std::error::Error::source(&error)
-                        .map(ToString::to_string)
-                        .unwrap_or_default()
-                ),
-                remedy: None,
-            });
-            None
-        }
-    }
-}
-
-fn wanted_links(options: &SessionOptions) -> Option<LinkKind> {
-    options
-        .links
-        .or_else(|| match std::env::var("ASYNCTRACE_LINKS").ok()?.as_str() {
-            "perf" => Some(LinkKind::Perf),
-            "multi" => Some(LinkKind::Multi),
-            _ => None,
-        })
-}
-
-/// Loads the probes' program for the links there will be: a program is loaded for one kind.
-fn load_probe_program(
-    loaded: &Loaded,
-    wanted: Option<LinkKind>,
-) -> Result<(OwnedFd, LinkKind), AttachError> {
-    if wanted != Some(LinkKind::Perf) {
-        let program = loaded.load(PROBE_PROGRAM, true);
-        match (program, wanted) {
-            (Ok(program), None) if !links::has_multi(program.as_fd()) => {}
-            (Ok(program), _) => return Ok((program, LinkKind::Multi)),
-            (Err(error), Some(_)) => return Err(error),
-            // Without the attach type it may load: the next attempt's error is the one to show.
-            (Err(_), None) => {}
-        }
-    }
-    Ok((loaded.load(PROBE_PROGRAM, false)?, LinkKind::Perf))
 }

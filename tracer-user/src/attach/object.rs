@@ -208,7 +208,9 @@ impl Loaded {
             .and_then(|program| self.object.functions.get(&program.function_key()))
             .ok_or_else(|| AttachError::BadObject(format!("it has no program {name}")))?;
         let kind = match name {
-            super::PROBE_PROGRAM | super::floor::PROGRAM => bpf_prog_type::BPF_PROG_TYPE_KPROBE,
+            super::programs::PROBE_PROGRAM | super::floor::PROGRAM => {
+                bpf_prog_type::BPF_PROG_TYPE_KPROBE
+            }
             _ => bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT,
         };
         syscall::load(&Program {

@@ -3,11 +3,14 @@
 use tracer_common::RecordKind;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
+use crate::follow::reader::Moment;
 use crate::follow::recorder::{Sink, Writer, recorder};
 use crate::rebuild::event::{EventKind, Outcome};
-use crate::show::live::table::TaskLabel;
+use crate::rebuild::snapshot::Snapshot;
+use crate::show::live::table::{Table, TaskLabel};
 
 const START: u64 = 1_000_000_000_000;
 
@@ -214,22 +217,4 @@ fn an_unreadable_target_is_said_with_its_reason() {
     follower.take_reading(reading(Err("no debug information"), START, Moment::Start));
     let notice = follower.table(START + 1).status.notice.unwrap();
     assert!(notice.contains("no debug information"), "{notice}");
-}
-
-#[test]
-fn runtimes_are_counted_by_kind() {
-    let runtime = |scheduler| RuntimeInfo {
-        runtime: "tokio",
-        scheduler,
-        address: crate::address::Address(1),
-        tasks_listed: 0,
-        tasks_counted: None,
-    };
-    let runtimes = [
-        runtime("multi_thread"),
-        runtime("current_thread"),
-        runtime("current_thread"),
-    ];
-    let words = runtimes_in_words(&runtimes);
-    assert_eq!(words, "tokio multi_thread, 2 tokio current_thread");
 }

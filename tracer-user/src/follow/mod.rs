@@ -23,6 +23,7 @@ pub mod recorder;
 pub mod recording_file;
 pub mod sampling;
 pub mod session;
+mod status_words;
 pub mod summary;
 pub mod table_maker;
 pub mod tasks;

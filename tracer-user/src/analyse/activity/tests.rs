@@ -1,9 +1,14 @@
 //! Activity of small traces made by hand.
 
+use std::collections::HashMap;
+
 use super::*;
 use crate::address::Address;
-use crate::rebuild::event::{EndSeen, EventId, Origin, Outcome, TaskUnit, ThreadUnit, WakeEffect};
-use crate::rebuild::snapshot::TaskState;
+use crate::rebuild::event::{
+    EndSeen, Event, EventId, EventKind, Origin, Outcome, TaskUnit, ThreadUnit, Unit, UnitId,
+    WakeEffect,
+};
+use crate::rebuild::snapshot::{TaskInfo, TaskState};
 use crate::rebuild::tree::{AwaitNode, NodeKind, NodeState, WaitsFor};
 
 /// A trace under construction: gives sequence numbers.

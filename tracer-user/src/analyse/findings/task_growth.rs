@@ -5,15 +5,17 @@
 //! none finished, the older ones no longer polled, and none of them waiting for what has an end of
 //! its own or comes from outside (a socket, a sleep, a timeout). Everything else is `possible`.
 
+mod waits;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use self::waits::{Waits, waits};
 use super::case::{Case, Moment};
 use super::model::{Certainty, Kind, Role, Sighting, Subject};
-use super::place::{self, Place};
+use super::place;
 use super::told::{duration, is_share, percent, plural};
-use crate::analyse::history::{AwaitIndex, AwaitOutcome, History, UnitIndex};
-use crate::rebuild::tree::AwaitNode;
+use crate::analyse::history::{AwaitIndex, History, UnitIndex};
 
 /// Parts of the session, each of which must show growth.
 const WINDOWS: u64 = 5;
@@ -292,91 +294,6 @@ fn judge(
     }
 }
 
-/// Where tasks of a future wait.
-#[derive(Debug, Default)]
-struct Waits {
-    /// Those of which it is known.
-    known: u64,
-    /// Those that wait for I/O or time, perhaps beside others.
-    outside: u64,
-    /// The places, the most common first.
-    places: Vec<(String, u64)>,
-    common: Option<Place>,
-}
-
-/// Places that are told.
-const MAX_PLACES: usize = 3;
-
-/// Tasks that are looked at.
-const MAX_LOOKED: usize = 20_000;
-
-fn waits(case: &Case<'_>, future: &Arc<str>, growth: &Growth) -> Waits {
-    let mut waits = Waits::default();
-    let mut places: BTreeMap<String, (Place, u64)> = BTreeMap::new();
-    let mut add = |place: Place, outside: bool| {
-        waits.known += 1;
-        waits.outside += u64::from(outside);
-        places.entry(place.text()).or_insert((place, 0)).1 += 1;
-    };
-    let tasks = case.now().map(|moment| &moment.snapshot.tasks);
-    let trees = tasks
-        .into_iter()
-        .flatten()
-        .filter(|task| task.future == *future)
-        .filter_map(|task| task.tree.as_ref());
-    let mut any = false;
-    for tree in trees.take(MAX_LOOKED) {
-        any = true;
-        add(place::of_tree(tree), waits_outside(tree));
-    }
-    if !any {
-        for unit in growth.live.iter().take(MAX_LOOKED) {
-            let leaves = open_leaves(case.history, *unit);
-            if let Some(leaf) = leaves.first() {
-                let outside = leaves
-                    .iter()
-                    .any(|leaf| is_outside(case.history[*leaf].awaited.waits_for.as_deref()));
-                add(place::of_await(case.history, *leaf), outside);
-            }
-        }
-    }
-    let mut sorted: Vec<(Place, u64)> = places.into_values().collect();
-    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    waits.common = sorted.first().map(|(place, _)| place.clone());
-    let told = sorted.into_iter().take(MAX_PLACES);
-    waits.places = told.map(|(place, count)| (place.text(), count)).collect();
-    waits
-}
-
-/// What ends without the program's doing, or comes from outside.
-fn is_outside(waits_for: Option<&str>) -> bool {
-    matches!(
-        waits_for,
-        Some("io" | "sleep" | "interval" | "timeout" | "signal" | "process")
-    )
-}
-
-fn waits_outside(tree: &AwaitNode) -> bool {
-    let mut outside = false;
-    tree.visit(&mut |node| {
-        outside |= is_outside(node.waits_for.as_ref().map(|waits_for| waits_for.kind));
-    });
-    outside
-}
-
-/// The awaits of a task that are open at the end and hold no other.
-fn open_leaves(history: &History, unit: UnitIndex) -> Vec<AwaitIndex> {
-    let awaits = history[unit].awaits.iter().copied();
-    let open: Vec<AwaitIndex> = awaits
-        .filter(|row| history[*row].outcome == AwaitOutcome::Open)
-        .collect();
-    let is_parent = |at: &AwaitIndex| open.iter().any(|other| history[*other].parent == Some(*at));
-    if open.len() > 64 {
-        return open.last().copied().into_iter().collect();
-    }
-    open.iter().copied().filter(|at| !is_parent(at)).collect()
-}
-
 /// Who spawned most of them.
 fn spawner(history: &History, growth: &Growth) -> Option<(String, u64)> {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
@@ -405,123 +322,5 @@ fn within_text(history: &History, within: AwaitIndex) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::analyse::findings::case::Thresholds;
-    use crate::analyse::history::{TaskEnd, UnitKind};
-    use crate::analyse::sample::{Sample, thread_by};
-    use crate::rebuild::event::Outcome;
-
-    const SECOND: u64 = 1_000_000_000;
-
-    /// Tasks that are spawned every 100 ms for 30 s and wait for this; every `finish`th finishes.
-    fn spawned(waits_for: &str, finish: Option<u64>, polled: bool) -> Sample {
-        let mut sample = Sample::default();
-        sample.history.span = 0..30 * SECOND;
-        let worker = sample.thread("worker");
-        for number in 0..300 {
-            let time = number * SECOND / 10;
-            let task = sample.spawn("app::leaked", time, thread_by(worker, None));
-            let root = sample.instance(task, None, "app::leaked", 0, None, (time, 30 * SECOND));
-            let leaf = sample.instance(
-                task,
-                Some(root),
-                "tokio::Leaf",
-                9,
-                Some(waits_for),
-                (time, 30 * SECOND),
-            );
-            sample.open(root);
-            sample.open(leaf);
-            sample.poll(task, time, time + 10);
-            if polled {
-                sample.poll(task, 29 * SECOND, 29 * SECOND + 10);
-            }
-            if finish.is_some_and(|every| number % every == 0)
-                && let UnitKind::Task(task) = &mut sample.history.units[task.0 as usize].kind
-            {
-                task.end = Some(TaskEnd {
-                    time: time + SECOND / 20,
-                    outcome: Outcome::Ready,
-                    aborted: None,
-                });
-            }
-        }
-        sample
-    }
-
-    fn found(sample: &Sample) -> Vec<Sighting> {
-        find(&Case {
-            history: &sample.history,
-            moments: &[],
-            thresholds: Thresholds::default(),
-        })
-    }
-
-    fn surest(sample: &Sample) -> Option<Certainty> {
-        found(sample)
-            .iter()
-            .map(|sighting| sighting.certainty)
-            .max()
-    }
-
-    /// As in a process with very many tasks, whose memory was not read in time.
-    #[test]
-    fn old_tasks_that_are_first_seen_when_they_are_polled_are_no_growth() {
-        let mut sample = spawned("lock", None, false);
-        for unit in &mut sample.history.units {
-            if let UnitKind::Task(task) = &mut unit.kind {
-                task.spawned = None;
-            }
-        }
-        assert_eq!(surest(&sample), None);
-    }
-
-    #[test]
-    fn tasks_that_wait_for_a_lock_for_ever_are_likely() {
-        let sample = spawned("lock", None, false);
-        let found = found(&sample);
-        let [sighting] = &found[..] else {
-            panic!("{found:?}");
-        };
-        assert_eq!(sighting.certainty, Certainty::Likely, "{sighting:?}");
-        assert_eq!(sighting.sites[0].line, Some(9));
-        assert!(sighting.summary.contains("from 1 to 300"), "{sighting:?}");
-    }
-
-    #[test]
-    fn connections_timers_and_progress_are_possible_only() {
-        for kind in ["io", "sleep"] {
-            assert_eq!(
-                surest(&spawned(kind, None, false)),
-                Some(Certainty::Possible)
-            );
-        }
-        assert_eq!(
-            surest(&spawned("lock", None, true)),
-            Some(Certainty::Possible)
-        );
-        assert_eq!(
-            surest(&spawned("lock", Some(5), false)),
-            Some(Certainty::Possible)
-        );
-    }
-
-    #[test]
-    fn tasks_that_come_and_go_are_nothing() {
-        assert_eq!(surest(&spawned("lock", Some(1), false)), None);
-        let mut sample = spawned("lock", None, false);
-        // All were there after half of the time.
-        for unit in &mut sample.history.units {
-            unit.first = unit.first.min(15 * SECOND);
-        }
-        assert_eq!(surest(&sample), None);
-    }
-
-    #[test]
-    fn lost_events_leave_it_possible() {
-        let mut sample = spawned("lock", None, false);
-        sample.history.missing.records_lost = 1;
-        assert_eq!(surest(&sample), Some(Certainty::Possible));
-    }
-}
+#[path = "task_growth_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! Events -> [`History`]: what each unit is, and which part of the builder an event goes to.
+//! Events -> [`History`]: which part of the builder an event goes to.
 //!
 //! Streaming: events in the order of the recording, in any portions. Whatever they say, nothing
 //! here panics, and memory is bounded by [`Limits`].
@@ -7,16 +7,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::order;
-use super::task::TaskState;
 use super::tree::Standing;
+use super::units::Known;
 use super::wakers::Deed;
 use super::watched::Watched;
-use super::{
-    Awaited, Doer, History, Spawn, TaskEnd, TaskHistory, UnitHistory, UnitIndex, UnitKind,
-};
+use super::{Awaited, History, UnitIndex, UnitKind};
 use crate::address::Address;
-use crate::analyse::task_name;
-use crate::rebuild::event::{Event, EventId, EventKind, Outcome, TaskUnit, Unit, UnitId};
+use crate::rebuild::event::{Event, EventKind, UnitId};
 use crate::rebuild::snapshot::TaskInfo;
 use crate::rebuild::tracker::key_of_listed;
 
@@ -46,9 +43,6 @@ impl Default for Limits {
     }
 }
 
-/// Gaps that are kept with their time.
-const MAX_GAPS: usize = 1_000_000;
-
 /// Makes a [`History`].
 #[derive(Debug)]
 pub struct Builder {
@@ -63,27 +57,14 @@ pub struct Builder {
     pub(super) leaves: usize,
     awaited: HashSet<Arc<Awaited>>,
     /// Tasks without an id, which memory has a name for.
-    roots: HashMap<Address, UnitIndex>,
+    pub(super) roots: HashMap<Address, UnitIndex>,
     from: u64,
     /// When what is shown ends, CLOCK_MONOTONIC in nanoseconds.
     pub(super) until: u64,
-    gaps: usize,
+    pub(super) gaps: usize,
     pub(super) watched: Watched,
     /// Rows of panics that are not on their way yet, innermost last.
     pub(super) open_panics: HashMap<UnitIndex, Vec<usize>>,
-}
-
-/// A unit, beside its history.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    /// The sequence number that follows without a hole.
-    next: u64,
-    /// Its state, for a task that lives.
-    pub(super) state: Option<Box<TaskState>>,
-    /// Its spawn, told before it was described.
-    spawned: Option<Spawn>,
-    /// It is over: nothing that is told of it later is believed.
-    over: bool,
 }
 
 impl Builder {
@@ -215,33 +196,6 @@ impl Builder {
         awaited
     }
 
-    pub(super) fn kind_mut(&mut self, unit: UnitIndex) -> Option<&mut UnitKind> {
-        self.history
-            .units
-            .get_mut(unit.0 as usize)
-            .map(|unit| &mut unit.kind)
-    }
-
-    /// Lends the state of a task out; made where there is none, `None` when it is over.
-    pub(super) fn take_state(&mut self, unit: UnitIndex, time: u64) -> Option<Box<TaskState>> {
-        let known = self.known.get_mut(unit.0 as usize)?;
-        if known.over {
-            return None;
-        }
-        Some(
-            known
-                .state
-                .take()
-                .unwrap_or_else(|| Box::new(TaskState::new(time))),
-        )
-    }
-
-    pub(super) fn give_state(&mut self, unit: UnitIndex, state: Box<TaskState>) {
-        if let Some(known) = self.known.get_mut(unit.0 as usize) {
-            known.state = Some(state);
-        }
-    }
-
     fn event(&mut self, event: &Event) {
         let time = event.time;
         let Some(unit) = self.unit(event.id.unit, time) else {
@@ -317,191 +271,6 @@ impl Builder {
         }
     }
 
-    /// The row of a unit; `None` when there are too many.
-    pub(super) fn unit(&mut self, id: UnitId, time: u64) -> Option<UnitIndex> {
-        if let Some(unit) = self.index.get(&id) {
-            return Some(*unit);
-        }
-        if self.history.units.len() >= self.limits.units {
-            return None;
-        }
-        let index = UnitIndex(u32::try_from(self.history.units.len()).ok()?);
-        self.index.insert(id, index);
-        self.known.push(Known::default());
-        self.history.units.push(UnitHistory {
-            id,
-            kind: UnitKind::Unknown,
-            first: time,
-            last: time,
-            polls: Vec::new(),
-            awaits: Vec::new(),
-            woken: Vec::new(),
-            gaps: Vec::new(),
-        });
-        Some(index)
-    }
-
-    /// Whether an event follows the last one of its unit; one that was there before does not, and
-    /// after a hole something is missing.
-    fn is_next(&mut self, unit: UnitIndex, event: &Event) -> bool {
-        let Some(known) = self.known.get_mut(unit.0 as usize) else {
-            return false;
-        };
-        let (next, sequence) = (known.next, event.id.sequence);
-        if sequence < next {
-            return false;
-        }
-        known.next = sequence.saturating_add(1);
-        if sequence > next && next > 0 {
-            self.gap(unit, event.time, true);
-        }
-        if let Some(unit) = self.history.units.get_mut(unit.0 as usize) {
-            unit.last = unit.last.max(event.time);
-        }
-        true
-    }
-
-    fn gap(&mut self, unit: UnitIndex, time: u64, hole: bool) {
-        if self.showing {
-            self.history.missing.gaps += 1;
-            if self.gaps < MAX_GAPS
-                && let Some(unit) = self.history.units.get_mut(unit.0 as usize)
-            {
-                self.gaps += 1;
-                unit.gaps.push(time);
-            }
-        }
-        self.wakers_are_missing(unit);
-        if let Some(known) = self.known.get_mut(unit.0 as usize)
-            && let Some(state) = &mut known.state
-        {
-            state.gap(hole);
-        }
-    }
-
-    fn described(&mut self, unit: UnitIndex, described: &Unit, time: u64) {
-        let Some(kind) = self.kind_mut(unit) else {
-            return;
-        };
-        match (described, &mut *kind) {
-            (Unit::Task(task), UnitKind::Task(known)) => describe(known, task),
-            (Unit::Task(task), _) => self.new_task(unit, task, time),
-            (Unit::Thread(thread), UnitKind::Thread { name, .. }) => {
-                name.clone_from(&thread.name);
-            }
-            (Unit::Thread(thread), _) => {
-                *kind = UnitKind::Thread {
-                    tid: thread.tid,
-                    name: thread.name.clone(),
-                    polls_tasks: false,
-                };
-            }
-            (Unit::Origin(origin), _) => *kind = UnitKind::Origin(*origin),
-        }
-    }
-
-    fn new_task(&mut self, unit: UnitIndex, task: &TaskUnit, time: u64) {
-        let mut history = TaskHistory {
-            name: "".into(),
-            address: task.address,
-            future: None,
-            blocking: false,
-            existing: task.existing,
-            spawned: None,
-            end: None,
-        };
-        describe(&mut history, task);
-        if task.task_id.is_none() {
-            self.roots.insert(task.address, unit);
-        }
-        let at = unit.0 as usize;
-        if let Some(known) = self.known.get_mut(at) {
-            history.spawned = known.spawned.take();
-            let state = known
-                .state
-                .get_or_insert_with(|| Box::new(TaskState::new(time)));
-            if history.spawned.is_some() {
-                state.spawned();
-            }
-        }
-        if let Some(unit) = self.history.units.get_mut(at) {
-            unit.kind = UnitKind::Task(history);
-        }
-    }
-
-    fn spawned(&mut self, by: UnitIndex, task: UnitId, event: &Event) {
-        let spawn = Spawn {
-            time: event.time,
-            event: event.id,
-            by: self.doer(by, event.cause),
-        };
-        let Some(task) = self.unit(task, event.time) else {
-            return;
-        };
-        let Some(known) = self.known.get_mut(task.0 as usize) else {
-            return;
-        };
-        match self.history.units.get_mut(task.0 as usize) {
-            Some(UnitHistory {
-                kind: UnitKind::Task(history),
-                ..
-            }) => {
-                if history.spawned.is_none() && !history.existing {
-                    history.spawned = Some(spawn);
-                    if let Some(state) = &mut known.state {
-                        state.spawned();
-                    }
-                }
-            }
-            _ => known.spawned = Some(spawn),
-        }
-    }
-
-    fn finished(&mut self, unit: UnitIndex, event: &Event, outcome: Outcome) {
-        let aborted = |aborts: &[(EventId, Doer)]| {
-            let cause = event.cause?;
-            let found = aborts.iter().find(|(abort, _)| *abort == cause);
-            found.map(|(_, by)| *by)
-        };
-        let Some(mut state) = self.take_state(unit, event.time) else {
-            // Its last poll told already that it is over; this may tell why.
-            let aborts = self
-                .known
-                .get_mut(unit.0 as usize)
-                .and_then(|known| known.state.take());
-            if let (Some(state), Some(UnitKind::Task(task))) = (aborts, self.kind_mut(unit))
-                && let Some(end) = &mut task.end
-            {
-                end.aborted = end.aborted.or_else(|| aborted(&state.aborts));
-            }
-            return;
-        };
-        self.close_if_open(&mut state, event.time);
-        self.attribute_clones(unit, &mut state, Some(&[]));
-        let end = TaskEnd {
-            time: state.clock.at(event.time).time,
-            outcome,
-            aborted: aborted(&state.aborts),
-        };
-        self.is_over(&mut state, event.time, await_outcome(outcome));
-        if let Some(UnitKind::Task(task)) = self.kind_mut(unit) {
-            task.end = Some(end);
-        }
-        if let Some(known) = self.known.get_mut(unit.0 as usize) {
-            known.over = true;
-            // The abort that its end refers to is all that is still asked for.
-            known.state = (!state.aborts.is_empty()
-                && !matches!(event.kind, EventKind::Finished { .. }))
-            .then(|| {
-                *state = TaskState {
-                    aborts: std::mem::take(&mut state.aborts),
-                    ..TaskState::new(event.time)
-                };
-                state
-            });
-        }
-    }
-
     /// What goes on gets its rows, as the history shows what happens from now on.
     fn show_what_goes_on(&mut self) {
         self.show_what_is_not_watched();
@@ -524,23 +293,5 @@ impl Builder {
             self.known[at].state = Some(state);
         }
         self.show_open_polls();
-    }
-}
-
-fn describe(known: &mut TaskHistory, task: &TaskUnit) {
-    known.name = task_name(&task.runtime, task.task_id, task.address).into();
-    if let Some(future) = &task.future {
-        known.blocking = future.contains("BlockingTask<") || future.ends_with("BlockingTask");
-        known.future = Some(Arc::clone(future));
-    }
-}
-
-fn await_outcome(outcome: Outcome) -> super::AwaitOutcome {
-    use super::AwaitOutcome;
-    match outcome {
-        Outcome::Ready => AwaitOutcome::Ready,
-        Outcome::Cancelled => AwaitOutcome::Cancelled,
-        Outcome::Panicked => AwaitOutcome::Panicked,
-        Outcome::Pending | Outcome::Over | Outcome::Unknown => AwaitOutcome::Over,
     }
 }

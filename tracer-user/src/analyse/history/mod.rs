@@ -12,6 +12,8 @@ mod builder;
 mod causes;
 mod current;
 mod fate;
+mod instances;
+mod lifetime;
 mod moment;
 mod order;
 mod outlast;
@@ -27,6 +29,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod units;
 mod wakers;
 #[cfg(test)]
 mod wakers_tests;

@@ -85,6 +85,18 @@ pub struct Samples {
     pub idle_unplaced: u64,
 }
 
+impl Samples {
+    fn add(&mut self, other: Self) {
+        self.tasks += other.tasks;
+        self.idle += other.idle;
+        self.scheduled += other.scheduled;
+        self.running += other.running;
+        self.complete += other.complete;
+        self.unknown += other.unknown;
+        self.idle_unplaced += other.idle_unplaced;
+    }
+}
+
 /// What changed from one look to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Changes {

@@ -7,19 +7,20 @@
 //! counts the rest. A file that comes to its limit is ended in order; the rest is after its end.
 
 mod blocks;
+mod packets;
+mod pieces;
 
 use foldhash::{HashMap, HashMapExt as _};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use prost::Message as _;
-
+use self::packets::State;
 use super::error::RecordingError;
-use super::frame::{self, FRAME_HEADER, MAGIC};
+use super::frame::MAGIC;
 use super::header::{End, Header, Loss, statistics_to_proto};
-use super::pieces::{Cuts, Piece};
+use super::pieces::Cuts;
 use super::segments::Segments;
 use super::tables::Interner;
 use super::watching::watching_to_proto;
@@ -35,23 +36,6 @@ const BLOCK: usize = 4096;
 
 /// How long events wait for their block to fill.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Units that are remembered between pieces at most: some 50 MB.
-const MAX_KNOWN_OF_PIECES: usize = 300_000;
-
-/// Bytes that an end takes at most, without the index.
-const END: u64 = 1024;
-
-/// The reason in the end of a file that came to its limit.
-const FULL: &str = "size";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Open,
-    /// It came to its limit and has an end.
-    Full,
-    Failed,
-}
 
 /// Writes a recording.
 #[derive(Debug)]
@@ -102,42 +86,6 @@ impl Writer<File> {
     }
 }
 
-impl Writer<Vec<u8>> {
-    /// Begins to make pieces of a recording that started at this time (CLOCK_MONOTONIC,
-    /// nanoseconds); [`Writer::cut`] hands them out.
-    #[must_use]
-    pub fn of_pieces(started: u64) -> Self {
-        let mut writer = Self::bare(Path::new("memory"), Vec::new(), started);
-        writer.segments = Segments::of_length(u64::MAX, 0).remembering(MAX_KNOWN_OF_PIECES);
-        writer.cuts = Some(Cuts::starting_at(started));
-        writer
-    }
-
-    /// Bytes since the last cut; events that wait for their block are not among them.
-    #[must_use]
-    pub fn uncut(&self) -> usize {
-        self.out.len()
-    }
-
-    /// Hands out what came since the last cut, mostly as one piece, none if there was nothing.
-    /// `now` (CLOCK_MONOTONIC, nanoseconds) is not before anything that came.
-    ///
-    /// # Errors
-    /// As [`Writer::events`]: never for a write to memory, but for what fits into no packet.
-    pub fn cut(&mut self, now: u64) -> Result<Vec<Piece>, RecordingError> {
-        self.flush()?;
-        if self.out.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.reached(Some(now));
-        self.start_segment()?;
-        self.segments.forget_starts();
-        let bytes = std::mem::take(&mut self.out);
-        let cuts = self.cuts.as_mut();
-        Ok(cuts.map_or_else(Vec::new, |cuts| cuts.pieces(&bytes)))
-    }
-}
-
 impl<W: Write> Writer<W> {
     /// Begins a recording on anything that takes bytes; `path` is what errors call it.
     ///
@@ -171,21 +119,6 @@ impl<W: Write> Writer<W> {
             state: State::Open,
             cuts: None,
         }
-    }
-
-    /// Appends a piece that another writer made, as a segment of its own. Only pieces and the end
-    /// may follow.
-    ///
-    /// # Errors
-    /// As [`Writer::events`].
-    pub fn append(&mut self, piece: &Piece) -> Result<(), RecordingError> {
-        self.flush()?;
-        self.reached(Some(piece.from));
-        self.start_segment()?;
-        self.put(&piece.body)?;
-        self.events += piece.events;
-        self.reached(Some(piece.until));
-        Ok(())
     }
 
     /// Begins segments this often, for tests that need many.
@@ -411,90 +344,6 @@ impl<W: Write> Writer<W> {
             cuts.begin(offset, self.bytes, self.latest, self.events);
         }
         Ok(())
-    }
-
-    /// Writes the index and the end, whatever the limit.
-    fn end(
-        &mut self,
-        time: u64,
-        reason: &str,
-        statistics: Option<proto::Statistics>,
-    ) -> Result<(), RecordingError> {
-        let index = self.bytes;
-        self.put_packet(&proto::Packet {
-            content: Some(Content::Index(self.segments.index())),
-            ..proto::Packet::default()
-        })?;
-        self.put_packet(&proto::Packet {
-            content: Some(Content::End(proto::End {
-                time,
-                reason: reason.to_owned(),
-                events: self.events,
-                statistics,
-                index,
-            })),
-            ..proto::Packet::default()
-        })
-    }
-
-    fn packet(&mut self, content: Content) -> Result<(), RecordingError> {
-        let (before, mut packet) = self.tables.take();
-        for packet in before {
-            self.frame(&packet)?;
-        }
-        packet.content = Some(content);
-        self.frame(&packet)
-    }
-
-    /// Writes a packet if the limit leaves room for it, otherwise the end.
-    fn frame(&mut self, packet: &proto::Packet) -> Result<(), RecordingError> {
-        if self.state == State::Full {
-            return Ok(());
-        }
-        let size = (packet.encoded_len() + FRAME_HEADER) as u64;
-        let reserve = self.segments.index_size() + END;
-        if let Some(limit) = self.limit
-            && self.bytes + size + reserve > limit
-        {
-            self.end(self.latest, FULL, self.counts)?;
-            self.state = State::Full;
-            return Ok(());
-        }
-        self.put_packet(packet)
-    }
-
-    fn put_packet(&mut self, packet: &proto::Packet) -> Result<(), RecordingError> {
-        let payload = packet.encode_to_vec();
-        let mut bytes = Vec::with_capacity(payload.len() + FRAME_HEADER);
-        if frame::append(&payload, &mut bytes) {
-            self.put(&bytes)
-        } else {
-            self.state = State::Failed;
-            Err(self.error(io::ErrorKind::FileTooLarge.into()))
-        }
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<(), RecordingError> {
-        if self.state == State::Failed {
-            return Err(self.error(io::Error::other("an earlier write failed")));
-        }
-        match self.out.write_all(bytes) {
-            Ok(()) => {
-                self.bytes += bytes.len() as u64;
-                Ok(())
-            }
-            Err(source) => {
-                self.state = State::Failed;
-                Err(self.error(source))
-            }
-        }
-    }
-
-    fn error(&self, source: io::Error) -> RecordingError {
-        RecordingError::Write {
-            path: self.path.clone(),
-            source,
-        }
     }
 }
 

@@ -7,6 +7,9 @@ use std::sync::mpsc::Receiver;
 use super::*;
 use crate::analyse::history::sample::Trace;
 use crate::export::recording::{Ending as FileEnding, Item, Reader};
+use crate::follow::ending::Ending;
+use crate::follow::recorder::Progress;
+use crate::follow::summary::FileSummary;
 use crate::rebuild::event::Event;
 use crate::rebuild::snapshot::ProcessInfo;
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::analyse::history::sample::{Trace, body, leaf, sleep};
+use crate::follow::flight::trigger::Cause;
 use crate::rebuild::event::Outcome;
 
 const MS: u64 = 1_000_000;

@@ -17,6 +17,7 @@ use crate::follow::judging::Judging;
 use crate::follow::outlet::{Outlet, Showing};
 use crate::follow::reader::ReadTasks;
 use crate::follow::recorder::{Closed, Entry, Progress, Recorder, Sink, recorder};
+use crate::follow::status_words::{notice_of, runtimes_in_words};
 use crate::follow::watched::Ends;
 use crate::rebuild::snapshot::Snapshot;
 use crate::rebuild::tracker::Statistics;
@@ -240,7 +241,7 @@ impl Follower {
         let status = Status {
             program: self.about.program.clone(),
             pid: self.about.pid,
-            runtimes: crate::follow::follower::runtimes_in_words(&snapshot.runtimes),
+            runtimes: runtimes_in_words(&snapshot.runtimes),
             elapsed,
             recording: progress.map(|progress| RecordingStatus {
                 path: self.about.recording.clone().unwrap_or_default(),
@@ -249,7 +250,7 @@ impl Follower {
             }),
             notice: recording_failed
                 .or_else(|| self.pace.lowered())
-                .or_else(|| crate::follow::follower::notice_of(snapshot))
+                .or_else(|| notice_of(snapshot))
                 .or_else(|| self.about.notice.clone()),
             sampling: Some(SamplingStatus {
                 looks: self.collector.looks().count,

@@ -13,7 +13,8 @@ use super::super::model::{Role, Site};
 use super::super::source::{awaited_in, place, site};
 use super::circles::{Kept, circles};
 use super::facts::{Claim, Facts, How, Member, On, Resource};
-use super::progress::{Progress, Rules};
+use super::progress::Progress;
+use super::rules::Rules;
 use crate::rebuild::snapshot::TaskState;
 
 /// Version of the JSON contract.
