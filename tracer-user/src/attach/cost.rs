@@ -15,8 +15,16 @@ use crate::plan::{Method, Plan};
 /// Time of a program's run when the kernel does not measure it, ns (Linux 6.18, a virtual machine).
 const RUN_UNMEASURED_NS: u64 = 500;
 
-/// Time of the scheduler's program for a thread of the target, ns (likewise).
+/// Time of a switch of a thread of the target when the kernel does not measure the scheduler's program,
+/// and the most that is believed, ns (likewise).
 const SWITCH_NS: u64 = 500;
+
+/// What the kernel takes to get to a program at a tracepoint and back, which is not in the program's
+/// measured time, ns (likewise).
+const TRACEPOINT_NS: u64 = 50;
+
+/// With fewer switches nothing is concluded from their time.
+const SWITCHES_TO_TELL: u64 = 1_000;
 
 /// What a hit costs beside the trap and the program, in percent of these: the target's code goes on
 /// with colder caches and branch predictors than the loop in which a trap is measured. A target that
@@ -139,22 +147,17 @@ impl Model {
         with_beside(trap.saturating_add(run_ns))
     }
 
-    /// What so many switches of the target's threads cost, ns.
-    pub(super) fn switches_ns(switches: u64) -> u64 {
-        switches.saturating_mul(SWITCH_NS)
-    }
-
     /// Puts the estimate together.
     pub(super) fn overhead(
         &self,
         hits: &[ProbeHits],
-        switches: u64,
+        switches_ns: u64,
         elapsed: Duration,
         probe_program: Option<RunTime>,
         switch_program: Option<RunTime>,
     ) -> Overhead {
         let run_ns = mean_run(probe_program);
-        let (mut all, mut stepped, mut cost) = (0u64, 0u64, Self::switches_ns(switches));
+        let (mut all, mut stepped, mut cost) = (0u64, 0u64, switches_ns);
         for hit in hits {
             let total = hit.total();
             let probe = hit.probe as usize;
@@ -193,6 +196,18 @@ pub(super) fn mean_run(measured: Option<RunTime>) -> u64 {
     }
 }
 
+/// What a switch of a thread of the target costs, ns, where the scheduler's program took `measured` and
+/// had `switches` of the target's threads among its runs. It runs for threads of others, too, and leaves
+/// them at once: all its time is put down to the target, so that this is rather too much.
+pub(super) fn switch_ns(measured: Option<RunTime>, switches: u64) -> u64 {
+    match measured {
+        Some(measured) if switches >= SWITCHES_TO_TELL => {
+            with_beside((measured.time_ns / switches).saturating_add(TRACEPOINT_NS)).min(SWITCH_NS)
+        }
+        _ => SWITCH_NS,
+    }
+}
+
 /// Losses for each CPU.
 pub(super) fn losses(counters: &[Counters]) -> Vec<u64> {
     counters.iter().map(|counters| counters.lost).collect()
@@ -223,7 +238,7 @@ mod tests {
             runs: 35,
             time_ns: 7_000,
         };
-        let overhead = model.overhead(&hits, 2, second, Some(measured), None);
+        let overhead = model.overhead(&hits, 2 * SWITCH_NS, second, Some(measured), None);
         assert_eq!((overhead.hits, overhead.single_stepped_hits), (35, 5));
         assert_eq!(
             overhead.target_cpu_ns,
@@ -237,15 +252,29 @@ mod tests {
         };
         assert_eq!(
             model
-                .overhead(&hits, 2, second, Some(fifth), None)
+                .overhead(&hits, 2 * SWITCH_NS, second, Some(fifth), None)
                 .target_cpu_ns,
             overhead.target_cpu_ns
         );
-        let guessed = model.overhead(&hits, 2, second, None, None);
+        let guessed = model.overhead(&hits, 2 * SWITCH_NS, second, None, None);
         assert_eq!(
             guessed.target_cpu_ns - overhead.target_cpu_ns,
             35 * with_beside(RUN_UNMEASURED_NS - 200)
         );
         assert!(guessed.of_one_cpu() < 0.001);
+    }
+
+    #[test]
+    fn a_switch_costs_what_was_measured_and_never_more_than_without() {
+        let measured = |runs, time_ns| Some(RunTime { runs, time_ns });
+        let each = switch_ns(measured(20_000, 2_000_000), 20_000);
+        assert_eq!(each, with_beside(100 + TRACEPOINT_NS));
+        // Half of the runs were for threads of others.
+        assert_eq!(switch_ns(measured(40_000, 2_000_000), 20_000), each);
+        // Nearly all were: what they took is no measure of ours.
+        assert_eq!(switch_ns(measured(2_000_000, 80_000_000), 2_000), SWITCH_NS);
+        // Too few to tell, or not measured.
+        assert_eq!(switch_ns(measured(999, 99_900), 999), SWITCH_NS);
+        assert_eq!(switch_ns(None, 20_000), SWITCH_NS);
     }
 }

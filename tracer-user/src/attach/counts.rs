@@ -39,20 +39,26 @@ impl Session {
     /// What the session has cost the target so far.
     #[must_use]
     pub fn overhead(&self) -> Overhead {
-        let measured = |program: &OwnedFd| {
-            let facts = object::facts(program.as_fd());
-            (facts.runs > 0).then_some(RunTime {
-                runs: facts.runs,
-                time_ns: facts.run_time_ns,
-            })
-        };
         self.model.overhead(
             &self.hits(),
-            Counters::sum(&self.counters()).switches,
+            self.switches_ns(),
             self.started.elapsed(),
-            measured(&self.probe_program),
-            self.switch_program.as_ref().and_then(measured),
+            run_time(&self.probe_program),
+            self.switch_program.as_ref().and_then(run_time),
         )
+    }
+
+    /// What watching the scheduler has cost, ns.
+    pub(super) fn switches_ns(&self) -> u64 {
+        let switches = Counters::sum(&self.counters()).switches;
+        let each = self.switch_ns.unwrap_or_else(|| self.switch_ns(switches));
+        switches.saturating_mul(each)
+    }
+
+    /// What a switch costs, by what the kernel has measured until now, of so many of them, ns.
+    pub(super) fn switch_ns(&self, switches: u64) -> u64 {
+        let program = self.switch_program.as_ref();
+        cost::switch_ns(program.and_then(run_time), switches)
     }
 }
 
@@ -63,4 +69,13 @@ pub(super) fn counters(loaded: &Loaded) -> Vec<Counters> {
         .get(&0, 0)
         .map(|values| values.iter().map(|value| value.0).collect())
         .unwrap_or_default()
+}
+
+/// What the kernel measured of a program; `None` when it did not.
+pub(super) fn run_time(program: &OwnedFd) -> Option<RunTime> {
+    let facts = object::facts(program.as_fd());
+    (facts.runs > 0).then_some(RunTime {
+        runs: facts.runs,
+        time_ns: facts.run_time_ns,
+    })
 }

@@ -17,6 +17,7 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 
+use super::scheduler::Scheduler;
 use super::sites::Site;
 use super::syscall;
 use crate::plan::ProbeSet;
@@ -43,6 +44,7 @@ pub(super) struct Links {
     /// Paths that lead this process to the files.
     files: Vec<PathBuf>,
     groups: Vec<Group>,
+    scheduler: Option<Scheduler>,
     /// What [`Links::prepare`] made.
     prepared: Option<OwnedFd>,
     /// Probes that the kernel refused.
@@ -73,6 +75,8 @@ pub(super) struct Answer {
     pub(super) refusals: Vec<Refusal>,
     /// Why the others are not in place.
     pub(super) failed: Option<Failed>,
+    /// Why switches of threads are not watched although they were to be.
+    pub(super) scheduler: Option<SystemError>,
 }
 
 /// A probe that the kernel refused.
@@ -118,13 +122,15 @@ impl From<SystemError> for io::Error {
 }
 
 impl Links {
-    /// Links of a program to these sites in these files; none is in place yet.
+    /// Links of a program to these sites in these files, and of one to the scheduler; none is in place
+    /// yet.
     pub(super) fn new(
         program: OwnedFd,
         kind: LinkKind,
         pid: u32,
         sites: Vec<Site>,
         files: Vec<PathBuf>,
+        scheduler: Option<OwnedFd>,
     ) -> Self {
         Self {
             program,
@@ -133,6 +139,7 @@ impl Links {
             sites,
             files,
             groups: Vec::new(),
+            scheduler: scheduler.map(Scheduler::new),
             prepared: None,
             refused: HashSet::new(),
             refusals: Vec::new(),
@@ -161,12 +168,16 @@ impl Links {
 
     /// Takes out the probes that are not wanted and sets those that are. What the kernel refuses is
     /// left out and named. With multi links a probe that goes takes its group with it for a moment.
-    pub(super) fn place(&mut self, wanted: &ProbeSet) -> Answer {
+    /// Switches of threads are watched from then on where `switches` says so.
+    pub(super) fn place(&mut self, wanted: &ProbeSet, switches: bool) -> Answer {
+        let scheduler = self.scheduler.as_mut();
+        let watched = scheduler.map_or(Ok(()), |scheduler| scheduler.watch(switches));
         let failed = self.try_to_place(wanted).err();
         Answer {
             count: self.groups.iter().map(|group| group.probes.len()).sum(),
             refusals: std::mem::take(&mut self.refusals),
             failed,
+            scheduler: watched.err().as_ref().map(SystemError::from),
         }
     }
 

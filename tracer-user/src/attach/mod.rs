@@ -24,6 +24,7 @@ mod options;
 pub mod permission;
 mod probes;
 mod programs;
+mod scheduler;
 mod sites;
 mod syscall;
 mod window;
@@ -49,7 +50,8 @@ use configure::{configure, ring_bytes, settings};
 use counts::counters;
 use object::{Loaded, Sizes};
 use programs::{
-    EXEC_PROGRAM, FLUSH_PROGRAM, SWITCH_PROGRAM, attach_tracepoint, load_probe_program,
+    FLUSH_PROGRAM, OF_EXECUTIONS, OF_SWITCHES, SWITCH_PROGRAM, load_probe_program, unseen,
+    watch_executions,
 };
 
 /// How long the kernel measures the programs at the start of a session. Measuring costs about
@@ -60,10 +62,12 @@ const MEASURED: Duration = Duration::from_secs(2);
 pub struct Session {
     // Dropped in this order: first what makes programs run.
     probes: probes::Probes,
-    scheduler_links: Vec<OwnedFd>,
+    executions: Option<OwnedFd>,
     probe_program: OwnedFd,
     switch_program: Option<OwnedFd>,
     measuring: Option<OwnedFd>,
+    /// What a switch costs, once that has been measured, ns.
+    switch_ns: Option<u64>,
     logger: Option<EbpfLogger<logs::ToTracing>>,
     rings: Rings,
     batches: Batches,
@@ -131,34 +135,27 @@ impl Session {
         let settings = settings(plan, pid, ring, &mut without)?;
         configure(&mut loaded, plan, settings)?;
 
-        let mut scheduler_links = Vec::new();
-        let switch_program = if options.scheduler {
-            attach_tracepoint(
-                &loaded,
-                SWITCH_PROGRAM,
-                c"sched_switch",
-                "ends of polls before a thread sleeps, and blocking inside a poll",
-                &mut scheduler_links,
-                &mut without,
-            )
-        } else {
-            None
-        };
-        attach_tracepoint(
-            &loaded,
-            EXEC_PROGRAM,
-            c"sched_process_exec",
-            "whether the target replaces its program",
-            &mut scheduler_links,
-            &mut without,
-        );
+        let mut switch_program = None;
+        if options.scheduler {
+            match loaded.load(SWITCH_PROGRAM, false) {
+                Ok(program) => switch_program = Some(program),
+                Err(error) => without.push(unseen(OF_SWITCHES, &error)),
+            }
+        }
+        let executions = watch_executions(&loaded)
+            .map_err(|error| without.push(unseen(OF_EXECUTIONS, &error)))
+            .ok();
 
         let (probe_program, kind) = load_probe_program(&loaded, options.wanted_links())?;
-        let owned = probe_program.try_clone();
-        let owned = owned.map_err(|error| AttachError::System {
-            what: "could not duplicate a file descriptor",
-            error,
-        })?;
+        let duplicate = |descriptor: &OwnedFd| {
+            let again = descriptor.try_clone();
+            again.map_err(|error| AttachError::System {
+                what: "could not duplicate a file descriptor",
+                error,
+            })
+        };
+        let owned = duplicate(&probe_program)?;
+        let scheduler = switch_program.as_ref().map(duplicate).transpose()?;
         let traps = calibrate::traps(&loaded, kind);
         // Before the first record.
         let batches = loaded.fills.take().map(|fills| {
@@ -167,8 +164,9 @@ impl Session {
         });
         let batches = batches
             .ok_or_else(|| AttachError::BadObject("its maps are used already".to_owned()))?;
-        let (mut probes, not_apart) = probes::Probes::new(owned, kind, plan, pid, options.apart);
-        probes.place(&ProbeSet::all(plan)).map_err(|error| {
+        let (mut probes, not_apart) =
+            probes::Probes::new(owned, scheduler, kind, plan, pid, options.apart);
+        probes.place(&ProbeSet::all(plan), true).map_err(|error| {
             // Whatever it looked like: its files go with it.
             if has_ended(&target) {
                 AttachError::TargetGone { pid }
@@ -178,6 +176,12 @@ impl Session {
         })?;
         // It may have become somebody else's (a set-user-ID program) while we attached.
         permission::may_read(pid)?;
+        if let Some(error) = probes.unwatched.take() {
+            let what = "trace sched_switch".to_owned();
+            let error = AttachError::KernelWithout { what, error };
+            without.push(unseen(OF_SWITCHES, &error));
+            switch_program = None;
+        }
         let refused = probes.refused.clone();
         let rings =
             Rings::new(std::mem::take(&mut loaded.rings)).map_err(|error| AttachError::System {
@@ -186,11 +190,12 @@ impl Session {
             })?;
         let mut session = Self {
             probes,
-            scheduler_links,
+            executions,
             logger: logs::listen(object::facts(probe_program.as_fd()).id),
             probe_program,
             switch_program,
             measuring: aya::sys::enable_stats(aya::sys::Stats::RunTime).ok(),
+            switch_ns: None,
             rings,
             batches,
             loaded,
@@ -229,6 +234,8 @@ impl Session {
                 logger.flush();
             }
             if self.measuring.is_some() && self.started.elapsed() > MEASURED {
+                let switches = Counters::sum(&self.counters()).switches;
+                self.switch_ns = Some(self.switch_ns(switches));
                 self.measuring = None;
             }
             if self.target_has_ended() || self.probes_are_lost() {
@@ -272,7 +279,7 @@ impl Session {
         let counters_before = self.overhead();
         let Self {
             probes,
-            scheduler_links,
+            executions,
             mut rings,
             mut batches,
             loaded,
@@ -281,7 +288,7 @@ impl Session {
         let begin = Instant::now();
         drop(probes);
         let detach_time = begin.elapsed();
-        drop(scheduler_links);
+        drop(executions);
         batches.ask_all();
         let mut records = Vec::new();
         rings.drain(&mut records);

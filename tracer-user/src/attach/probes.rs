@@ -22,6 +22,8 @@ pub(super) struct Probes {
     count: usize,
     /// Probes that the kernel refused.
     pub(super) refused: Vec<Unseen>,
+    /// Why switches of threads are not watched although they were to be.
+    pub(super) unwatched: Option<io::Error>,
 }
 
 /// Who has the links.
@@ -31,10 +33,11 @@ enum Held {
 }
 
 impl Probes {
-    /// The probes of a plan; none is in place yet. With `apart`, a process of their own holds them;
+    /// The probes of a plan, and what watches the scheduler; none is in place yet. With `apart`, a process of their own holds them;
     /// where it cannot be started this one does, and the answer says why.
     pub(super) fn new(
         program: OwnedFd,
+        scheduler: Option<OwnedFd>,
         kind: LinkKind,
         plan: &Plan,
         pid: i32,
@@ -44,7 +47,7 @@ impl Probes {
         let mut why = None;
         let mut held = None;
         if apart {
-            match Holder::start(&program, kind, pid, &sites, &files) {
+            match Holder::start(&program, kind, pid, &sites, &files, scheduler.as_ref()) {
                 Ok(holder) => held = Some(Held::Apart(holder)),
                 Err(error) => why = Some(error.to_string()),
             }
@@ -52,7 +55,8 @@ impl Probes {
         let held = held.unwrap_or_else(|| {
             let paths = files.iter().map(|file| file.to_open().to_owned());
             let paths = paths.collect();
-            Held::Here(Links::new(program, kind, pid.unsigned_abs(), sites, paths))
+            let pid = pid.unsigned_abs();
+            Held::Here(Links::new(program, kind, pid, sites, paths, scheduler))
         });
         let places = plan.probes.iter().map(|probe| {
             let (name, file) = (Arc::clone(&probe.name), Arc::clone(&probe.file));
@@ -66,6 +70,7 @@ impl Probes {
             places: places.collect(),
             count: 0,
             refused: Vec::new(),
+            unwatched: None,
         };
         (probes, why)
     }
@@ -100,14 +105,16 @@ impl Probes {
 
     /// Takes out the probes that are not wanted and sets those that are. What the kernel refuses is
     /// left out and named. With multi links a probe that goes takes its group with it for a moment.
+    /// Switches of threads are watched from then on where `switches` says so; when they cannot be, that
+    /// is in `unwatched`.
     ///
     /// # Errors
     /// When nothing could be linked although something was wanted, or for a reason that concerns
     /// all probes.
-    pub(super) fn place(&mut self, wanted: &ProbeSet) -> Result<(), AttachError> {
+    pub(super) fn place(&mut self, wanted: &ProbeSet, switches: bool) -> Result<(), AttachError> {
         let answer = match &mut self.held {
-            Held::Here(links) => links.place(wanted),
-            Held::Apart(holder) => match holder.place(wanted) {
+            Held::Here(links) => links.place(wanted, switches),
+            Held::Apart(holder) => match holder.place(wanted, switches) {
                 Ok(answer) => answer,
                 Err(error) => {
                     self.count = 0;
@@ -119,8 +126,13 @@ impl Probes {
             count,
             refusals,
             failed,
+            scheduler,
         } = answer;
         self.count = count;
+        self.unwatched = scheduler.map(io::Error::from);
+        if let Some(error) = &self.unwatched {
+            tracing::warn!("switches of threads cannot be watched: {error}");
+        }
         let first = refusals.first().map(|refusal| refusal.reason.clone());
         self.refused.extend(
             refusals

@@ -1,7 +1,6 @@
 //! The programs that a session has the kernel load: by which kind of links the probes' one is run,
 //! and which may be missing.
 
-use std::ffi::CStr;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::object::Loaded;
@@ -11,8 +10,14 @@ use crate::plan::Unseen;
 /// Names of the programs in the object.
 pub(super) const PROBE_PROGRAM: &str = "on_probe";
 pub(super) const SWITCH_PROGRAM: &str = "on_switch";
-pub(super) const EXEC_PROGRAM: &str = "on_exec";
+const EXEC_PROGRAM: &str = "on_exec";
 pub(super) const FLUSH_PROGRAM: &str = "on_flush";
+
+/// What the scheduler's program tells.
+pub(super) const OF_SWITCHES: &str =
+    "ends of polls before a thread sleeps, and blocking inside a poll";
+/// What the program at `sched_process_exec` tells.
+pub(super) const OF_EXECUTIONS: &str = "whether the target replaces its program";
 
 /// Loads the probes' program for the links there will be: a program is loaded for one kind.
 pub(super) fn load_probe_program(
@@ -32,42 +37,27 @@ pub(super) fn load_probe_program(
     Ok((loaded.load(PROBE_PROGRAM, false)?, LinkKind::Perf))
 }
 
-/// Attaches a program to a tracepoint; when that fails the session goes on without and says so.
-pub(super) fn attach_tracepoint(
-    loaded: &Loaded,
-    program: &'static str,
-    tracepoint: &CStr,
-    what: &str,
-    links: &mut Vec<OwnedFd>,
-    without: &mut Vec<Unseen>,
-) -> Option<OwnedFd> {
-    let attached = loaded.load(program, false).and_then(|program| {
-        let link = syscall::raw_tracepoint(program.as_fd(), tracepoint).map_err(|error| {
-            AttachError::KernelWithout {
-                what: format!("trace {}", tracepoint.to_string_lossy()),
-                error,
-            }
-        })?;
-        Ok((program, link))
-    });
-    match attached {
-        Ok((program, link)) => {
-            links.push(link);
-            Some(program)
+/// Attaches the program that sees programs being replaced, for as long as the answer is held.
+///
+/// # Errors
+/// When the kernel does not take it.
+pub(super) fn watch_executions(loaded: &Loaded) -> Result<OwnedFd, AttachError> {
+    let program = loaded.load(EXEC_PROGRAM, false)?;
+    syscall::raw_tracepoint(program.as_fd(), c"sched_process_exec").map_err(|error| {
+        AttachError::KernelWithout {
+            what: "trace sched_process_exec".to_owned(),
+            error,
         }
-        Err(error) => {
-            tracing::debug!(%error, program, "the session goes on without");
-            without.push(Unseen {
-                what: what.to_owned(),
-                reason: format!(
-                    "{error}: {}",
-                    std::error::Error::source(&error)
-                        .map(ToString::to_string)
-                        .unwrap_or_default()
-                ),
-                remedy: None,
-            });
-            None
-        }
+    })
+}
+
+/// What is not seen when a session goes on without a tracepoint.
+pub(super) fn unseen(what: &str, error: &AttachError) -> Unseen {
+    tracing::debug!(%error, what, "the session goes on without");
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    Unseen {
+        what: what.to_owned(),
+        reason: format!("{error}: {}", source.unwrap_or_default()),
+        remedy: None,
     }
 }

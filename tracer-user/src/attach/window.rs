@@ -1,12 +1,9 @@
 //! Taking probes out and setting them again while a session goes on, and what they have cost so far.
 
-use std::os::fd::AsFd as _;
-
-use tracer_common::Counters;
-
-use super::cost::{Model, TrapCosts, mean_run};
+use super::cost::{TrapCosts, mean_run};
+use super::counts::run_time;
 use super::object::SettingsValue;
-use super::{AttachError, RunTime, Session, object, syscall};
+use super::{AttachError, Session, syscall};
 use crate::plan::ProbeSet;
 use crate::stream::monotonic_ns;
 
@@ -48,7 +45,7 @@ impl Session {
     /// Takes out the probes that are not wanted and sets those that are; with `open`, what they see
     /// is passed on from then on, otherwise only panics are. Blocks for some 15 ms, 70 when probes
     /// are taken out, and with perf links for 0.1 s a probe. What was in the rings before stays
-    /// there.
+    /// there. Switches of threads are watched while it is `open`.
     ///
     /// # Errors
     /// As [`Session::start`]. What was in place before may then be gone.
@@ -56,7 +53,7 @@ impl Session {
         self.probes.prepare(wanted);
         self.set_window(0)?;
         let from = monotonic_ns();
-        self.probes.place(wanted)?;
+        self.probes.place(wanted, open)?;
         if open {
             self.window = self.window.wrapping_add(1).max(1);
             let until = monotonic_ns();
@@ -78,7 +75,7 @@ impl Session {
     pub fn place_beside(&mut self, wanted: &ProbeSet) -> Result<Placed, AttachError> {
         self.probes.prepare(wanted);
         let from = monotonic_ns();
-        self.probes.place(wanted)?;
+        self.probes.place(wanted, true)?;
         Ok(Placed {
             from,
             until: monotonic_ns(),
@@ -103,11 +100,7 @@ impl Session {
     /// What the session has cost so far.
     #[must_use]
     pub fn measure(&self) -> Measured {
-        let facts = object::facts(self.probe_program.as_fd());
-        let run_ns = mean_run((facts.runs > 0).then_some(RunTime {
-            runs: facts.runs,
-            time_ns: facts.run_time_ns,
-        }));
+        let run_ns = mean_run(run_time(&self.probe_program));
         let probes = self
             .hits()
             .iter()
@@ -120,7 +113,7 @@ impl Session {
             at: monotonic_ns(),
             target_cpu: syscall::process_cpu_time(self.pid).ok(),
             probes,
-            switches: Model::switches_ns(Counters::sum(&self.counters()).switches),
+            switches: self.switches_ns(),
         }
     }
 

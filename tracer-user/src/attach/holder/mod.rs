@@ -4,19 +4,21 @@
 //! Linux (6.18) gives up when SIGKILL comes in the middle of either, and leaks breakpoints in the
 //! target: "uprobe: failed to unregister, leaking uprobe". The holder is this very program
 //! (`/proc/self/exe`) with a hidden subcommand. It gets a stream to us, the BPF program, and the
-//! file to probe, as its three standard streams, and the rights to link and nothing else. Terminals
+//! file to probe, as its three standard streams, the scheduler's program through the stream, and the
+//! rights to link and nothing else. Terminals
 //! and kills of our process group do not reach it, and it ignores the signals that end programs.
 //! When the stream ends, because we closed it or because we ended however we did, it takes the
 //! probes out and exits.
 //!
 //! It reads nothing but that stream. When it is killed itself, the stream ends on our side.
 
+mod descriptor;
 mod serve;
 mod wire;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
@@ -31,6 +33,7 @@ use super::sites::Site;
 use crate::plan::{ProbeSet, ProbedFile};
 use crate::privilege;
 
+use descriptor::send_descriptor;
 pub use serve::serve;
 use wire::{Begin, Request, receive, send};
 
@@ -61,6 +64,7 @@ impl Holder {
         pid: i32,
         sites: &[Site],
         files: &[Arc<ProbedFile>],
+        scheduler: Option<&OwnedFd>,
     ) -> io::Result<Self> {
         let [file] = files else {
             let many = format!("the probes are in {} files", files.len());
@@ -90,8 +94,13 @@ impl Holder {
             kind,
             pid: pid.unsigned_abs(),
             sites: sites.to_vec(),
+            scheduler: scheduler.is_some(),
         });
-        match holder.ask(&begin)?.failed {
+        let mut sent = send(&mut holder.stream, &begin);
+        if let (Ok(()), Some(program)) = (&sent, scheduler) {
+            sent = send_descriptor(&holder.stream, program.as_fd());
+        }
+        match holder.answer(sent)?.failed {
             None => Ok(holder),
             Some(failed) => Err(io::Error::other(format!("{failed:?}"))),
         }
@@ -105,18 +114,25 @@ impl Holder {
         self.ask(&Request::Prepare(wanted.clone())).map(drop)
     }
 
-    /// Takes out the probes that are not wanted and sets those that are.
+    /// See [`Links::place`](super::links::Links::place).
     ///
     /// # Errors
     /// When it has ended.
-    pub(super) fn place(&mut self, wanted: &ProbeSet) -> io::Result<Answer> {
-        self.ask(&Request::Place(wanted.clone()))
+    pub(super) fn place(&mut self, wanted: &ProbeSet, switches: bool) -> io::Result<Answer> {
+        self.ask(&Request::Place {
+            probes: wanted.clone(),
+            switches,
+        })
     }
 
-    /// Waits for the answer: as long as the kernel takes, or until it ends.
     fn ask(&mut self, request: &Request) -> io::Result<Answer> {
-        let answer = send(&mut self.stream, request).and_then(|()| receive(&mut self.stream));
-        match answer {
+        let sent = send(&mut self.stream, request);
+        self.answer(sent)
+    }
+
+    /// Waits for the answer to what was sent: as long as the kernel takes, or until it ends.
+    fn answer(&mut self, sent: io::Result<()>) -> io::Result<Answer> {
+        match sent.and_then(|()| receive(&mut self.stream)) {
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => Err(self.how_it_ended(None)),
             Err(error) => Err(self.how_it_ended(Some(error))),

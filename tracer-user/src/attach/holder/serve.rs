@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 
 use super::super::links::{Answer, Failed, Links};
 use super::super::permission::NEEDED;
+use super::descriptor::receive_descriptor;
 use super::wire::{Request, receive, send};
 use super::{LinkKind, NAME};
 use crate::error::ExitCode;
@@ -64,10 +65,19 @@ fn hold() -> io::Result<()> {
     };
     let by_perf_events = begin.kind == LinkKind::Perf;
     privilege::keep_alone(&privilege::to_link(by_perf_events));
+    let scheduler = begin.scheduler.then(|| receive_descriptor(&stream));
+    let scheduler = scheduler.transpose()?;
     let program = io::stdout().as_fd().try_clone_to_owned()?;
     // A path that leads to the very file that was analysed, whatever its name has become.
     let file = "/proc/self/fd/2".into();
-    let mut links = Links::new(program, begin.kind, begin.pid, begin.sites, vec![file]);
+    let mut links = Links::new(
+        program,
+        begin.kind,
+        begin.pid,
+        begin.sites,
+        vec![file],
+        scheduler,
+    );
     let mut ready = Answer::default();
     if !missing_capabilities(NEEDED).is_empty() {
         let error = io::Error::from_raw_os_error(libc::EPERM);
@@ -84,7 +94,7 @@ fn hold() -> io::Result<()> {
                 links.prepare(&wanted);
                 Answer::default()
             }
-            Request::Place(wanted) => links.place(&wanted),
+            Request::Place { probes, switches } => links.place(&probes, switches),
         };
         send(&mut stream, &answer)?;
     }

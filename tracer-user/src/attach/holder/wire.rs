@@ -20,7 +20,11 @@ pub(super) enum Request {
     /// To be ready to have no others than these in place.
     Prepare(ProbeSet),
     /// To have these probes in place and no others.
-    Place(ProbeSet),
+    Place {
+        probes: ProbeSet,
+        /// Whether switches of threads are watched.
+        switches: bool,
+    },
 }
 
 /// What links are to be made of.
@@ -30,6 +34,8 @@ pub(super) struct Begin {
     /// The target.
     pub(super) pid: u32,
     pub(super) sites: Vec<Site>,
+    /// Whether the scheduler's program follows, as a descriptor.
+    pub(super) scheduler: bool,
 }
 
 /// Sends a message.
@@ -87,6 +93,7 @@ mod tests {
                 offset: 0x1234,
                 cookie: u64::MAX,
             }],
+            scheduler: true,
         })
     }
 
@@ -102,9 +109,13 @@ mod tests {
                 file: 0,
                 error: (&io::Error::from_raw_os_error(libc::ESRCH)).into(),
             }),
+            scheduler: Some((&io::Error::from_raw_os_error(libc::EPERM)).into()),
         };
         let mut bytes = Vec::new();
-        let place = Request::Place(ProbeSet::with(5, |index| index % 2 == 0));
+        let place = Request::Place {
+            probes: ProbeSet::with(5, |index| index % 2 == 0),
+            switches: true,
+        };
         send(&mut bytes, &begin()).unwrap();
         send(&mut bytes, &place).unwrap();
         send(&mut bytes, &answer).unwrap();
