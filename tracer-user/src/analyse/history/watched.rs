@@ -58,6 +58,18 @@ impl Missing {
         }
         Some(text)
     }
+
+    /// How much of a span of so many nanoseconds the polls of tasks of this future were watched.
+    #[must_use]
+    pub fn watched_of(&self, span: u64, future: Option<&str>) -> u64 {
+        let is_left_out = self
+            .left_out
+            .iter()
+            .any(|left_out| future == Some(&**left_out));
+        let partly = if is_left_out { self.partly_ns } else { 0 };
+        span.saturating_sub(self.unwatched_ns)
+            .saturating_sub(partly)
+    }
 }
 
 /// What is left of a span without so many nanoseconds, in percent.
