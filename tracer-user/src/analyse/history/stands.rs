@@ -16,6 +16,9 @@ use crate::rebuild::tree::NodeState;
 /// Nodes that one task keeps beside those that are told, at most.
 const MAX_KEPT: usize = 256;
 
+/// A look at memory that is so close to the end of the trace is of its end, nanoseconds.
+const LAST_LOOK_NS: u64 = 100_000_000;
+
 /// Parents that an instance had before, at most.
 const MAX_FORMER: usize = 64;
 
@@ -30,6 +33,7 @@ impl Builder {
         marks: Marks,
     ) {
         let now = state.clock.at(time);
+        state.seen_in_pause = self.is_not_watched(task).then_some(now);
         if suspension.futures.is_empty() {
             self.count_unknown(task, state);
             state.told = Some((Arc::clone(suspension), marks));
@@ -172,6 +176,10 @@ impl Builder {
         let unsure = match (&state.since, &state.open) {
             (Some(since), None) => Some(since.first),
             (Some(since), Some(_)) if since.polls > 1 || since.gap => Some(since.first),
+            // A task that was polled whenever that was watched does not stand where it was seen once.
+            (None, None) if !state.quiet => state
+                .seen_in_pause
+                .filter(|seen| time.saturating_sub(seen.time) > LAST_LOOK_NS),
             _ => None,
         };
         for (at, node) in state.tree.nodes.iter().enumerate() {

@@ -145,6 +145,13 @@ impl Builder {
         }
     }
 
+    /// Whether polls of this task are not watched now.
+    pub(super) fn is_not_watched(&self, task: UnitIndex) -> bool {
+        let kind = self.history.units.get(task.0 as usize);
+        self.watched.pause.is_some()
+            || kind.is_some_and(|unit| leaves_out(&self.watched.left_out, &unit.kind))
+    }
+
     /// Polls of these futures are left out in what is shown, and perhaps wake-ups.
     fn is_left_out(&mut self, futures: &[Arc<str>], wakes: bool) {
         let missing = &mut self.history.missing;
