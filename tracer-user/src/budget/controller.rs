@@ -119,6 +119,8 @@ pub struct Controller {
     seen: (Vec<f64>, f64, u32),
     started: u64,
     share: Share,
+    /// When it was decided to watch less, until what is decided is done.
+    leaving: Option<u64>,
     random: u64,
 }
 
@@ -141,6 +143,7 @@ impl Controller {
             seen: (Vec::new(), 0.0, 0),
             started: start.at,
             share: Share::default(),
+            leaving: None,
             random: start.at | 1,
             since: start,
         }
@@ -350,6 +353,7 @@ impl Controller {
     fn enter(&mut self, mode: Mode, beside: bool, now: &Measured) -> Change {
         if !matches!(self.mode, Mode::Closed { .. }) {
             self.share.watched += now.at.saturating_sub(self.since.at);
+            self.leaving = Some(now.at);
         }
         self.mode = mode;
         self.since = now.clone();
@@ -367,8 +371,11 @@ impl Controller {
         }
     }
 
-    /// The change has taken until this moment, in which nothing was watched.
-    pub fn changed(&mut self, now: Measured) {
+    /// The change has taken until `now`; what was watched before it was until `from`.
+    pub fn changed(&mut self, now: Measured, from: u64) {
+        if let Some(leaving) = self.leaving.take() {
+            self.share.watched += from.saturating_sub(leaving);
+        }
         self.credit.take(&now);
         self.since = now;
     }

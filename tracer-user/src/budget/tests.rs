@@ -79,11 +79,12 @@ impl World {
             self.measured.target_cpu = Some((self.own + self.cost()) as u64);
             if self.measured.at >= look {
                 if let Some(change) = self.controller.look(&self.measured) {
+                    let decided = self.measured.at;
                     // Taking probes out takes 30 ms, in which they are mostly gone.
                     self.measured.at += 30_000_000;
                     self.own += 30e6 * self.busy;
                     self.measured.target_cpu = Some((self.own + self.cost()) as u64);
-                    self.controller.changed(self.measured.clone());
+                    self.controller.changed(self.measured.clone(), decided);
                     self.placed = change.clone();
                     self.changes
                         .push((self.measured.at as f64 / 1e9 - 1.0, change));
@@ -299,4 +300,30 @@ fn a_share_of_one_leaves_everything_in_place() {
     let mut world = World::new(1.0, 1.0, &[hot(ProbeClass::Polls, 5e5, 1_000.0)]);
     world.run(10.0);
     assert!(world.changes.is_empty());
+}
+
+#[test]
+fn a_window_is_watched_until_its_probes_go_and_not_until_that_is_decided() {
+    let start = Measured {
+        at: 1_000_000_000,
+        target_cpu: Some(0),
+        probes: vec![0],
+        ..Measured::default()
+    };
+    let mut controller = Controller::new(0.05, vec![ProbeClass::Polls], start.clone());
+    let mut now = start;
+    let decided = loop {
+        now.at += 10_000_000;
+        now.target_cpu = Some(now.at - 1_000_000_000);
+        now.probes = vec![now.at - 1_000_000_000];
+        if controller.look(&now).is_some() {
+            break now.at;
+        }
+    };
+    now.at += 80_000_000;
+    controller.changed(now, decided + 50_000_000);
+    assert_eq!(
+        controller.share().watched,
+        decided + 50_000_000 - 1_000_000_000
+    );
 }

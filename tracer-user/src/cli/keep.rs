@@ -25,7 +25,7 @@ pub(super) struct KeepArguments {
         long,
         value_name = "TIME|BYTES",
         value_parser = stretch,
-        conflicts_with = "max_size",
+        conflicts_with_all = ["max_size", "sample"],
         help_heading = HEADING
     )]
     pub(super) keep: Vec<Stretch>,

@@ -281,6 +281,7 @@ mod tests {
             "asynctrace record -o file -p 1 --keep 60",
             "asynctrace record -o file -p 1 --keep 1K",
             "asynctrace record -o file -p 1 --keep 60s --max-size 1G",
+            "asynctrace record -o file -p 1 --keep 60s --sample 10",
             "asynctrace record -o file -p 1 --on-slow-await 1s",
             "asynctrace record -o file -p 1 --keep 60s --on-slow-await db::*",
             "asynctrace record -o file -p 1 --keep 60s --on-finding lost",

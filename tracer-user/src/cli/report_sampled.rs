@@ -97,6 +97,7 @@ fn read(path: &Path, window: WindowArguments) -> Result<SampledReport> {
         .finish();
     let (ending, note) = ending_in_words(&recorded.ending);
     let last = gathered.moments.kept().last();
+    let case = gathered.case(Thresholds::default());
     Ok(SampledReport {
         schema: SCHEMA,
         file: FileInfo {
@@ -118,12 +119,9 @@ fn read(path: &Path, window: WindowArguments) -> Result<SampledReport> {
         debug_info: header.debug_info,
         events_watched: false,
         unseen: header.unseen,
-        duration_ns: gathered
-            .history
-            .span
-            .end
-            .saturating_sub(gathered.history.span.start),
-        findings: findings::find(&gathered.case(Thresholds::default())),
+        // One that was cut off went on until its last look.
+        duration_ns: case.end().saturating_sub(case.history.span.start),
+        findings: findings::find(&case),
         coverage: last.map(|last| last.snapshot.coverage.clone()),
         warnings: last.map_or_else(Vec::new, |last| last.snapshot.warnings.clone()),
         sampled: gathered.sampled.unwrap_or_default(),

@@ -234,12 +234,17 @@ impl Followed {
             match ended {
                 Ok(summary) => {
                     let (lost, ending) = (lost_in(&summary), summary.ending);
+                    // Signals are the daemon's own, and end no session by themselves.
+                    let why = match ending {
+                        Ending::Terminated => "the daemon ended it".to_owned(),
+                        other => other.to_string(),
+                    };
                     tracing::info!(
                         target_label = label,
                         pid,
                         polls = summary.polls,
                         lost,
-                        "a session ended: {ending}"
+                        "a session ended: {why}"
                     );
                     reply(job, Ok(summary));
                     match ending {

@@ -70,7 +70,7 @@ fn of_target(supervisor: &Supervisor, target: &Target) -> TargetScrape {
         let view = followed.view();
         if let Some(table) = view.table {
             for row in &table.rows {
-                let label = scrape.totals.label(&row.future).to_owned();
+                let label = scrape.totals.label(&row.future).into_owned();
                 let key = (label, state_name(row.state));
                 *scrape.tasks.entry(key).or_default() += 1;
             }

@@ -2,12 +2,14 @@
 //! daemon started, so that counters never go back. Pure, and bounded: of each target only so many
 //! types are told apart, and only so many tasks followed.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::follow::recorder::Entry;
 use crate::rebuild::event::{EndSeen, Event, EventKind, Unit, UnitId, WakeEffect};
 use crate::show::escape::acts;
+use crate::walk::without_arguments;
 
 /// Tasks of one process that are followed: as many as the tracker follows, and threads.
 const MAX_UNITS: usize = 300_000;
@@ -132,11 +134,12 @@ impl Totals {
 
     /// The label of a type in metrics.
     #[must_use]
-    pub fn label<'a>(&self, name: &'a str) -> &'a str {
-        if self.types.contains_key(name) {
-            name
+    pub fn label<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        let label = short(name);
+        if self.types.contains_key(&*label) {
+            label
         } else {
-            OTHER
+            OTHER.into()
         }
     }
 
@@ -147,19 +150,23 @@ impl Totals {
         types + self.other.polls
     }
 
-    /// Makes room for a type, first come, first served; whether it is told apart.
-    fn knows(&mut self, name: &Arc<str>) -> bool {
-        if self.types.contains_key(name) {
-            return true;
+    /// Makes room for a type, first come, first served; its label if it is told apart.
+    fn know(&mut self, name: &Arc<str>) -> Option<Arc<str>> {
+        let label = match short(name) {
+            Cow::Borrowed(_) => Arc::clone(name),
+            Cow::Owned(short) => short.into(),
+        };
+        if let Some((known, _)) = self.types.get_key_value(&label) {
+            return Some(Arc::clone(known));
         }
         // A name that is not plain has no label of its own: two that look the same would make a
         // scrape invalid.
-        let odd = name.len() > MAX_NAME || **name == *OTHER || name.contains(acts);
+        let odd = label.len() > MAX_NAME || *label == *OTHER || label.contains(acts);
         if odd || self.types.len() >= self.max_types {
-            return false;
+            return None;
         }
-        self.types.insert(Arc::clone(name), TypeCounts::default());
-        true
+        self.types.insert(Arc::clone(&label), TypeCounts::default());
+        Some(label)
     }
 
     fn of(&mut self, name: Option<&Arc<str>>) -> &mut TypeCounts {
@@ -168,6 +175,15 @@ impl Totals {
             None => &mut self.other,
         }
     }
+}
+
+/// A type's name, without its generic arguments where it is too long with them: what a server does for
+/// a connection often is.
+fn short(name: &str) -> Cow<'_, str> {
+    if name.len() <= MAX_NAME {
+        return name.into();
+    }
+    without_arguments(name).into()
 }
 
 /// A task of a session.
@@ -308,7 +324,7 @@ impl Counting {
         }
         let task = self.tasks.entry(id).or_default();
         if let Some(name) = &unit.future {
-            task.of = Some(Arc::clone(name)).filter(|name| totals.knows(name));
+            task.of = totals.know(name);
             task.count(totals);
         }
     }

@@ -80,7 +80,7 @@ fn polls_and_delays_are_counted_by_type() {
     assert_eq!((totals.other.polls, totals.other.delay.count), (1, 0));
     assert_eq!(totals.other.poll_time.buckets[9], 1);
     assert_eq!(
-        (totals.label("app::a"), totals.label("app::b")),
+        (&*totals.label("app::a"), &*totals.label("app::b")),
         ("app::a", "other")
     );
     assert_eq!((totals.polls(), totals.wakes, totals.events), (3, 3, 11));
@@ -136,4 +136,25 @@ fn windows_are_told_and_no_delay_goes_across_a_pause() {
     counting.take(&statistics, &mut totals);
     assert_eq!((totals.session_ns, totals.watched_ns), (5_000, 2_000));
     assert_eq!(totals.types()[0].1.delay.count, 0);
+}
+
+#[test]
+fn a_type_with_a_long_name_is_told_apart_by_what_is_outside_its_arguments() {
+    let mut totals = Totals::new(2);
+    let mut counting = Counting::new(0);
+    let connection = |of: &str| format!("hyper::Connection<{}{of}>", "app::Service, ".repeat(30));
+    let (one, two) = (connection("A"), connection("B"));
+    let events = vec![
+        described(1, &one),
+        described(2, &two),
+        begin(1, 10),
+        end(1, 10, 20, Outcome::Pending),
+    ];
+    counting.take(&Entry::Events(events), &mut totals);
+    assert_eq!(totals.label(&one), "hyper::Connection<..>");
+    let types = totals.types();
+    assert_eq!(types.len(), 1);
+    assert_eq!((types[0].1.begun, types[0].1.polls), (2, 1));
+    assert_eq!(totals.other.begun, 0);
+    assert_eq!(totals.label(&"long".repeat(100)), OTHER);
 }

@@ -109,7 +109,7 @@ impl Budgeting {
             session.place(&change.probes, change.polls)?
         };
         self.last = session.measure();
-        self.controller.changed(self.last.clone());
+        self.controller.changed(self.last.clone(), placed.from);
         let shed = &change.shed;
         let watching = |time: u64, polls: bool| Watching {
             time,

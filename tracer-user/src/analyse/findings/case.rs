@@ -127,12 +127,19 @@ impl<'a> Case<'a> {
     #[must_use]
     pub fn events_are_missing(&self) -> bool {
         let missing = &self.history.missing;
+        self.events_are_lost()
+            || missing.pauses > 0
+            || !missing.left_out.is_empty()
+            || missing.wakes_left_out
+    }
+
+    /// Whether events that were watched are missing: lost, or more than are kept.
+    #[must_use]
+    pub fn events_are_lost(&self) -> bool {
+        let missing = &self.history.missing;
         missing.records_lost > 0
             || missing.events_dropped > 0
             || missing.gaps > 0
             || missing.beyond_limits > 0
-            || missing.pauses > 0
-            || !missing.left_out.is_empty()
-            || missing.wakes_left_out
     }
 }

@@ -124,7 +124,7 @@ impl Scene<'_, '_> {
                 Certainty::Likely
             };
             if certainty == Certainty::Proved && self.case.events_are_missing() {
-                evidence.push("events were lost: this is told by memory alone".to_owned());
+                evidence.push("events are missing: this is told by memory alone".to_owned());
                 return Certainty::Likely;
             }
             return certainty;

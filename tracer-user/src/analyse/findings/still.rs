@@ -33,6 +33,8 @@ pub(super) struct Still<'a> {
     pub to: u64,
     /// What events tell of it.
     pub past: Past<'a>,
+    /// See [`Still::since`].
+    since: Option<u64>,
 }
 
 /// All tasks that stood still.
@@ -62,6 +64,7 @@ impl<'a> Standing<'a> {
                 from: last.time,
                 to: last.time,
                 past: Past::default(),
+                since: None,
             })
             .collect();
         for moment in earlier.iter().rev() {
@@ -86,9 +89,11 @@ impl<'a> Standing<'a> {
                 }
             }
         }
-        if case.events_are_missing() {
+        let missing = case.events_are_missing();
+        if missing {
             tasks.retain(|task| task.looks >= 2);
         }
+        let first_look = case.moments.first().map(|moment| moment.time);
         let units = case.units();
         for task in &mut tasks {
             let unit = units.get(&TaskName::of(task.now)).copied();
@@ -98,6 +103,12 @@ impl<'a> Standing<'a> {
             {
                 task.from = polled.min(task.to);
             }
+            task.since = match task.past.last_polled {
+                Some(polled) if !missing => Some(polled),
+                // It may have been polled since then.
+                Some(polled) => Some(polled.max(task.from)),
+                None => Some(task.from).filter(|from| Some(*from) > first_look),
+            };
         }
         tasks.retain(|task| {
             let long_after = task.to.saturating_sub(task.from) >= LONG_AFTER;
@@ -114,9 +125,10 @@ impl Still<'_> {
         self.past.moved_after(self.from)
     }
 
-    /// Since when it is known to stand there: the end of its last poll, where events tell it.
+    /// Since when it is known to stand there: the end of its last poll, where all events are there,
+    /// else the first look that shows it there. `None` when it stood there before anybody looked.
     pub(super) fn since(&self) -> Option<u64> {
-        self.past.last_polled
+        self.since
     }
 
     /// For how long it is known to have stood there, in nanoseconds.
@@ -188,6 +200,46 @@ mod tests {
             .look(3_000, at(3))
             .look(4_000, at(3));
         assert_eq!(standing(&hand), [("tokio/1".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn it_stands_there_since_it_was_seen_to_and_not_since_the_look_began() {
+        let at = |line| vec![task(1, body("app::f", line, sleep(1)))];
+        let since = |hand: &Hand| {
+            let case = hand.case();
+            let standing = Standing::of(&case);
+            let task = standing.tasks[0];
+            (task.since(), task.duration())
+        };
+        let hand = Hand::new()
+            .look(1_000, at(4))
+            .look(2_000, at(3))
+            .look(3_000, at(3));
+        assert_eq!(since(&hand), (Some(2_000), 1_000));
+        let hand = Hand::new().look(1_000, at(3)).look(2_000, at(3));
+        assert_eq!(since(&hand), (None, 1_000));
+    }
+
+    #[test]
+    fn in_a_pause_it_may_have_been_polled() {
+        let at = |line| vec![task(1, body("app::f", line, sleep(1)))];
+        let polled = || {
+            let mut trace = Trace::new();
+            let worker = trace.thread(7, "worker", 0);
+            let unit = trace.task(1, "app::f", 2, true);
+            trace.poll(unit, worker, 500, 600, None);
+            trace.history(0, 6_000)
+        };
+        let mut hand = Hand::new()
+            .look(700, at(4))
+            .look(5_000, at(3))
+            .look(6_000, at(3))
+            .with(polled());
+        assert_eq!(Standing::of(&hand.case()).tasks[0].since(), Some(600));
+        hand.history.missing.pauses = 1;
+        let case = hand.case();
+        let task = Standing::of(&case).tasks[0];
+        assert_eq!((task.since(), task.duration()), (Some(5_000), 1_000));
     }
 
     #[test]

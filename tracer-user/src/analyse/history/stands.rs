@@ -12,6 +12,9 @@ use super::{AwaitOutcome, UnitHistory, UnitIndex};
 use crate::rebuild::suspension::{Marks, Suspension};
 use crate::rebuild::tree::NodeState;
 
+/// A look at memory that is so close to the end of the trace is of its end, nanoseconds.
+const LAST_LOOK_NS: u64 = 100_000_000;
+
 impl Builder {
     /// The task has stood at this suspension since its last poll ended.
     pub(super) fn stands(
@@ -23,6 +26,7 @@ impl Builder {
         marks: Marks,
     ) {
         let now = state.clock.at(time);
+        state.seen_in_pause = self.is_not_watched(task).then_some(now);
         if suspension.futures.is_empty() {
             self.count_unknown(task, state);
             state.told = Some((Arc::clone(suspension), marks));
@@ -165,6 +169,10 @@ impl Builder {
         let unsure = match (&state.since, &state.open) {
             (Some(since), None) => Some(since.first),
             (Some(since), Some(_)) if since.polls > 1 || since.gap => Some(since.first),
+            // A task that was polled whenever that was watched does not stand where it was seen once.
+            (None, None) if !state.quiet => state
+                .seen_in_pause
+                .filter(|seen| time.saturating_sub(seen.time) > LAST_LOOK_NS),
             _ => None,
         };
         for (at, node) in state.tree.nodes.iter().enumerate() {

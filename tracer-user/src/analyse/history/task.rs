@@ -39,6 +39,8 @@ pub(super) struct TaskState {
     pub(super) polled_in_stretch: bool,
     /// It was not, in all of the last one: what looks the same then stood still, for all that is seen.
     pub(super) quiet: bool,
+    /// When memory told last where it stands, while its polls are not watched.
+    pub(super) seen_in_pause: Option<Moment>,
     /// What happened since that was known to hold.
     pub(super) since: Option<Since>,
     /// Since when the tree has stood as it does.
@@ -147,6 +149,7 @@ impl TaskState {
             missed: false,
             polled_in_stretch: false,
             quiet: false,
+            seen_in_pause: None,
             since: None,
             stood: Stood {
                 made: now,
@@ -229,6 +232,7 @@ impl TaskState {
         let quiet = self.quiet;
         self.gap(true);
         self.quiet = quiet;
+        self.seen_in_pause = None;
         self.polled_in_stretch = false;
     }
 

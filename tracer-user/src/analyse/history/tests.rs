@@ -337,6 +337,39 @@ fn what_looks_the_same_after_a_pause_is_the_same_where_a_deadline_says_so() {
     assert_eq!(of(&history, "Sleep").len(), 1);
 }
 
+/// Memory tells in a pause where tasks stand at that moment, and not until the end of the trace.
+#[test]
+fn where_a_task_was_seen_in_a_pause_it_does_not_stand_until_the_end() {
+    let (mut trace, worker, task) = started();
+    let waits = [
+        body(0, 0, "app::serve", 10),
+        body(1, 8, "app::answer", 20),
+        leaf(2, 16, "tokio::sync::oneshot::Receiver", "oneshot"),
+    ];
+    trace.stands(task, 200, &waits);
+    trace.poll(task, worker, 200, 205, None);
+    let polled = trace.events.len();
+    trace.stands(task, 350, &waits);
+    let ends = |is_quiet: bool, until: u64| {
+        let mut builder = Builder::new(100);
+        builder.events(&trace.events[..polled]);
+        if is_quiet {
+            builder.watching(&pause_from(210));
+            builder.watching(&Watching::everything(220));
+        }
+        builder.watching(&pause_from(300));
+        builder.events(&trace.events[polled..]);
+        builder.reached(until);
+        let history = builder.finish();
+        lives(&history, "app::answer").last().unwrap().1
+    };
+    let much_later = 2_000_000_000;
+    assert_eq!(ends(false, much_later), Some(350));
+    // Where it was the last look, and where the task was not polled in a whole window, it goes on.
+    assert_eq!(ends(false, 1_000), None);
+    assert_eq!(ends(true, much_later), None);
+}
+
 /// Nothing of it was seen in a whole stretch that was watched, before memory and a poll told again.
 #[test]
 fn what_was_not_polled_in_a_whole_window_stood_still() {

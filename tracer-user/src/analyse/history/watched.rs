@@ -58,6 +58,18 @@ impl Missing {
         }
         Some(text)
     }
+
+    /// How much of a span of so many nanoseconds the polls of tasks of this future were watched.
+    #[must_use]
+    pub fn watched_of(&self, span: u64, future: Option<&str>) -> u64 {
+        let is_left_out = self
+            .left_out
+            .iter()
+            .any(|left_out| future == Some(&**left_out));
+        let partly = if is_left_out { self.partly_ns } else { 0 };
+        span.saturating_sub(self.unwatched_ns)
+            .saturating_sub(partly)
+    }
 }
 
 /// What is left of a span without so many nanoseconds, in percent.
@@ -131,6 +143,13 @@ impl Builder {
             self.watched.partly = Some(watching.time);
             self.watched.without_wakes = !watching.wakes;
         }
+    }
+
+    /// Whether polls of this task are not watched now.
+    pub(super) fn is_not_watched(&self, task: UnitIndex) -> bool {
+        let kind = self.history.units.get(task.0 as usize);
+        self.watched.pause.is_some()
+            || kind.is_some_and(|unit| leaves_out(&self.watched.left_out, &unit.kind))
     }
 
     /// Polls of these futures are left out in what is shown, and perhaps wake-ups.

@@ -25,10 +25,28 @@ pub(super) fn close(
     seen: EndSeen,
     into: &mut Vec<Event>,
 ) {
+    // A thread that does not run ends no poll: it has come back, or has ended itself.
+    let back = open
+        .off_since
+        .map(|since| unseen_return(since, open.off_preempted, task.last_event, time));
+    close_with(task, open, (back, time), (outcome, seen), into);
+}
+
+/// Cuts the poll that was open: nobody looks from now on. A thread without a CPU had none until then.
+pub(super) fn cut(task: &mut Task, open: OpenPoll, time: u64, into: &mut Vec<Event>) {
+    let how = (Outcome::Unknown, EndSeen::Inferred);
+    close_with(task, open, (Some(time), time), how, into);
+}
+
+fn close_with(
+    task: &mut Task,
+    open: OpenPoll,
+    (back, time): (Option<u64>, u64),
+    (outcome, seen): (Outcome, EndSeen),
+    into: &mut Vec<Event>,
+) {
     let mut off = open.off_total;
-    if let Some(since) = open.off_since {
-        // A thread that does not run ends no poll: it has come back, or has ended itself.
-        let back = unseen_return(since, open.off_preempted, task.last_event, time);
+    if let (Some(since), Some(back)) = (open.off_since, back) {
         off += back.saturating_sub(since);
         task.emit(back, EventKind::Unblocked, None, into);
     }

@@ -4,7 +4,7 @@
 use tracer_common::{Record, RecordKind};
 
 use super::{Task, TaskKey, Tracker, poll};
-use crate::rebuild::event::{EndSeen, Event, Outcome};
+use crate::rebuild::event::Event;
 use crate::rebuild::snapshot::TaskState;
 use crate::rebuild::tracker::task::Pending;
 use crate::rebuild::watching::Watching;
@@ -67,7 +67,7 @@ impl Tracker {
             };
             if let Some(open) = task.open.take() {
                 let end = cut.max(task.last_event);
-                poll::close(task, open, end, Outcome::Unknown, EndSeen::Inferred, into);
+                poll::cut(task, open, end, into);
                 self.counts.polls += 1;
             }
             // What had it scheduled will have had its poll in the pause.
@@ -95,7 +95,7 @@ mod tests {
 
     use super::super::Options;
     use super::*;
-    use crate::rebuild::event::EventKind;
+    use crate::rebuild::event::{EndSeen, EventKind, Outcome};
 
     #[test]
     fn a_task_that_was_scheduled_before_a_pause_is_so_no_more() {
@@ -199,6 +199,48 @@ mod tests {
             .filter(|event| matches!(event.kind, EventKind::Gap { .. }));
         assert_eq!(gaps.count(), 0);
         assert_eq!(tracker.statistics().wakes, 1);
+    }
+
+    #[test]
+    fn a_thread_that_was_without_a_cpu_when_a_pause_began_had_none_until_then() {
+        let mut tracker = Tracker::new(Options::default());
+        let mut events = Vec::new();
+        let begin = Record {
+            time: 1_000,
+            task: 0x7f00_0000_1000,
+            task_id: 7,
+            state: 0xc5,
+            stack_pointer: 0x7000,
+            tid: 1,
+            kind: RecordKind::PollBegin as u8,
+            ..Record::default()
+        };
+        let preempted = Record {
+            time: 1_500,
+            poll: 1_000,
+            state: u64::MAX,
+            aux: 1,
+            kind: RecordKind::OffCpu as u8,
+            ..begin
+        };
+        tracker.apply(&begin, &mut events);
+        tracker.apply(&preempted, &mut events);
+        let pause = Watching {
+            polls: false,
+            ..Watching::everything(12_000_000)
+        };
+        tracker.watching(&pause, &mut events);
+        let told: Vec<u64> = events
+            .iter()
+            .filter(|event| {
+                matches!(
+                    event.kind,
+                    EventKind::Blocked { .. } | EventKind::Unblocked | EventKind::PollEnd { .. }
+                )
+            })
+            .map(|event| event.time)
+            .collect();
+        assert_eq!(told, [1_500, 12_000_000, 12_000_000]);
     }
 
     #[test]

@@ -108,8 +108,8 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     head(report, out)?;
     missing(report, out)?;
     findings(report, out)?;
-    tables::types(&report.activity, out)?;
-    times::awaits(&report.profile, out)?;
+    tables::types(&report.activity, &report.incomplete, out)?;
+    times::awaits(&report.profile, &report.incomplete, out)?;
     times::delays(&report.profile.wake_to_poll, out)?;
     tables::wakes(&report.activity, out)?;
     tables::longest(&report.activity.longest_polls, out)?;
@@ -175,7 +175,7 @@ fn head(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let session = kept.until.saturating_sub(kept.attached);
         writeln!(
             out,
-            "the last stretch of {}, kept and written because of: {}",
+            "the last stretch of a session of {}, kept and written because of: {}",
             span(session),
             escape(&kept.why)
         )?;

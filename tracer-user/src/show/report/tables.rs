@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::{FAINT, Report, plural, span};
 use crate::analyse::activity::{Activity, OpenTask, Poll, Waker};
+use crate::analyse::history::Missing;
 use crate::show::escape::escape;
 use crate::show::live::format;
 use crate::show::waits;
@@ -42,8 +43,12 @@ pub(super) fn more(out: &mut dyn Write, all: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Tasks by type, the busiest first.
-pub(super) fn types(activity: &Activity, out: &mut dyn Write) -> io::Result<()> {
+/// Tasks by type, the busiest first. Shares are those of the time in which a type was watched.
+pub(super) fn types(
+    activity: &Activity,
+    incomplete: &Missing,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     if activity.types.is_empty() {
         return Ok(());
     }
@@ -51,14 +56,13 @@ pub(super) fn types(activity: &Activity, out: &mut dyn Write) -> io::Result<()> 
     let rows = activity.types.iter().take(ROWS).map(|row| {
         let timed = row.polls - row.polls_of_unknown_length.min(row.polls);
         let seen = |text: String| if row.is_watched() { text } else { not_seen() };
+        let watched = incomplete.watched_of(activity.duration_ns, row.future.as_deref());
         vec![
             row.tasks.to_string(),
             row.open.to_string(),
             seen(format::count(row.polls)),
             seen(span(row.busy_ns)),
-            seen(format::percent(
-                row.busy_ns as f64 / activity.duration_ns.max(1) as f64,
-            )),
+            seen(format::percent(row.busy_ns as f64 / watched.max(1) as f64)),
             row.busy_ns.checked_div(timed).map_or_else(not_seen, span),
             seen(span(row.longest_poll_ns)),
             format::count(row.wakes),

@@ -243,6 +243,35 @@ fn a_report_reads_well() {
 }
 
 #[test]
+fn what_was_watched_in_windows_is_told_of_the_time_that_was_watched() {
+    let mut windows = report();
+    let whole = windows.activity.duration_ns;
+    let share = |report: &Report| -> String {
+        let text = text(report);
+        let is_row = |line: &&str| line.trim_start().starts_with("200 ");
+        let row = text.lines().find(is_row).unwrap();
+        row.split_whitespace().nth(4).unwrap().to_owned()
+    };
+    let before = share(&windows);
+    windows.incomplete.pauses = 8;
+    windows.incomplete.unwatched_ns = whole / 2;
+    assert_ne!(share(&windows), before);
+    let polls = windows.activity.types[0].busy_ns as f64 / (whole / 2) as f64;
+    assert_eq!(share(&windows), crate::show::live::format::percent(polls));
+
+    // All of an await's instances are cut by pauses: nothing is known of how long they are but that.
+    for row in &mut windows.profile.awaits {
+        row.at_least = row.durations.count;
+    }
+    let text = text(&windows);
+    assert!(text.contains(">=90ms"), "{text}");
+    assert!(
+        text.contains("had begun before the recording, or in a pause"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_report_of_nothing_is_short_and_says_so() {
     let mut nothing = report();
     nothing.activity = Activity::default();

@@ -4,18 +4,22 @@ use std::io::{self, Write};
 
 use super::tables::{ROWS, heading, more, name, table};
 use super::{FAINT, span};
-use crate::analyse::history::Awaited;
+use crate::analyse::history::{Awaited, Missing};
 use crate::analyse::profile::{AwaitRow, Delays, Profile, Spread};
 use crate::show::escape::escape;
 use crate::show::live::format;
 
 /// The await profile: where the program waits, and what its own functions spent on it.
-pub(super) fn awaits(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn awaits(
+    profile: &Profile,
+    incomplete: &Missing,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let (innermost, others): (Vec<&AwaitRow>, Vec<&AwaitRow>) =
         profile.awaits.iter().partition(|row| row.innermost);
     if !innermost.is_empty() {
         heading(out, "Awaits by total waiting time: the program's innermost")?;
-        rows(&innermost, out)?;
+        rows(&innermost, incomplete, out)?;
     }
     let own: Vec<&AwaitRow> = others
         .into_iter()
@@ -26,7 +30,7 @@ pub(super) fn awaits(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
             out,
             "Awaits by total waiting time: those around them, whose times include theirs",
         )?;
-        rows(&own, out)?;
+        rows(&own, incomplete, out)?;
     }
     Ok(())
 }
@@ -35,21 +39,24 @@ fn is_own(file: &str) -> bool {
     format::short_path(file) == file
 }
 
-fn rows(awaits: &[&AwaitRow], out: &mut dyn Write) -> io::Result<()> {
+/// One of so many that had begun before may be neglected in a percentile.
+const FEW: u64 = 10;
+
+fn rows(awaits: &[&AwaitRow], incomplete: &Missing, out: &mut dyn Write) -> io::Result<()> {
     let rows = awaits.iter().take(ROWS).map(|row| {
         let durations = &row.durations;
+        let bound = |is_bound: bool, length: u64| {
+            format!("{}{}", if is_bound { ">=" } else { "" }, span(length))
+        };
+        let many = row.at_least > durations.count / FEW;
         vec![
             span(row.waiting_ns),
             span(row.polled_ns),
             format::count(durations.count),
             row.open.to_string(),
-            span(durations.p50_ns),
-            span(durations.p99_ns),
-            format!(
-                "{}{}",
-                if row.at_least > 0 { ">=" } else { "" },
-                span(durations.max_ns)
-            ),
+            bound(many, durations.p50_ns),
+            bound(many, durations.p99_ns),
+            bound(row.at_least > 0, durations.max_ns),
             place(&row.awaited),
             name(Some(&row.awaited.future)),
         ]
@@ -61,7 +68,12 @@ fn rows(awaits: &[&AwaitRow], out: &mut dyn Write) -> io::Result<()> {
     if awaits.iter().take(ROWS).any(|row| row.at_least > 0) {
         writeln!(
             out,
-            "  {FAINT}>=: some of them had begun before the recording{FAINT:#}"
+            "  {FAINT}>=: some of them had begun before the recording{}{FAINT:#}",
+            if incomplete.pauses > 0 {
+                ", or in a pause"
+            } else {
+                ""
+            }
         )?;
     }
     more(out, awaits.len())

@@ -27,12 +27,30 @@ pub(super) struct All {
     pub(super) polls: u64,
     /// See [`Thresholds::long_poll`](crate::analyse::findings::Thresholds).
     pub(super) threshold: u64,
-    /// Events are missing.
-    pub(super) missing: bool,
+    /// Events are missing, and what is to be said of that.
+    pub(super) missing: Option<Missing>,
     /// Whether waits for a CPU explain their sleeps.
     pub(super) starved: Starved,
     /// Whether what a hypervisor took explains their computing.
     pub(super) stolen: bool,
+}
+
+/// Why events are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// They were lost, or are more than are kept.
+    Lost,
+    /// They were not watched, to keep a budget.
+    NotWatched,
+}
+
+impl Missing {
+    const fn doubt(self) -> &'static str {
+        match self {
+            Self::Lost => LOST,
+            Self::NotWatched => NOT_WATCHED,
+        }
+    }
 }
 
 /// How sure, and why not surer.
@@ -57,6 +75,7 @@ const OUTLIER: &str =
     "it is an outlier: other polls at this place are short, so that the machine may be to blame";
 const STOLEN: &str = "a hypervisor took as much CPU time from this machine meanwhile as would explain all that computed for too long";
 const LOST: &str = "events were lost: the end of the poll may be among them";
+const NOT_WATCHED: &str = "not everything was watched, so that tracing kept its budget: what ended the poll may be among what was not";
 
 /// Judges one poll among those with its cause.
 pub(super) fn judge(length: &Length, all: &All) -> Verdict {
@@ -75,8 +94,8 @@ pub(super) fn judge(length: &Length, all: &All) -> Verdict {
     let locks = own <= all.threshold;
     let doubt = if length.in_place {
         Some(IN_PLACE)
-    } else if all.missing && length.least <= all.threshold {
-        Some(LOST)
+    } else if let Some(missing) = all.missing.filter(|_| length.least <= all.threshold) {
+        Some(missing.doubt())
     } else if locks && length.on_cpu > on_cpu && own + tail > all.threshold {
         Some(ROOT)
     } else if locks && own + length.shared <= all.threshold {
@@ -105,7 +124,8 @@ pub(super) fn judge(length: &Length, all: &All) -> Verdict {
         };
     }
     // With events missing, the end of the poll or of its sleep may be among them.
-    let seen = length.least > all.threshold && length.least >= own.min(times(2)) && !all.missing;
+    let seen =
+        length.least > all.threshold && length.least >= own.min(times(2)) && all.missing.is_none();
     let slept = match all.starved {
         Starved::No => true,
         Starved::Unknown => own + length.shared >= times(3),
@@ -119,6 +139,6 @@ pub(super) fn judge(length: &Length, all: &All) -> Verdict {
         } else {
             Certainty::Likely
         },
-        doubt: all.missing.then_some(LOST),
+        doubt: all.missing.map(Missing::doubt),
     }
 }

@@ -18,7 +18,7 @@ mod waited;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use self::judge::Verdict;
+use self::judge::{Missing, Verdict};
 use self::length::Length;
 pub(super) use self::length::{Foreign, slept_for_others};
 use self::starved::{Starved, Waits};
@@ -162,7 +162,7 @@ fn report(
         long: group.polls.len() as u64,
         polls: of_all.max(group.polls.len() as u64),
         threshold: case.thresholds.long_poll,
-        missing: case.events_are_missing(),
+        missing: missing(case),
         starved,
         stolen,
     };
@@ -199,6 +199,14 @@ fn report(
             advice: advice(group.held).to_owned(),
             weight,
         });
+    }
+}
+
+fn missing(case: &Case<'_>) -> Option<Missing> {
+    if case.events_are_lost() {
+        Some(Missing::Lost)
+    } else {
+        case.events_are_missing().then_some(Missing::NotWatched)
     }
 }
 

@@ -299,6 +299,24 @@ fn lost_events_prove_nothing_about_an_end() {
 }
 
 #[test]
+fn events_that_were_not_watched_are_not_told_as_lost() {
+    let mut made = Made::new();
+    let poll = made.poll(80 * MS);
+    made.bound(poll);
+    let told = |made: &Made| {
+        let found = judged(&made.sample.history, &looks(Some(0)));
+        found[0].evidence.join("\n")
+    };
+    made.sample.history.missing.pauses = 3;
+    made.sample.history.missing.unwatched_ns = 500 * MS;
+    let text = told(&made);
+    assert!(text.contains("not everything was watched"), "{text}");
+    assert!(!text.contains("lost"), "{text}");
+    made.sample.history.missing.records_lost = 1;
+    assert!(told(&made).contains("events were lost"));
+}
+
+#[test]
 fn sleeps_that_waits_for_a_cpu_explain_are_possible_only() {
     let mut made = Made::new();
     for _ in 0..20 {

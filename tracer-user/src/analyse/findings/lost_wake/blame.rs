@@ -125,12 +125,16 @@ pub(super) fn looks(suspect: &Suspect<'_, '_>) -> String {
 fn history(suspect: &Suspect<'_, '_>) -> Vec<String> {
     let task = &suspect.task;
     let mut evidence = Vec::new();
-    if let Some(since) = task.since() {
+    if let Some(polled) = task.past.last_polled {
         evidence.push(format!(
-            "its last poll of {} that were seen ended {} before the last look, and it has not been \
-             polled since",
+            "its last poll of {} that were seen ended {} before the last look, {}",
             task.past.polls,
-            duration(task.to.saturating_sub(since))
+            duration(task.to.saturating_sub(polled)),
+            if suspect.case.events_are_missing() {
+                "and not all that happened since was seen"
+            } else {
+                "and it has not been polled since"
+            }
         ));
     }
     evidence.extend(task.past.woken(task.to));
