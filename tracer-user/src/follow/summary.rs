@@ -142,6 +142,7 @@ impl fmt::Display for Summary {
         // Without a function that spawns to probe, none is seen, and tasks come and go all the same.
         let spawned = match (self.spawned, self.over) {
             (0, 1..) => "no spawn seen".to_owned(),
+            (spawned, over) if over > spawned => format!("{spawned} seen to be spawned"),
             (spawned, _) => format!("{spawned} spawned"),
         };
         writeln!(
@@ -247,6 +248,14 @@ mod tests {
         let mut summary = summary();
         summary.spawned = 0;
         assert!(summary.to_string().contains("live, no spawn seen, 5 ended"));
+        // Work of spawn_blocking is not seen to be spawned.
+        summary.spawned = 2;
+        let text = summary.to_string();
+        assert!(
+            text.contains("live, 2 seen to be spawned, 5 ended"),
+            "{text}"
+        );
+        summary.spawned = 0;
         summary.over = 0;
         assert!(summary.to_string().contains("live, 0 spawned, 0 ended"));
     }

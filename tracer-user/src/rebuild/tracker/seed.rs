@@ -28,8 +28,8 @@ impl Tracker {
 
     /// As [`Tracker::seed`], and says of tasks that an earlier snapshot listed and this one does
     /// not that they are over: a task can end without a poll, when its runtime shuts down, or in one
-    /// that was not seen. So it says of tasks that no snapshot listed, but others of their type, where
-    /// not everything was seen since they were seen last. Does nothing of the kind after a snapshot that
+    /// that was not seen. So it says of tasks that no snapshot listed, but others of their type
+    /// (any, where all runtimes list all of their tasks), where not everything was seen since they were seen last. Does nothing of the kind after a snapshot that
     /// is not complete. The records from before `time` must have been applied.
     pub fn reconcile(&mut self, snapshot: &Snapshot, time: u64, into: &mut Vec<Event>) {
         self.seed(snapshot, time, into);
@@ -43,10 +43,18 @@ impl Tracker {
             let missed = self.all_polls_since.min(time).max(self.clean_since);
             (task.last_seen < missed).then_some(task.last_event)
         };
+        // Runtimes of several threads keep all tasks in their lists; of others not all may be found.
+        let lists_all = !snapshot.runtimes.is_empty()
+            && snapshot
+                .runtimes
+                .iter()
+                .all(|runtime| runtime.scheduler == "multi_thread");
         let is_listed_type = |task: &Task| {
             let future = task.future.as_ref();
             task.key.id.is_some()
-                && future.is_some_and(|future| self.listed_futures.contains(future))
+                && future.is_some_and(|future| {
+                    self.listed_futures.contains(future) || lists_all && !is_blocking(future)
+                })
         };
         let gone: Vec<(TaskKey, u64)> = self
             .table
@@ -105,6 +113,11 @@ impl Tracker {
         task.describe(time, into);
         self.table.insert(task);
     }
+}
+
+/// Whether it is the work of a thread, which no list of tasks has.
+fn is_blocking(future: &str) -> bool {
+    future.contains("BlockingTask<") || future.ends_with("BlockingTask")
 }
 
 /// The key of a task in a snapshot: `tokio/17` carries the runtime's id, `tokio/block_on/1` is a

@@ -4,7 +4,9 @@ use tracer_common::{PollEndCause, STATE_UNREADABLE};
 
 use super::*;
 use crate::rebuild::event::{Unit, WakeEffect};
-use crate::rebuild::snapshot::{Coverage, DebugInfoLevel, ProcessInfo, SCHEMA, Snapshot, TaskInfo};
+use crate::rebuild::snapshot::{
+    Coverage, DebugInfoLevel, ProcessInfo, RuntimeInfo, SCHEMA, Snapshot, TaskInfo,
+};
 use crate::rebuild::suspension::{FutureState, Place, SuspendedFuture};
 use crate::rebuild::tree::{NodeKind, NodeState};
 
@@ -478,12 +480,22 @@ fn tasks_from_memory_are_existing_ones_and_leave_when_memory_says_so() {
 
 #[test]
 fn a_task_that_ended_in_a_pause_is_over_as_soon_as_memory_says_so() {
-    let live = |pause: bool, future: &str| {
+    let live_with = |pause: bool, future: &str, schedulers: &[&'static str]| {
         let mut run = Run::new(Options {
             probe_names: vec![Some(future.into())],
             ..Options::default()
         });
-        let listed = snapshot(&[("tokio/8", HEADER + 0x100)]);
+        let mut listed = snapshot(&[("tokio/8", HEADER + 0x100)]);
+        listed.runtimes = schedulers
+            .iter()
+            .map(|&scheduler| RuntimeInfo {
+                runtime: "tokio",
+                scheduler,
+                address: Address(0x1000),
+                tasks_listed: 1,
+                tasks_counted: Some(1),
+            })
+            .collect();
         run.tracker.seed(&listed, 1_000, &mut run.events);
         run.apply(&[
             record(RecordKind::PollBegin, 1_200),
@@ -508,8 +520,17 @@ fn a_task_that_ended_in_a_pause_is_over_as_soon_as_memory_says_so() {
         assert!(over.is_none_or(|over| over.time == 1_300), "{over:?}");
         run.tracker.statistics().live
     };
+    let live = |pause, future| live_with(pause, future, &[]);
     assert_eq!(live(true, "app::main"), 1);
     assert_eq!(live(false, "app::main"), 2, "its end would have been seen");
+    // A connection that came and went between two looks.
+    let threads = &["multi_thread"];
+    assert_eq!(live_with(true, "app::connection", threads), 1);
+    assert_eq!(live_with(true, "tokio::BlockingTask<app::f>", threads), 2);
+    assert_eq!(
+        live_with(true, "app::local", &["multi_thread", "local_set"]),
+        2
+    );
     // Memory may not tell such tasks at all: blocking ones, or those of a `LocalSet`.
     assert_eq!(live(true, "app::local"), 2);
 }
