@@ -34,6 +34,10 @@ const BACK: f64 = 0.7;
 const FIRST_TRY: u64 = 10_000_000_000;
 const LAST_TRY: u64 = 600_000_000_000;
 
+/// An idle target is looked at after this long, whatever it took while it was busy: it would pay that off
+/// for minutes, and a look at it costs next to nothing. Nanoseconds.
+const LONGEST_PAUSE: f64 = 15e9;
+
 /// How often to look: while little is known, and when it is.
 const OFTEN: Duration = Duration::from_millis(20);
 const SELDOM: Duration = Duration::from_millis(100);
@@ -107,6 +111,8 @@ pub struct Controller {
     since: Measured,
     /// What everything takes while it is watched, as a share of one CPU.
     full_rate: f64,
+    /// CPU time that the target used for itself when that was measured, of one CPU.
+    full_own: f64,
     /// What was given up took so many times as much as the rest when it was.
     shed_ratio: f64,
     tries: u32,
@@ -135,6 +141,7 @@ impl Controller {
             shed: Shed::default(),
             mode: Mode::Continuous,
             full_rate: 0.0,
+            full_own: 0.0,
             shed_ratio: 0.0,
             tries: 0,
             tried: start.at,
@@ -194,6 +201,7 @@ impl Controller {
         match self.mode {
             Mode::Continuous if self.credit.balance < 0.0 => {
                 self.full_rate = total;
+                self.full_own = self.credit.own();
                 self.give_up(&rates, rest, now)
             }
             Mode::Continuous => self.try_again(total, now),
@@ -206,7 +214,8 @@ impl Controller {
                 if elapsed < length && taken < TOO_MUCH * expected {
                     return None;
                 }
-                self.full_rate = (self.full_rate + total) / 2.0;
+                self.full_rate = f64::midpoint(self.full_rate_now(), total);
+                self.full_own = self.credit.own();
                 if self.full_rate.max(total) < BACK * self.credit.allowance() {
                     // The load has gone: what is left out stays so until the next try.
                     let beside = !self.shed.all;
@@ -233,15 +242,16 @@ impl Controller {
                     self.seen.2 = 0;
                     return Some(self.enter(Mode::Closed { jitter }, false, now));
                 }
-                let length =
-                    (PERIOD * allowance / self.full_rate.max(1e-9)).clamp(SHORTEST, LONGEST);
+                let full_rate = self.full_rate_now();
+                let length = (PERIOD * allowance / full_rate.max(1e-9)).clamp(SHORTEST, LONGEST);
                 let inside = self.shed.inside(&self.classes).len();
                 let come = inside - self.shed.between(&self.classes).len();
                 #[expect(clippy::cast_precision_loss, reason = "some thousand probes")]
                 let cycle = CYCLE_NS * come as f64;
-                let expected = self.full_rate * length;
+                let expected = full_rate * length;
                 self.credit.goal = (expected + cycle) * jitter;
-                if self.credit.balance < self.credit.goal {
+                let is_due = self.credit.is_idle() && elapsed > LONGEST_PAUSE;
+                if self.credit.balance < self.credit.goal && !is_due {
                     return None;
                 }
                 self.credit.balance -= cycle;
@@ -255,6 +265,11 @@ impl Controller {
                 Some(self.enter(mode, beside, now))
             }
         }
+    }
+
+    /// What everything would take now: who does less than when that was measured is polled less.
+    fn full_rate_now(&self) -> f64 {
+        self.full_rate * (self.credit.own() / self.full_own.max(1e-9)).min(1.0)
     }
 
     fn rates(&self, now: &Measured, elapsed: f64) -> Vec<f64> {

@@ -73,6 +73,16 @@ impl Credit {
         (self.share * self.own).max(FLOOR)
     }
 
+    /// CPU time that the target uses for itself, of one CPU.
+    pub(super) fn own(&self) -> f64 {
+        self.own
+    }
+
+    /// Whether the target uses so little that it is charged what an idle one is.
+    pub(super) fn is_idle(&self) -> bool {
+        self.share * self.own <= FLOOR
+    }
+
     /// The credit that is kept at most, nanoseconds.
     pub(super) fn most(&self) -> f64 {
         (self.allowance() * KEPT).max(self.goal)

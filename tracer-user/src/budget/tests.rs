@@ -296,6 +296,39 @@ fn when_the_load_has_gone_everything_is_watched_again() {
 }
 
 #[test]
+fn after_a_burst_an_idle_target_is_not_unwatched_for_long() {
+    for burst in [2.0, 8.0, 30.0] {
+        let probes = [
+            hot(ProbeClass::Polls, 3e5, 1_500.0),
+            hot(ProbeClass::Wakes, 3e5, 1_500.0),
+        ];
+        let mut world = World::new(0.05, 0.0005, &probes);
+        world.run(5.0);
+        world.busy = 0.9;
+        world.run(burst);
+        // Probes went on costing while the kernel took them out.
+        world.costs[0] += 60e6;
+        let (end, cost) = (world.measured.at as f64 / 1e9 - 1.0, world.cost());
+        world.busy = 0.0005;
+        world.run(60.0);
+        let mut dark = end;
+        for (at, change) in world.changes.iter().filter(|(at, _)| *at > end) {
+            if change.full {
+                assert!(at - dark < 21.0, "{burst}: from {dark} to {at}");
+            }
+            dark = *at;
+        }
+        assert!(world.placed.full, "{burst}: {:?}", world.changes);
+        // 0.1 % of a CPU.
+        assert!(
+            world.cost() - cost < 60e6,
+            "{burst}: {}",
+            world.cost() - cost
+        );
+    }
+}
+
+#[test]
 fn a_share_of_one_leaves_everything_in_place() {
     let mut world = World::new(1.0, 1.0, &[hot(ProbeClass::Polls, 5e5, 1_000.0)]);
     world.run(10.0);
