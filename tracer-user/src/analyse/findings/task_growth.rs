@@ -278,7 +278,7 @@ fn judge(
     } else if is_share(growth.finished, lived, LIKELY_FINISHED) {
         Some("some of them finish: it may be a rise in load")
     } else if case.events_are_missing() {
-        Some("events were lost: ends of tasks may be among them")
+        Some("not all events were seen: ends of tasks may be missing")
     } else if !growth.sees_polls || is_share(growth.older_polled, growth.older.max(1), 5) {
         Some("the older ones still make progress, or it is not known whether they do")
     } else if waits.known == 0 {

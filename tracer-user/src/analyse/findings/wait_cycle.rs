@@ -53,7 +53,7 @@ fn sighting(case: &Case<'_>, facts: &Facts<'_>, circle: &Circle<'_>, rules: Rule
     if case.events_are_missing() && certainty == Certainty::Proved {
         certainty = Certainty::Likely;
         evidence.push(
-            "events were lost: that none of them was polled meanwhile is told by memory alone"
+            "not all events were seen: that none of them was polled meanwhile is told by memory alone"
                 .to_owned(),
         );
     }
