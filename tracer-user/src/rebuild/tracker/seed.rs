@@ -29,7 +29,8 @@ impl Tracker {
     /// As [`Tracker::seed`], and says of tasks that an earlier snapshot listed and this one does
     /// not that they are over: a task can end without a poll, when its runtime shuts down, or in one
     /// that was not seen. So it says of tasks that no snapshot listed, but others of their type
-    /// (any, where all runtimes list all of their tasks), where not everything was seen since they were seen last. Does nothing of the kind after a snapshot that
+    /// (any, where all runtimes list all of their tasks), where not everything was seen since they
+    /// were seen last. Does nothing of the kind after a snapshot that
     /// is not complete. The records from before `time` must have been applied.
     pub fn reconcile(&mut self, snapshot: &Snapshot, time: u64, into: &mut Vec<Event>) {
         self.seed(snapshot, time, into);
