@@ -17,8 +17,9 @@ use serde_json::Value;
 use support::Build;
 use support::command::run;
 use support::fixture::Fixture;
-use tracer_user::analyse::history::History;
+use tracer_user::analyse::history::{History, TaskHistory, UnitHistory};
 use tracer_user::export::recording::{Item, Reader, Window, builder, join};
+use tracer_user::rebuild::event::Outcome;
 use tracer_user::rebuild::watching::Watching;
 
 fn permitted() -> bool {
@@ -254,6 +255,52 @@ fn live_a_hot_type_goes_into_windows_alone() {
         assert!(report.stdout.contains(words), "{}", report.stdout);
     }
     assert!(!report.stdout.contains("Findings"), "{}", report.stdout);
+    assert!(target.is_alive());
+}
+
+/// In a runtime of one thread: no look at memory lists any of them, and they could be of a `LocalSet`.
+#[test]
+fn live_tasks_that_end_in_a_pause_are_over_at_the_next_look() {
+    if !permitted() {
+        return;
+    }
+    let load = ["--current-thread", "--spinners", "1", "--visitors", "150"];
+    let others = ["--pairs", "0", "--yielders", "0", "--sleepers", "3"];
+    let mut target = Fixture::start(Build::Release, "busy", &[&load[..], &others].concat());
+    let pid = target.pid().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.astrace");
+    let path = file.to_str().unwrap();
+    let budget = ["--max-overhead", "20"];
+    let recorded = run(&[
+        &["record", "--pid", &pid, "-d", "9", "-o", path],
+        &budget[..],
+    ]
+    .concat());
+    let said = &recorded.stderr;
+    assert_eq!(recorded.code, Some(0), "{said}");
+    // Who waits at the door, one that spins and three that sleep; and the thread's own future, if it was
+    // found between two polls.
+    let live = |number| said.contains(&format!("tasks      {number} live"));
+    assert!(live(5) || live(6), "{said}");
+
+    let (history, watching) = read(&file);
+    let is_visitor = |task: &&TaskHistory| {
+        let future = task.future.as_deref().unwrap_or_default();
+        future.contains("visitor")
+    };
+    let seen: Vec<&TaskHistory> = history
+        .units
+        .iter()
+        .filter_map(UnitHistory::task)
+        .filter(is_visitor)
+        .collect();
+    assert!(seen.len() >= 5, "{said}");
+    assert!(seen.iter().all(|task| task.end.is_some()), "{seen:?}");
+    // Some of them ended where nobody saw it.
+    let ends = seen.iter().filter_map(|task| task.end);
+    let unseen = ends.filter(|end| end.outcome == Outcome::Over).count();
+    assert!(unseen > 0, "{:?} {seen:?}", pauses(&watching));
     assert!(target.is_alive());
 }
 

@@ -20,6 +20,9 @@ use crate::rebuild::watching::Watching;
 use crate::stream::{PanicTold, Tree};
 use crate::walk::flat::{Decoder, Told};
 
+/// Tasks that are looked after at most, because they may have ended unseen.
+const MOST_MISSED: usize = 100_000;
+
 /// What the view says of the target, and of what the session itself knows.
 #[derive(Clone, Debug, Default)]
 pub struct About {
@@ -243,12 +246,22 @@ impl Follower {
             }
         }
         for reading in std::mem::take(&mut self.waiting) {
-            if reading.time <= released {
+            // What happened while it was read is older than what it tells of.
+            let end = reading
+                .time
+                .saturating_add(u64::try_from(reading.took.as_nanos()).unwrap_or(u64::MAX));
+            if end <= released {
                 self.apply_reading(reading);
             } else {
                 self.waiting.push(reading);
             }
         }
+    }
+
+    /// Live tasks that may have ended unseen.
+    #[must_use]
+    pub fn missed(&self, now: u64) -> Vec<TaskKey> {
+        self.tracker.missed(now, MOST_MISSED)
     }
 
     /// Takes the estimate of what the session costs the target, as a share of one CPU.

@@ -2,6 +2,7 @@
 
 use tracer_common::RecordKind;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +88,7 @@ fn poll_begin(task: u64, time: u64) -> Record {
 
 fn reading(snapshot: Result<Snapshot, &str>, time: u64, moment: Moment) -> Reading {
     Reading {
+        gone: HashSet::new(),
         suspensions: Vec::new(),
         time,
         took: Duration::ZERO,

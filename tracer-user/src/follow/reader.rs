@@ -2,13 +2,14 @@
 //! the screen, and all of them again now and then and at the end. What it costs is bounded by
 //! resting in proportion to the work.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::rebuild::snapshot::{Snapshot, TaskInfo};
-use crate::rebuild::tracker::TaskKey;
+use crate::rebuild::tracker::{TaskKey, key_of_listed};
 use crate::show::live::exchange::Exchange;
 use crate::show::live::model::TreeReading;
 use crate::walk::flat::Told;
@@ -38,6 +39,12 @@ pub trait ReadTasks {
             .unwrap_or_else(|reason| keys.iter().map(|_| Err(reason.clone())).collect())
     }
 
+    /// Those of these tasks that memory proves to be over; no list of the last [`ReadTasks::all`] had them.
+    fn gone(&mut self, keys: &[TaskKey]) -> HashSet<TaskKey> {
+        let _ = keys;
+        HashSet::new()
+    }
+
     /// Where the idle tasks of a snapshot that was just taken stand, told as the kernel's walk tells
     /// it.
     fn suspensions(&mut self, snapshot: &Snapshot) -> Vec<(TaskKey, Told)> {
@@ -64,6 +71,8 @@ pub struct Reading {
     pub took: Duration,
     /// What it told, or why not.
     pub snapshot: Result<Arc<Snapshot>, String>,
+    /// Tasks that may have ended unseen, and have.
+    pub gone: HashSet<TaskKey>,
     /// Where idle tasks stand, each read after `time`.
     pub suspensions: Vec<(TaskKey, Told)>,
     /// Which one it is.
@@ -126,7 +135,7 @@ pub fn run(
     rhythm: Rhythm,
 ) {
     let read_all = |tasks: &mut _, moment| {
-        let reading = all(tasks, &clock, moment);
+        let reading = all(tasks, &exchange.missed(), &clock, moment);
         let took = reading.took;
         // A follower that has gone needs nothing any more.
         let _ = readings.send(reading);
@@ -165,7 +174,12 @@ pub fn run(
     drop(readings);
 }
 
-fn all(tasks: &mut impl ReadTasks, clock: &impl Fn() -> u64, moment: Moment) -> Reading {
+fn all(
+    tasks: &mut impl ReadTasks,
+    missed: &[TaskKey],
+    clock: &impl Fn() -> u64,
+    moment: Moment,
+) -> Reading {
     let start = Instant::now();
     let time = clock();
     let snapshot = tasks.all().map(|mut snapshot| {
@@ -173,12 +187,16 @@ fn all(tasks: &mut impl ReadTasks, clock: &impl Fn() -> u64, moment: Moment) -> 
         snapshot.time = time;
         Arc::new(snapshot)
     });
-    let suspensions = match &snapshot {
-        Ok(snapshot) => tasks.suspensions(snapshot),
-        Err(_) => Vec::new(),
+    let (gone, suspensions) = match &snapshot {
+        Ok(snapshot) => (
+            tasks.gone(&unlisted(missed, snapshot)),
+            tasks.suspensions(snapshot),
+        ),
+        Err(_) => Default::default(),
     };
     Reading {
         time,
+        gone,
         suspensions,
         took: start.elapsed(),
         snapshot,
@@ -187,9 +205,21 @@ fn all(tasks: &mut impl ReadTasks, clock: &impl Fn() -> u64, moment: Moment) -> 
     }
 }
 
+/// Those that the snapshot does not list.
+fn unlisted(keys: &[TaskKey], snapshot: &Snapshot) -> Vec<TaskKey> {
+    if keys.is_empty() {
+        return Vec::new();
+    }
+    let listed: HashSet<TaskKey> = snapshot.tasks.iter().map(key_of_listed).collect();
+    let mut keys = keys.to_vec();
+    keys.retain(|key| !listed.contains(key));
+    keys
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Address;
     use crate::show::live::table::samples;
     use tokio::sync::mpsc::unbounded_channel;
 
@@ -248,5 +278,54 @@ mod tests {
             moments.push(reading.moment);
         }
         assert_eq!(moments, [Moment::Start, Moment::End]);
+    }
+
+    /// A target of which all tasks but one are listed.
+    struct One;
+
+    impl ReadTasks for One {
+        fn all(&mut self) -> Result<Snapshot, String> {
+            let mut snapshot = Snapshot::empty(1);
+            snapshot.tasks.push(TaskInfo {
+                id: "tokio/7".to_owned(),
+                address: Address(0x1000),
+                ..TaskInfo::default()
+            });
+            Ok(snapshot)
+        }
+
+        fn some(&mut self, _: &[TaskKey]) -> Result<Vec<Result<TaskInfo, String>>, String> {
+            Err("not asked".to_owned())
+        }
+
+        fn gone(&mut self, keys: &[TaskKey]) -> HashSet<TaskKey> {
+            keys.iter().copied().collect()
+        }
+
+        fn threads(&mut self) -> Vec<(u32, Arc<str>)> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn tasks_that_may_have_ended_are_looked_after_where_they_are_not_listed() {
+        let key = |address, id| TaskKey {
+            address: Address(address),
+            id: Some(id),
+        };
+        let exchange = Exchange::default();
+        exchange.stop();
+        exchange.put_missed(vec![key(0x1000, 7), key(0x1000, 6), key(0x2000, 8)]);
+        let (sender, mut receiver) = unbounded_channel();
+        run(
+            &mut One,
+            &exchange,
+            || 7,
+            sender,
+            || false,
+            Rhythm::default(),
+        );
+        let gone = receiver.try_recv().unwrap().gone;
+        assert_eq!(gone, HashSet::from([key(0x1000, 6), key(0x2000, 8)]));
     }
 }

@@ -319,6 +319,7 @@ async fn follow(
                 if showing.wants_tables() {
                     follower.take_overhead(session.overhead().of_one_cpu());
                 }
+                exchange.put_missed(follower.missed(monotonic_ns()));
                 follower.record_statistics(monotonic_ns());
                 outlet.line(started.elapsed(), follower.counts());
             }
@@ -331,6 +332,7 @@ async fn follow(
         terminal::give_back();
         std::process::exit(ABORTED);
     });
+    exchange.put_missed(follower.missed(ended_at));
     exchange.stop();
     outlet.close();
     if session.link_kind() == LinkKind::Perf {

@@ -1,6 +1,6 @@
 //! tokio's tasks in a live process, for the reader of memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use procfs::{CurrentSI as _, KernelStats};
@@ -33,6 +33,8 @@ pub struct TokioTasks<'p, 'd, 'a> {
     level: DebugInfoLevel,
     build_id: Option<String>,
     tables: Arc<Tables>,
+    /// The lists that were read to their end when all tasks were read.
+    owners: foldhash::HashSet<u64>,
     /// Roots without a task header, as they were found with all tasks.
     roots: HashMap<Address, TaskInfo>,
 }
@@ -62,6 +64,7 @@ impl<'p, 'd, 'a> TokioTasks<'p, 'd, 'a> {
             level,
             build_id,
             tables,
+            owners: foldhash::HashSet::default(),
             roots: HashMap::new(),
         }
     }
@@ -91,12 +94,13 @@ impl ReadTasks for TokioTasks<'_, '_, '_> {
         self.check_alive()?;
         let time = crate::stream::monotonic_ns();
         let memory = self.memory();
-        let found = match &self.source {
+        let mut found = match &self.source {
             TaskSource::Types(inspector) => inspector.tasks(self.process, &memory),
             TaskSource::Shapes(inspector) => inspector.tasks(self.process, &memory),
             TaskSource::Unreadable(reason) => return Err(reason.clone()),
         };
         self.check_alive()?;
+        self.owners = std::mem::take(&mut found.owners);
         self.roots = found
             .tasks
             .iter()
@@ -146,6 +150,21 @@ impl ReadTasks for TokioTasks<'_, '_, '_> {
             Ok(task)
         };
         Ok(keys.iter().map(one).collect())
+    }
+
+    fn gone(&mut self, keys: &[TaskKey]) -> HashSet<TaskKey> {
+        let memory = self.memory();
+        let gone = match &self.source {
+            _ if keys.is_empty() => return HashSet::new(),
+            TaskSource::Types(inspector) => inspector.gone(keys, &self.owners, &memory),
+            TaskSource::Shapes(inspector) => inspector.gone(keys, &self.owners, &memory),
+            TaskSource::Unreadable(_) => HashSet::new(),
+        };
+        // Of a process that has ended nothing can be read.
+        match self.check_alive() {
+            Ok(()) => gone,
+            Err(_) => HashSet::new(),
+        }
     }
 
     fn suspensions(&mut self, snapshot: &Snapshot) -> Vec<(TaskKey, Told)> {

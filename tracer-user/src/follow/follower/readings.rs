@@ -38,6 +38,7 @@ impl Follower {
             time,
             snapshot,
             moment,
+            gone,
             suspensions,
             ..
         } = reading;
@@ -59,7 +60,7 @@ impl Follower {
         if moment == Moment::Start {
             self.tracker.seed(&snapshot, time, &mut events);
         } else {
-            self.tracker.reconcile(&snapshot, time, &mut events);
+            self.tracker.reconcile(&snapshot, &gone, time, &mut events);
         }
         self.record(events);
         self.apply_suspensions(suspensions, time);

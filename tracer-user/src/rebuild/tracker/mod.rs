@@ -34,7 +34,7 @@ mod truth_tests;
 #[cfg(test)]
 mod unit_tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tracer_common::{Record, RecordKind};
@@ -146,8 +146,6 @@ pub struct Tracker {
     now: u64,
     /// Records up to this time may be missing.
     clean_since: u64,
-    /// Futures of tasks that snapshots have listed.
-    listed_futures: HashSet<Arc<str>>,
     /// What is watched.
     watching: Watching,
     /// Since when polls of all tasks are watched; [`u64::MAX`] when they are not.
@@ -175,7 +173,6 @@ impl Tracker {
             next_unit: 0,
             now: 0,
             clean_since: 0,
-            listed_futures: HashSet::new(),
             watching: Watching::everything(0),
             all_polls_since: 0,
             wakes_since: 0,

@@ -8,9 +8,6 @@ use super::{Task, Tracker};
 use crate::rebuild::event::{Event, Outcome};
 use crate::rebuild::snapshot::{Snapshot, TaskInfo, TaskState};
 
-/// Futures of tasks that snapshots have listed are remembered up to this many.
-const MAX_FUTURES: usize = 10_000;
-
 /// A task that is spawned is in its runtime's list this soon, nanoseconds, whatever else the machine does.
 const BEING_MADE_NS: u64 = 100_000_000;
 
@@ -28,59 +25,69 @@ impl Tracker {
 
     /// As [`Tracker::seed`], and says of tasks that an earlier snapshot listed and this one does
     /// not that they are over: a task can end without a poll, when its runtime shuts down, or in one
-    /// that was not seen. So it says of tasks that no snapshot listed, but others of their type
-    /// (any, where all runtimes list all of their tasks), where not everything was seen since they
-    /// were seen last. Does nothing of the kind after a snapshot that
-    /// is not complete. The records from before `time` must have been applied.
-    pub fn reconcile(&mut self, snapshot: &Snapshot, time: u64, into: &mut Vec<Event>) {
+    /// that was not seen. A snapshot that is not complete says nothing of the kind. `gone` are tasks of
+    /// [`Tracker::missed`] that memory proves to be over. The records from before the end of the reading must
+    /// have been applied.
+    pub fn reconcile(
+        &mut self,
+        snapshot: &Snapshot,
+        gone: &HashSet<TaskKey>,
+        time: u64,
+        into: &mut Vec<Event>,
+    ) {
         self.seed(snapshot, time, into);
         let coverage = &snapshot.coverage;
-        if coverage.tasks_listed != coverage.tasks_counted || coverage.torn_tasks > 0 {
-            return;
-        }
+        let is_complete =
+            coverage.tasks_listed == coverage.tasks_counted && coverage.torn_tasks == 0;
         let before = into.len();
         let listed: HashSet<TaskKey> = snapshot.tasks.iter().map(key_of_listed).collect();
-        let seen_until = |task: &Task| {
-            let missed = self.all_polls_since.min(time).max(self.clean_since);
-            (task.last_seen < missed).then_some(task.last_event)
-        };
-        // Runtimes of several threads keep all tasks in their lists; of others not all may be found.
-        let lists_all = !snapshot.runtimes.is_empty()
-            && snapshot
-                .runtimes
-                .iter()
-                .all(|runtime| runtime.scheduler == "multi_thread");
-        let is_listed_type = |task: &Task| {
-            let future = task.future.as_ref();
-            task.key.id.is_some()
-                && future.is_some_and(|future| {
-                    self.listed_futures.contains(future) || lists_all && !is_blocking(future)
-                })
-        };
-        let gone: Vec<(TaskKey, u64)> = self
+        let over: Vec<(TaskKey, u64)> = self
             .table
             .iter()
             .filter(|task| !task.is_over() && task.open.is_none() && !listed.contains(&task.key))
-            .filter_map(|task| match seen_until(task) {
-                // It ended some time after that: nothing is known of it from then on.
-                Some(end) if task.listed || is_listed_type(task) => {
-                    (task.last_seen.saturating_add(BEING_MADE_NS) < time).then_some((task.key, end))
+            .filter_map(|task| {
+                let should_be_listed = is_complete && task.listed;
+                match self.missed_since(task, time) {
+                    // It ended some time after that: nothing is known of it from then on.
+                    Some(end) if should_be_listed || gone.contains(&task.key) => {
+                        let is_made = task.last_seen.saturating_add(BEING_MADE_NS) < time;
+                        is_made.then_some((task.key, end))
+                    }
+                    _ if should_be_listed && task.last_seen < time => Some((task.key, time)),
+                    _ => None,
                 }
-                _ if task.listed && task.last_seen < time => Some((task.key, time)),
-                _ => None,
             })
             .collect();
-        for (key, end) in gone {
+        for (key, end) in over {
             self.finish(&key, end, Outcome::Over, into);
         }
         self.counts.events += (into.len() - before) as u64;
     }
 
+    /// Live tasks that may have ended unseen, at most so many: not everything was seen since they were seen
+    /// last.
+    #[must_use]
+    pub fn missed(&self, now: u64, most: usize) -> Vec<TaskKey> {
+        if self.all_polls_since == 0 && self.clean_since == 0 {
+            return Vec::new();
+        }
+        self.table
+            .iter()
+            .filter(|task| task.key.id.is_some() && !task.is_over())
+            .filter(|task| self.missed_since(task, now).is_some())
+            .map(|task| task.key)
+            .take(most)
+            .collect()
+    }
+
+    /// The last event of a task of which something may have been missed since.
+    fn missed_since(&self, task: &Task, now: u64) -> Option<u64> {
+        let missed = self.all_polls_since.min(now).max(self.clean_since);
+        (task.last_seen < missed).then_some(task.last_event)
+    }
+
     fn seed_task(&mut self, info: &TaskInfo, time: u64, into: &mut Vec<Event>) {
         let key = key_of_listed(info);
-        if self.listed_futures.len() < MAX_FUTURES && !self.listed_futures.contains(&info.future) {
-            self.listed_futures.insert(Arc::clone(&info.future));
-        }
         if let Some(task) = self.table.get_mut(&key) {
             if task.is_over() {
                 return;
@@ -114,11 +121,6 @@ impl Tracker {
         task.describe(time, into);
         self.table.insert(task);
     }
-}
-
-/// Whether it is the work of a thread, which no list of tasks has.
-fn is_blocking(future: &str) -> bool {
-    future.contains("BlockingTask<") || future.ends_with("BlockingTask")
 }
 
 /// The key of a task in a snapshot: `tokio/17` carries the runtime's id, `tokio/block_on/1` is a

@@ -1,12 +1,12 @@
 //! The table's arithmetic and the rarer turns, one by one.
 
+use std::collections::HashSet;
+
 use tracer_common::{PollEndCause, STATE_UNREADABLE};
 
 use super::*;
 use crate::rebuild::event::{Unit, WakeEffect};
-use crate::rebuild::snapshot::{
-    Coverage, DebugInfoLevel, ProcessInfo, RuntimeInfo, SCHEMA, Snapshot, TaskInfo,
-};
+use crate::rebuild::snapshot::{Coverage, DebugInfoLevel, ProcessInfo, SCHEMA, Snapshot, TaskInfo};
 use crate::rebuild::suspension::{FutureState, Place, SuspendedFuture};
 use crate::rebuild::tree::{NodeKind, NodeState};
 
@@ -468,34 +468,23 @@ fn tasks_from_memory_are_existing_ones_and_leave_when_memory_says_so() {
     assert_eq!(run.task().polls, 1);
 
     let second = snapshot(&[("tokio/7", HEADER), ("tokio/block_on/1", 0x7ffe_0000)]);
-    run.tracker.reconcile(&second, 2_000, &mut run.events);
+    run.tracker
+        .reconcile(&second, &HashSet::new(), 2_000, &mut run.events);
     assert_eq!(run.tracker.statistics().live, 2);
     assert_eq!(run.tracker.statistics().over, 1);
 
     let mut torn = snapshot(&[]);
     torn.coverage.torn_tasks = 1;
-    run.tracker.reconcile(&torn, 3_000, &mut run.events);
+    run.tracker
+        .reconcile(&torn, &HashSet::new(), 3_000, &mut run.events);
     assert_eq!(run.tracker.statistics().live, 2, "no proof");
 }
 
 #[test]
 fn a_task_that_ended_in_a_pause_is_over_as_soon_as_memory_says_so() {
-    let live_with = |pause: bool, future: &str, schedulers: &[&'static str]| {
-        let mut run = Run::new(Options {
-            probe_names: vec![Some(future.into())],
-            ..Options::default()
-        });
-        let mut listed = snapshot(&[("tokio/8", HEADER + 0x100)]);
-        listed.runtimes = schedulers
-            .iter()
-            .map(|&scheduler| RuntimeInfo {
-                runtime: "tokio",
-                scheduler,
-                address: Address(0x1000),
-                tasks_listed: 1,
-                tasks_counted: Some(1),
-            })
-            .collect();
+    let live = |pause: bool, is_gone: bool| {
+        let mut run = Run::new(Options::default());
+        let listed = snapshot(&[("tokio/8", HEADER + 0x100)]);
         run.tracker.seed(&listed, 1_000, &mut run.events);
         run.apply(&[
             record(RecordKind::PollBegin, 1_200),
@@ -510,29 +499,26 @@ fn a_task_that_ended_in_a_pause_is_over_as_soon_as_memory_says_so() {
             let again = Watching::everything(2_000);
             run.tracker.watching(&again, &mut run.events);
         }
-        run.tracker.reconcile(&listed, 50_000_000, &mut run.events);
-        assert_eq!(run.tracker.statistics().live, 2, "it may be on its way");
-        run.tracker.reconcile(&listed, 500_000_000, &mut run.events);
-        let over = run
-            .events
-            .iter()
-            .find(|event| matches!(event.kind, EventKind::Finished { .. }));
-        assert!(over.is_none_or(|over| over.time == 1_300), "{over:?}");
-        run.tracker.statistics().live
+        let missed = run.tracker.missed(50_000_000, 10);
+        let ended = TaskKey::of(HEADER, 7);
+        assert_eq!(missed.contains(&ended), pause, "{missed:?}");
+        assert!(run.tracker.missed(50_000_000, 0).is_empty());
+        let gone = HashSet::from_iter(is_gone.then_some(ended));
+        for (time, live) in [
+            (50_000_000, 2),
+            (500_000_000, 2 - usize::from(pause && is_gone)),
+        ] {
+            run.tracker.reconcile(&listed, &gone, time, &mut run.events);
+            assert_eq!(run.tracker.statistics().live, live, "it may be on its way");
+        }
+        let mut kinds = run.events.iter();
+        kinds
+            .find(|event| matches!(event.kind, EventKind::Finished { .. }))
+            .map(|event| event.time)
     };
-    let live = |pause, future| live_with(pause, future, &[]);
-    assert_eq!(live(true, "app::main"), 1);
-    assert_eq!(live(false, "app::main"), 2, "its end would have been seen");
-    // A connection that came and went between two looks.
-    let threads = &["multi_thread"];
-    assert_eq!(live_with(true, "app::connection", threads), 1);
-    assert_eq!(live_with(true, "tokio::BlockingTask<app::f>", threads), 2);
-    assert_eq!(
-        live_with(true, "app::local", &["multi_thread", "local_set"]),
-        2
-    );
-    // Memory may not tell such tasks at all: blocking ones, or those of a `LocalSet`.
-    assert_eq!(live(true, "app::local"), 2);
+    assert_eq!(live(true, true), Some(1_300), "when it was seen last");
+    assert_eq!(live(true, false), None, "memory does not prove it");
+    assert_eq!(live(false, true), None, "its end would have been seen");
 }
 
 #[test]

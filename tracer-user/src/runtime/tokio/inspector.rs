@@ -15,14 +15,16 @@ use crate::locate::{self, Process};
 use crate::memory::Memory;
 use crate::object::{Binary, TlsSegment};
 use crate::rebuild::snapshot::{Coverage, DebugInfoLevel, RuntimeInfo, TaskInfo, ThreadInfo};
+use crate::rebuild::tracker::TaskKey;
 use crate::rebuild::tree::AwaitNode;
 use crate::walk::{Futures, Limits, Walker};
 
 use super::batch::{Batches, Habits};
 use super::claims;
 use super::descriptors::{self, Described};
+use super::gone::{self, Header};
 use super::handles::{self, ContextVariable, Handle, Scheduler};
-use super::layout::TaskLayout;
+use super::layout::{StateWord, TaskLayout};
 use super::leaves::{LocalSetSeen, TokioLeaves};
 use super::lists::{self, Listing};
 use super::roots::{RootError, RootType, Roots};
@@ -80,6 +82,8 @@ pub struct Found {
     pub tasks: Vec<TaskInfo>,
     /// Threads of the process.
     pub threads: Vec<ThreadInfo>,
+    /// The lists that were read to their end, by the id that the headers of their tasks keep.
+    pub owners: HashSet<u64>,
     /// Tasks whose memory never stood still.
     pub torn: u64,
     /// What the reader should know.
@@ -169,6 +173,31 @@ impl<'d, 'a> Inspector<'d, 'a> {
         let waited_for = descriptors::waited_for(&tasks);
         Described::ask(self.pid, &waited_for).tell(&mut tasks);
         tasks.into_iter().map(|task| (task.address, task)).collect()
+    }
+
+    /// Those of these tasks that are over, as far as memory proves it. None of them may be in a list that
+    /// was read since it was seen last; `owners` are the lists that were read to their end ([`Found::owners`]).
+    #[must_use]
+    pub fn gone(
+        &self,
+        keys: &[TaskKey],
+        owners: &HashSet<u64>,
+        memory: &dyn Memory,
+    ) -> std::collections::HashSet<TaskKey> {
+        gone::of(keys, owners, |key| {
+            let header = key.address;
+            Header {
+                state: memory
+                    .u64(header.add(self.layout.state))
+                    .ok()
+                    .map(StateWord),
+                id: self.layout.task_id(memory, header).ok().flatten(),
+                owner: self
+                    .layout
+                    .owner
+                    .and_then(|owner| memory.u64(header.add(owner)).ok()),
+            }
+        })
     }
 
     /// The path of the future that a task with this vtable has.
@@ -373,6 +402,9 @@ impl<'d, 'a> Inspector<'d, 'a> {
                 listing.counted.unwrap_or(0),
                 listing.headers.len()
             ));
+        }
+        if listing.is_consistent() && !listing.cut {
+            found.owners.extend(lists::owner_id(owned));
         }
         found.runtimes.push(RuntimeInfo {
             runtime: "tokio",

@@ -23,6 +23,9 @@ pub struct TaskLayout {
     pub state: u64,
     /// `Header.vtable`.
     pub vtable: u64,
+    /// `Header.owner_id`: the id of the list that the task is in, or was in last; 0 for none. `None` when
+    /// not described.
+    pub owner: Option<u64>,
     /// Size of `Header`.
     pub header_size: u64,
     /// `Vtable.poll`.
@@ -56,6 +59,7 @@ impl TaskLayout {
         Some(Self {
             state: info.field(header, "state")?.offset,
             vtable: vtable.offset,
+            owner: info.field(header, "owner_id").map(|field| field.offset),
             header_size: info.type_at(header)?.size,
             vtable_poll: info.field(vtable_type, "poll")?.offset,
             vtable_trailer_offset: info.field(vtable_type, "trailer_offset")?.offset,

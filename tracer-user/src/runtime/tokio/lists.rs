@@ -163,6 +163,14 @@ impl<'l> Lists<'l> {
     }
 }
 
+/// The id of a runtime's list, as the headers of its tasks keep it (`owner_id`; `OwnedTasks.id` and
+/// `LocalOwnedTasks.id`, of one counter for both). `None` where that is not described.
+#[must_use]
+pub(super) fn owner_id(owned: Value<'_, '_>) -> Option<u64> {
+    let id = owned.field("id").and_then(Value::word).ok()?;
+    (id != 0).then_some(id)
+}
+
 /// The type `OwnedTasks<..>` inside a handle: `shared.owned`.
 ///
 /// # Errors
@@ -183,6 +191,7 @@ mod tests {
     const LAYOUT: TaskLayout = TaskLayout {
         state: 0,
         vtable: 16,
+        owner: Some(24),
         header_size: 32,
         vtable_poll: 0,
         vtable_trailer_offset: 56,

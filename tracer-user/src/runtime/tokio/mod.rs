@@ -8,6 +8,7 @@ pub mod block_on;
 mod claims;
 mod conventions;
 mod descriptors;
+mod gone;
 mod handles;
 mod inspector;
 mod layout;

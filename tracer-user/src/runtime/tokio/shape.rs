@@ -7,12 +7,13 @@
 //! stored beside it. Nothing is believed that this does not confirm.
 //!
 //! Layout (tokio 1.35 to 1.54, read from the source; without `tokio_unstable`): `Header { state@0,
-//! vtable@16 }`; `Trailer { owned: { prev@0, next@8 }, waker@16 }`; a shard is 24 bytes: a mutex's word, head,
+//! vtable@16, owner_id@24 }`; `Trailer { owned: { prev@0, next@8 }, waker@16 }`; a shard is 24 bytes: a mutex's word, head,
 //! tail; `ShardedList { lists: Box<[_]>, added, count, shard_mask }` in any order.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::gone::{self, Header};
 use super::handles::Scheduler;
 use super::inspector::Found;
 use super::layout::StateWord;
@@ -24,9 +25,11 @@ use crate::memory::{Memory, Nearby};
 use crate::object::{Binary, TlsSegment};
 use crate::plan::{Names, TaskVtable, future_of_poll, task_vtables};
 use crate::rebuild::snapshot::{RuntimeInfo, TaskInfo};
+use crate::rebuild::tracker::TaskKey;
 
 const STATE: u64 = 0;
 const VTABLE: u64 = 16;
+const OWNER: u64 = 24;
 const NEXT: u64 = 8;
 const TRAILER_WAKER: u64 = 16;
 const SHARD: u64 = 24;
@@ -220,7 +223,12 @@ impl ShapeInspector {
             seen.insert(Address(lists));
             let scheduler = candidate.scheduler;
             let counted = near.iter().copied().find(|word| *word == listed);
-            if counted.is_none() {
+            if counted.is_some() {
+                // All tasks of a list have its id; of an empty one it is not known.
+                let of_one = |header: &Address| memory.u64(header.add(OWNER)).ok();
+                let owner = headers.first().and_then(of_one);
+                found.owners.extend(owner.filter(|owner| *owner != 0));
+            } else {
                 found.warnings.push(format!(
                     "the tasks of the runtime at {} came and went while they were listed",
                     candidate.handle
@@ -284,6 +292,28 @@ impl ShapeInspector {
         memory
             .pointer(header.add(vtable.trailer_offset).add(NEXT))
             .ok()
+    }
+
+    /// As [`super::Inspector::gone`].
+    #[must_use]
+    pub fn gone(
+        &self,
+        keys: &[TaskKey],
+        owners: &foldhash::HashSet<u64>,
+        memory: &dyn Memory,
+    ) -> HashSet<TaskKey> {
+        gone::of(keys, owners, |key| {
+            let header = key.address;
+            Header {
+                state: memory.u64(header.add(STATE)).ok().map(StateWord),
+                // A vtable that was not recognised in the file proves nothing.
+                id: match self.vtable(header, memory) {
+                    Some((_, vtable)) => memory.u64(header.add(u64::from(vtable.id_offset))).ok(),
+                    None => key.id,
+                },
+                owner: memory.u64(header.add(OWNER)).ok(),
+            }
+        })
     }
 
     /// The task at `header`, if there is one.

@@ -19,6 +19,8 @@ pub struct Exchange {
     wanted_changed: Condvar,
     /// Somebody asked for a reading of all tasks.
     all_wanted: AtomicBool,
+    /// Tasks that may have ended unseen.
+    missed: Mutex<Arc<[TaskKey]>>,
     /// Bounded by the tasks on the screen: only these are read.
     readings: Mutex<HashMap<TaskKey, TreeReading>>,
     selected: Mutex<Option<TreeReading>>,
@@ -107,6 +109,17 @@ impl Exchange {
     /// What was found until now, once.
     pub fn take_found(&self) -> Option<Arc<Found>> {
         lock(&self.found).take()
+    }
+
+    /// Says which tasks may have ended unseen: it is looked after them when all tasks are read.
+    pub fn put_missed(&self, missed: Vec<TaskKey>) {
+        *lock(&self.missed) = missed.into();
+    }
+
+    /// The tasks that may have ended unseen.
+    #[must_use]
+    pub fn missed(&self) -> Arc<[TaskKey]> {
+        Arc::clone(&lock(&self.missed))
     }
 
     /// Ends the view and the reader.
