@@ -57,6 +57,16 @@ struct Candidate {
     scheduler: Scheduler,
 }
 
+/// Tasks that are listed behind a thread-local pointer.
+#[derive(Debug)]
+struct Listing {
+    handle: Address,
+    scheduler: Scheduler,
+    headers: Vec<Address>,
+    /// The runtime's own counter, where it was found.
+    counted: Option<u64>,
+}
+
 impl ShapeInspector {
     /// Prepares reading; `None` when the binary holds no task vtable. `symbols` is the binary or
     /// the file with its symbols, `named` what debug information without types says of functions.
@@ -106,13 +116,14 @@ impl ShapeInspector {
         let mut seen_lists = HashSet::new();
         let threads: Vec<i32> = process.threads().iter().map(|thread| thread.tid).collect();
         let mut candidates: Vec<(i32, Address)> = Vec::new();
+        let mut listings = Vec::new();
         for (tid, pointer) in locate::thread_pointers(self.pid, memory, &threads) {
             match pointer {
                 Ok(pointer) => {
                     for candidate in self.candidates(pointer, memory) {
                         candidates.push((tid, candidate.handle));
                         if seen_handles.insert(candidate.handle) {
-                            self.handle(&candidate, memory, &mut seen_lists, &mut found);
+                            self.handle(&candidate, memory, &mut seen_lists, &mut listings);
                         }
                     }
                 }
@@ -120,6 +131,9 @@ impl ShapeInspector {
                     "thread {tid}: its thread-locals were not found: {error}"
                 )),
             }
+        }
+        for listing in distinct(listings) {
+            self.tell(listing, memory, &mut found);
         }
         if found.runtimes.is_empty() {
             found.warnings.push(
@@ -187,10 +201,9 @@ impl ShapeInspector {
         candidate: &Candidate,
         memory: &dyn Memory,
         seen: &mut HashSet<Address>,
-        found: &mut Found,
+        listings: &mut Vec<Listing>,
     ) {
-        // Tasks lie near each other, mostly. What is told of one is read once, so that a copy which is
-        // some milliseconds old tells it as well.
+        // Tasks lie near each other, mostly.
         let nearby = Nearby::new(memory);
         let read = [HANDLE_BYTES, HANDLE_BYTES / 2, HANDLE_BYTES / 4]
             .into_iter()
@@ -221,32 +234,45 @@ impl ShapeInspector {
                 continue;
             }
             seen.insert(Address(lists));
-            let scheduler = candidate.scheduler;
-            let counted = near.iter().copied().find(|word| *word == listed);
-            if counted.is_some() {
-                // All tasks of a list have its id; of an empty one it is not known.
-                let of_one = |header: &Address| memory.u64(header.add(OWNER)).ok();
-                let owner = headers.first().and_then(of_one);
-                found.owners.extend(owner.filter(|owner| *owner != 0));
-            } else {
-                found.warnings.push(format!(
-                    "the tasks of the runtime at {} came and went while they were listed",
-                    candidate.handle
-                ));
-            }
-            found.runtimes.push(RuntimeInfo {
-                runtime: "tokio",
-                scheduler: scheduler.name(),
-                address: candidate.handle,
-                tasks_listed: listed,
-                tasks_counted: counted,
+            listings.push(Listing {
+                handle: candidate.handle,
+                scheduler: candidate.scheduler,
+                counted: near.iter().copied().find(|word| *word == listed),
+                headers,
             });
-            found.tasks.extend(
-                headers
-                    .into_iter()
-                    .filter_map(|header| self.task(header, scheduler, &nearby)),
-            );
         }
+    }
+
+    fn tell(&self, listing: Listing, memory: &dyn Memory, found: &mut Found) {
+        let Listing {
+            handle,
+            scheduler,
+            counted,
+            headers,
+        } = listing;
+        if counted.is_some() {
+            // All tasks of a list have its id; of an empty one it is not known.
+            let of_one = |header: &Address| memory.u64(header.add(OWNER)).ok();
+            let owner = headers.first().and_then(of_one);
+            found.owners.extend(owner.filter(|owner| *owner != 0));
+        } else {
+            found.warnings.push(format!(
+                "the tasks of the runtime at {handle} came and went while they were listed"
+            ));
+        }
+        found.runtimes.push(RuntimeInfo {
+            runtime: "tokio",
+            scheduler: scheduler.name(),
+            address: handle,
+            tasks_listed: headers.len() as u64,
+            tasks_counted: counted,
+        });
+        // What is told of one is read once, so that a copy which is some milliseconds old tells it as well.
+        let nearby = Nearby::new(memory);
+        let tasks = headers
+            .into_iter()
+            .filter_map(|header| self.task(header, scheduler, &nearby));
+        found.tasks.extend(tasks);
     }
 
     /// All tasks of a slice of lists, or `None` when it is no such thing; entries are read through
@@ -371,6 +397,21 @@ impl ShapeInspector {
     }
 }
 
+/// Those that are of a list each. On a thread's stack there can be what looks like a handle, with a pointer
+/// into the lists of a real one and a number that fits: it has some of the real one's tasks.
+fn distinct(mut listings: Vec<Listing>) -> Vec<Listing> {
+    listings.sort_by_key(|listing| std::cmp::Reverse(listing.headers.len()));
+    let mut seen = HashSet::new();
+    listings.retain(|listing| {
+        let is_new = listing.headers.iter().all(|header| !seen.contains(header));
+        if is_new {
+            seen.extend(listing.headers.iter().copied());
+        }
+        is_new
+    });
+    listings
+}
+
 /// `size` bytes at `start` as words.
 fn words(memory: &dyn Memory, start: Address, size: u64) -> Option<Vec<u64>> {
     let bytes = memory.bytes(start, usize::try_from(size).ok()?).ok()?;
@@ -380,4 +421,30 @@ fn words(memory: &dyn Memory, start: Address, size: u64) -> Option<Vec<u64>> {
             .filter_map(|word| Some(u64::from_le_bytes(word.try_into().ok()?)))
             .collect(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_tasks_of_a_larger_list_is_no_runtime() {
+        let listing = |handle, headers: &[u64]| Listing {
+            handle: Address(handle),
+            scheduler: Scheduler::Unknown,
+            headers: headers.iter().copied().map(Address).collect(),
+            counted: Some(headers.len() as u64),
+        };
+        let listings = vec![
+            listing(1, &[0x20, 0x30]),
+            listing(2, &[0x10, 0x20, 0x30]),
+            listing(3, &[0x40, 0x50]),
+            listing(4, &[0x50]),
+        ];
+        let handles: Vec<u64> = distinct(listings)
+            .iter()
+            .map(|kept| kept.handle.0)
+            .collect();
+        assert_eq!(handles, [2, 3]);
+    }
 }
