@@ -6,7 +6,8 @@
 //! | `on_probe` | uprobes (uprobe_multi where the kernel has it) | polls, wake-ups, spawns |
 //! | `on_switch` | raw tracepoint `sched_switch` | ends of polls, blocking inside a poll |
 //! | `on_flush` | nothing: the daemon runs it | a CPU's batch of records into its ring |
-//! | `on_nothing` | uprobes, in benches only | the cost of a trap |
+//! | `on_nothing` | uprobes, in benches and to calibrate | the cost of a trap |
+//! | `on_least` | uprobes, in benches only | the cost of a trap that tells the least |
 //! | `on_exec` | raw tracepoint `sched_process_exec` | the target replaced its program |
 //!
 //! There is no return probe, on purpose: a uretprobe replaces the return address on the target's

@@ -7,17 +7,17 @@ use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{
     bpf_get_attach_cookie, bpf_get_current_task_btf, bpf_get_smp_processor_id, bpf_ktime_get_ns,
-    bpf_probe_read_kernel, bpf_task_pt_regs,
+    bpf_probe_read_kernel, bpf_probe_read_user, bpf_task_pt_regs,
 };
 use aya_ebpf::macros::{raw_tracepoint, uprobe};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
-use probe_logic::{Hit, Leave, Thread, on_hit, on_leave, on_return};
+use probe_logic::{Header, Hit, Leave, Thread, on_hit, on_leave, on_return};
 use tracer_common::{Cookie, ProbeKind, Settings};
 
 use crate::kernel::{
     Kernel, count, counters, of_target, pointer, say_once, settings, thread, thread_or_new,
 };
-use crate::maps::{HITS, THREADS, WalkMemory};
+use crate::maps::{BATCHES, HITS, THREADS, WalkMemory};
 use crate::ring::{NOT_NOW, flush};
 use crate::walk::walk_and_send;
 
@@ -133,9 +133,29 @@ fn conclude(context: *mut c_void, begun: &mut MaybeUninit<Begun>) -> u64 {
     1
 }
 
-/// What a trap costs with nothing in it: the floor of `cargo xtask bench`. Never part of a session.
+/// What a trap costs with nothing in it: the floor of `cargo xtask bench`. It watches nothing.
 #[uprobe]
 pub fn on_nothing(_context: ProbeContext) -> u32 {
+    0
+}
+
+/// What a trap costs that tells the least there is to tell, when it was and in what state the task: for
+/// `cargo xtask bench`. Never part of a session.
+#[uprobe]
+pub fn on_least(context: ProbeContext) -> u32 {
+    let Some(batch) = BATCHES.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: for a uprobe the context is the trapped thread's registers, read-only; the value is this
+    // CPU's, and longer than a header; the helper checks the address and never faults.
+    unsafe {
+        (*batch).marker = bpf_ktime_get_ns();
+        bpf_probe_read_user(
+            (*batch).entries.as_mut_ptr().cast(),
+            size_of::<Header>() as u32,
+            (*context.regs).rdi as *const c_void,
+        );
+    }
     0
 }
 

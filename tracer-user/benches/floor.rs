@@ -1,8 +1,8 @@
 //! For `cargo xtask bench overhead`: holds empty programs, or those of a session without a daemon, at
 //! the probes of a process.
 //!
-//! `floor PID entry|pair|all|polls|paths`: empty programs at the entry of tasks' polls; at their
-//! entries and returns; at every probe of the default plan; asynctrace's own at tasks' polls, without
+//! `floor PID entry|pair|all|least|polls|paths`: empty programs at the entry of tasks' polls; at their
+//! entries and returns; at every probe of the default plan; there programs that take the time and read the task's header; asynctrace's own at tasks' polls, without
 //! and with await paths, whose records are taken and thrown away. It prints `{"probes":N}` when they
 //! are in place and takes them out when its standard input ends.
 
@@ -18,7 +18,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use tracer_common::ProbeKind;
-use tracer_user::attach::floor::Floor;
+use tracer_user::attach::floor::{Content, Floor};
 use tracer_user::attach::{Session, SessionOptions};
 use tracer_user::dwarf::DebugInfo;
 use tracer_user::locate::{Process, TargetSelector};
@@ -82,14 +82,19 @@ fn main() {
     let pid = arguments.next().and_then(|pid| pid.parse().ok());
     let what = arguments.next();
     let (Some(pid), Some(what)) = (pid, what) else {
-        panic!("usage: floor PID entry|pair|all|polls|paths");
+        panic!("usage: floor PID entry|pair|all|least|polls|paths");
     };
     let process = Process::find(&TargetSelector::Pid(pid)).unwrap();
-    let mut plan = plan(&process, what != "all");
+    let mut plan = plan(&process, !matches!(what.as_str(), "all" | "least"));
     let ready = || println!("{{\"probes\":{}}}", plan.probes.len());
     match what.as_str() {
-        "entry" | "pair" | "all" => {
-            let floor = Floor::start(&plan, pid, what == "pair").unwrap();
+        "entry" | "pair" | "all" | "least" => {
+            let content = match what.as_str() {
+                "pair" => Content::NothingAndReturns,
+                "least" => Content::Least,
+                _ => Content::Nothing,
+            };
+            let floor = Floor::start(&plan, pid, content).unwrap();
             ready();
             wait();
             drop(floor);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracer_common::{ProbeKind, RecordKind, SHORT_RECORD};
-use tracer_user::attach::floor::Floor;
+use tracer_user::attach::floor::{Content, Floor};
 use tracer_user::attach::{Session, SessionOptions};
 use tracer_user::dwarf::DebugInfo;
 use tracer_user::locate::{Process, TargetSelector};
@@ -147,8 +147,14 @@ fn measure(
     let options = SessionOptions::default();
     let (mut session, _floor) = match variant {
         Variant::Untraced => (None, None),
-        Variant::EmptyEntry => (None, Some(Floor::start(plan, target.pid(), false).unwrap())),
-        Variant::EmptyPair => (None, Some(Floor::start(plan, target.pid(), true).unwrap())),
+        Variant::EmptyEntry => (
+            None,
+            Some(Floor::start(plan, target.pid(), Content::Nothing).unwrap()),
+        ),
+        Variant::EmptyPair => (
+            None,
+            Some(Floor::start(plan, target.pid(), Content::NothingAndReturns).unwrap()),
+        ),
         Variant::Begin => {
             let plain = Plan {
                 walk: WalkPlan::default(),
@@ -164,6 +170,10 @@ fn measure(
             None,
         ),
     };
+    while let Some(session) = session.as_mut().filter(|session| session.is_measuring()) {
+        let until = Instant::now() + Duration::from_millis(100);
+        drain(session, runtime, until, &mut Volume::default());
+    }
     let after = monotonic_ns();
     let mut costs = Vec::new();
     for _ in 0..WINDOWS {

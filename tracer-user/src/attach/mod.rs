@@ -216,6 +216,13 @@ impl Session {
         Ok(session)
     }
 
+    /// Whether the kernel measures the programs, as it does in the first two seconds: each run costs more
+    /// meanwhile. It ends when records are taken.
+    #[must_use]
+    pub const fn is_measuring(&self) -> bool {
+        self.measuring.is_some()
+    }
+
     /// From when on everything is watched: `CLOCK_MONOTONIC`, nanoseconds. Only panics are told from
     /// before.
     #[must_use]

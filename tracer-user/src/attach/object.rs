@@ -208,7 +208,7 @@ impl Loaded {
             .and_then(|program| self.object.functions.get(&program.function_key()))
             .ok_or_else(|| AttachError::BadObject(format!("it has no program {name}")))?;
         let kind = match name {
-            super::programs::PROBE_PROGRAM | super::floor::PROGRAM => {
+            super::programs::PROBE_PROGRAM | super::floor::PROGRAM | super::floor::LEAST => {
                 bpf_prog_type::BPF_PROG_TYPE_KPROBE
             }
             _ => bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT,
