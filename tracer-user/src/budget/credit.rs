@@ -3,7 +3,8 @@
 use crate::attach::Measured;
 
 /// An idle target may be charged this share of one CPU: otherwise the first poll in an hour could
-/// not be watched.
+/// not be watched. What it earns by itself counts against it, so that it is nothing for a target of which
+/// the budget is as much.
 const FLOOR: f64 = 0.001;
 
 /// Of the share that may be taken, this part is: what a hit costs is an estimate, the first second's
@@ -56,7 +57,6 @@ impl Credit {
         };
         let cost = now.cost().saturating_sub(self.last.cost()) as f64;
         let own = (used - cost).max(0.0);
-        self.balance += (self.share * own).max(FLOOR * elapsed) - cost;
         // The weight of what is older halves within a second.
         let weight = 1.0 - 0.5f64.powf(elapsed / 1e9);
         self.own = if self.own == 0.0 {
@@ -64,13 +64,19 @@ impl Credit {
         } else {
             self.own + (own / elapsed - self.own) * weight
         };
+        self.balance += (self.share * own).max(self.given() * elapsed) - cost;
         self.balance = self.balance.min(self.most());
         self.last = now.clone();
     }
 
     /// What may be taken, as a share of one CPU.
     pub(super) fn allowance(&self) -> f64 {
-        (self.share * self.own).max(FLOOR)
+        (self.share * self.own).max(self.given())
+    }
+
+    /// What an idle target is charged beyond what it earns, as a share of one CPU.
+    fn given(&self) -> f64 {
+        (FLOOR - self.share * self.own).max(0.0)
     }
 
     /// CPU time that the target uses for itself, of one CPU.

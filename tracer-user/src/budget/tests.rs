@@ -253,6 +253,26 @@ fn the_budget_is_kept_whatever_the_rate() {
 }
 
 #[test]
+fn what_an_idle_target_is_given_is_no_gift_to_one_that_earns_as_much() {
+    for (busy, most) in [(0.04, 0.05), (0.02, 0.05), (0.01, 0.06), (0.001, 1.0)] {
+        let mut world = World::new(
+            0.05,
+            busy,
+            &[
+                hot(ProbeClass::Polls, 1e6, 800.0),
+                hot(ProbeClass::Wakes, 1e6, 800.0),
+            ],
+        );
+        world.run(60.0);
+        let (begun, own) = (world.cost(), world.own);
+        world.run(120.0);
+        let taken = (world.cost() - begun) / (world.own - own);
+        assert!(taken < most, "{busy}: {taken}");
+        assert!(taken > most * 0.6, "{busy}: {taken}");
+    }
+}
+
+#[test]
 fn windows_do_not_come_in_step() {
     let probes = [
         hot(ProbeClass::Polls, 1e6, 1_000.0),
