@@ -16,15 +16,18 @@
 //!
 //! A window is opened when there is credit for it, after a pause whose length varies a little, so
 //! that it does not fall in step with what the target does. What it takes is measured and is the
-//! estimate for the next one.
+//! estimate for the next one. What probes cost is estimated itself, from hits; windows show by the target's
+//! own clock whether it is more ([`Observed`]).
 //!
 //! [`Measured`]: crate::attach::Measured
 
 mod controller;
 mod credit;
+mod observed;
 mod shed;
 #[cfg(test)]
 mod tests;
 
 pub use controller::{Change, Controller, Share};
+pub use observed::Observed;
 pub use shed::Shed;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::attach::{AttachError, Measured, Session};
-use crate::budget::{Change, Controller, Share, Shed};
+use crate::budget::{Change, Controller, Observed, Share, Shed};
 use crate::plan::{Plan, ProbeClass};
 use crate::rebuild::watching::Watching;
 use crate::show::live::format;
@@ -55,6 +55,7 @@ pub struct Kept {
 pub(super) struct Budgeting {
     budget: Budget,
     controller: Controller,
+    observed: Observed,
     last: Measured,
     start: Measured,
     shed: Shed,
@@ -70,10 +71,12 @@ pub(super) struct Changed {
 
 impl Budgeting {
     pub(super) fn new(budget: Budget, session: &Session) -> Self {
-        let start = session.measure();
+        let mut observed = Observed::new(session.measure());
+        let start = observed.take(session.measure());
         Self {
             controller: Controller::new(budget.share, budget.classes.clone(), start.clone()),
             budget,
+            observed,
             last: start.clone(),
             start,
             shed: Shed::default(),
@@ -86,12 +89,15 @@ impl Budgeting {
 
     /// Measures; the answer is what to change.
     pub(super) fn look(&mut self, session: &Session) -> Option<Change> {
-        self.last = if self.controller.is_silent() {
-            session.measure_target(&self.last)
+        let measured = if self.controller.is_silent() {
+            session.measure_target(self.observed.estimated())
         } else {
             session.measure()
         };
-        self.controller.look(&self.last)
+        self.last = self.observed.take(measured);
+        let change = self.controller.look(&self.last)?;
+        self.observed.decided(&change);
+        Some(change)
     }
 
     /// Makes a change. Blocks while the kernel does.
@@ -108,7 +114,8 @@ impl Budgeting {
         } else {
             session.place(&change.probes, change.polls)?
         };
-        self.last = session.measure();
+        self.last = self.observed.take(session.measure());
+        self.observed.changed(change);
         self.controller.changed(self.last.clone(), placed.from);
         let shed = &change.shed;
         let watching = |time: u64, polls: bool| Watching {

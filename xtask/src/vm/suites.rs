@@ -124,6 +124,10 @@ pub(crate) const LEFT_OUT: &[(&str, &str)] = &[
         "counts requests of 20 ms by the second; emulated, a poll alone takes as long",
     ),
     (
+        "live_tasks_that_end_in_a_pause_are_over_at_the_next_look",
+        "its tasks come and go within five seconds; emulated, with a link for each probe, the attach takes longer",
+    ),
+    (
         "live_flight_writes_at_a_finding",
         "has a budget; emulated, its target is beyond it at once, and perf links take 0.1 s each to take out, for \
          longer than the test waits",
