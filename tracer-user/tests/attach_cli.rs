@@ -177,7 +177,7 @@ fn live_interrupted_and_terminated() {
         running.signal(which);
         let (code, said) = running.end();
         assert_clean_end(code, &said, reason);
-        assert!(number_after(&said, "events") > 0, "{said}");
+        assert!(number_after(&said, "records") > 0, "{said}");
     }
     assert!(target.is_alive());
 }

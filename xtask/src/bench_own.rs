@@ -237,9 +237,9 @@ fn told(command: &mut Command) -> Result<(Took, String)> {
     Ok((finished(begin, &child)?, told))
 }
 
-/// What a recording's summary counts: events, and how many of them were lost anywhere.
+/// What a recording's summary counts: records of the kernel, and how many of them were lost anywhere.
 fn counts(told: &str) -> Option<(u64, u64)> {
-    let line = told.lines().find(|line| line.starts_with("events "))?;
+    let line = told.lines().find(|line| line.starts_with("records "))?;
     let mut words = line.split_whitespace().skip(1);
     let events = words.next()?.parse().ok()?;
     let lost = line.rsplit_once("lost ")?.1.split([' ', ',']).next()?;
@@ -350,10 +350,10 @@ mod tests {
 
     #[test]
     fn a_summary_has_counts() {
-        let told = "Ended after 6.0s: the time is up.\nevents     5905727 (983k/s), lost 12 (CPU 0)\n\
+        let told = "Ended after 6.0s: the time is up.\nrecords    5905727 (983k/s), lost 12 (CPU 0)\n\
                     recording  /tmp/x: 3.0 MiB, 99 events, 5 not written (writing was too slow)\n";
         assert_eq!(counts(told), Some((5_905_727, 17)));
-        assert_eq!(counts("events 7 (1/s), lost 0\n"), Some((7, 0)));
+        assert_eq!(counts("records 7 (1/s), lost 0\n"), Some((7, 0)));
         assert_eq!(counts("nothing"), None);
     }
 }

@@ -40,6 +40,8 @@ pub struct Kept {
     pub share: f64,
     /// What it took by our estimate; `None` when the target's CPU time is not known.
     pub taken: Option<f64>,
+    /// The same as a share of one CPU.
+    pub of_one_cpu: f64,
     /// How much of the time polls were watched.
     pub watched: Share,
     /// Live tasks that were seen polled.
@@ -159,9 +161,21 @@ impl Budgeting {
         })
     }
 
+    /// What tracing has taken until now, as a share of one CPU.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+    pub(super) fn of_one_cpu(&self) -> f64 {
+        let elapsed = self.last.at.saturating_sub(self.start.at);
+        self.cost() as f64 / (elapsed as f64).max(1.0)
+    }
+
+    /// What tracing has taken until now, nanoseconds.
+    fn cost(&self) -> u64 {
+        self.last.cost().saturating_sub(self.start.cost())
+    }
+
     /// What came of it until now.
     pub(super) fn kept(&self, tasks: u64, tasks_seen: u64) -> Kept {
-        let cost = self.last.cost().saturating_sub(self.start.cost());
+        let cost = self.cost();
         let used = match (self.start.target_cpu, self.last.target_cpu) {
             (Some(start), Some(last)) => Some(last.saturating_sub(start)),
             _ => None,
@@ -174,6 +188,7 @@ impl Budgeting {
         Kept {
             share: self.budget.share,
             taken,
+            of_one_cpu: self.of_one_cpu(),
             watched: self.controller.share(),
             tasks_seen,
             tasks,

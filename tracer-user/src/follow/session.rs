@@ -317,7 +317,9 @@ async fn follow(
                     break Ending::RecordingFull(bytes);
                 }
                 if showing.wants_tables() {
-                    follower.take_overhead(session.overhead().of_one_cpu());
+                    let share = budgeting.as_ref().map(Budgeting::of_one_cpu);
+                    let share = share.unwrap_or_else(|| session.overhead().of_one_cpu());
+                    follower.take_overhead(share);
                 }
                 exchange.put_missed(follower.missed(monotonic_ns()));
                 follower.record_statistics(monotonic_ns());

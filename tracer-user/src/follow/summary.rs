@@ -123,7 +123,7 @@ impl fmt::Display for Summary {
         let lost: u64 = self.lost.iter().map(|(_, count)| count).sum();
         write!(
             f,
-            "events     {} ({}/s), lost {lost}",
+            "records    {} ({}/s), lost {lost}",
             self.records,
             format::rate(rate)
         )?;
@@ -267,6 +267,7 @@ mod tests {
             summary.budget = Some(Kept {
                 share: 0.05,
                 taken: Some(taken),
+                of_one_cpu: 0.01,
                 watched: Share::default(),
                 tasks_seen: 0,
                 tasks: 0,

@@ -158,6 +158,11 @@ pub(super) fn summarise(
     let (file, gathered) = ended.recording.map_or((None, None), |(kept, progress)| {
         kept.finish(path, ending, ended.ended_at, &statistics, progress)
     });
+    let estimated = ended.finished.overhead.of_one_cpu();
+    let overhead = ended
+        .kept
+        .as_ref()
+        .map_or(estimated, |kept| kept.of_one_cpu);
     let summary = Summary {
         ending,
         elapsed: ended.elapsed,
@@ -168,7 +173,7 @@ pub(super) fn summarise(
         live: statistics.live as u64,
         spawned: statistics.spawned,
         over: statistics.over,
-        overhead: Some(ended.finished.overhead.of_one_cpu()),
+        overhead: Some(overhead),
         budget: ended.kept,
         nested: ended.nested,
         notes,
