@@ -7,6 +7,8 @@
 
 #![expect(unsafe_code, reason = "wait4() has no wrapper in std")]
 
+mod view;
+
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -161,6 +163,27 @@ fn measure(asynctrace: &Path, programs: &Path, folder: &Path) -> Result<()> {
     if let Err(reason) = permission::try_bpf() {
         say(&format!("bench: no recordings of events: {reason}"));
         return Ok(());
+    }
+    println!("\n`attach`, the live view, of connections that are idle\n");
+    println!("| tasks | first picture | a key shows after | the slowest | CPU | resident |");
+    println!("|---|---|---|---|---|---|");
+    for tasks in CONNECTIONS {
+        let mut target = Command::new(programs.join("idle"));
+        target.args(["--connections", &tasks.to_string(), "--talk", "0"]);
+        let target = Target::start(&mut target)?;
+        target.has(asynctrace, tasks)?;
+        let view = view::view(asynctrace, &target.pid())?;
+        let middle = view.keys.get(view.keys.len() / 2);
+        let milliseconds =
+            |time: Option<&Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1e3);
+        println!(
+            "| {tasks} | {:.2} s | {:.1} ms | {:.0} ms | {:.2} of a CPU | {} MB |",
+            view.first.as_secs_f64(),
+            milliseconds(middle),
+            milliseconds(view.keys.last()),
+            view.took.cpu.as_secs_f64() / view.took.wall.as_secs_f64(),
+            view.took.resident >> 20,
+        );
     }
     println!("\n`record` of one task that is polled as fast as it goes\n");
     println!("| seconds | events | a second | lost | CPU an event | bytes an event | resident |");
