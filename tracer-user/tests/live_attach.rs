@@ -294,6 +294,11 @@ async fn live_ids_are_found_by_vtable() {
     for wake in of_kind(&records, RecordKind::WakeByValue)
         .chain(of_kind(&records, RecordKind::WakeByReference))
     {
+        // A channel that is sent to while its receiver registers wakes the receiver in its own poll, whose
+        // begin has told the id.
+        if wake.by == wake.task {
+            continue;
+        }
         if vtable(wake) == unknown {
             assert_eq!((wake.task_id, wake.state), (0, STATE_UNREADABLE));
             without += 1;
